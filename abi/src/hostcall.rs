@@ -1,0 +1,110 @@
+//! Synchronous host calls: the kernel fills the block and stores to the
+//! doorbell; the monitor answers in `result` before the guest goes on.
+
+/// At [`crate::layout::HOSTCALL_GPA`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HostCall {
+    /// One of [`number`].
+    pub number: u64,
+    /// Arguments; guest-physical addresses where memory is meant.
+    pub args: [u64; 6],
+    /// Answer: a value, or a negated errno.
+    pub result: i64,
+}
+
+/// Host-call numbers.
+pub mod number {
+    /// The program ended. args: 0 = exit code, 1 = signal that ended it or 0,
+    /// 2 = GPA of a [`super::CrashRecord`] or 0. Does not return.
+    pub const EXIT: u64 = 1;
+    /// Nothing can run. args: 0 = CLOCK_MONOTONIC deadline in ns, `u64::MAX` for
+    /// none, 0 to serve the rings once without waiting. Returns when the rings
+    /// have news, the deadline has passed or attention is wanted.
+    pub const IDLE: u64 = 2;
+    /// The kernel cannot go on (a bug of ours). args: 0 = GPA of a message, 1 = its length.
+    pub const PANIC: u64 = 3;
+    /// ioctl on a standard stream (terminal). args: 0 = stream (0..2), 1 = request,
+    /// 2 = GPA of the argument (at most 256 bytes). Only the terminal requests that
+    /// the monitor lists are carried out.
+    pub const TERMINAL_IOCTL: u64 = 4;
+    /// A trap for the debugger. args: 0 = signal, 1 = GPA of a [`super::DebugRegisters`].
+    /// The monitor may change the registers; the kernel continues with them.
+    pub const DEBUG_STOP: u64 = 5;
+    /// First number that belongs to sockets ([`crate::net`]).
+    pub const NET_FIRST: u64 = 64;
+}
+
+/// What is known about the program's crash; the monitor prints it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CrashRecord {
+    /// Signal number.
+    pub signal: u32,
+    /// si_code.
+    pub code: i32,
+    /// Fault address (si_addr).
+    pub address: u64,
+    /// Registers at the fault.
+    pub registers: DebugRegisters,
+    /// Thread id.
+    pub tid: u32,
+    /// Number of valid entries in `calls`.
+    pub call_count: u32,
+    /// The last system calls, newest last.
+    pub calls: [CallRecord; 16],
+    /// Number of valid entries in `modules`.
+    pub module_count: u32,
+    /// Number of valid entries in `stack`.
+    pub stack_count: u32,
+    /// File-backed executable mappings.
+    pub modules: [ModuleRecord; 32],
+    /// Return addresses found by following frame pointers, innermost first.
+    pub stack: [u64; 16],
+}
+
+/// One finished or interrupted system call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallRecord {
+    /// System-call number.
+    pub number: u64,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// Result, or a negated errno.
+    pub result: i64,
+    /// Thread that made it.
+    pub tid: u32,
+    /// 1 if it has not returned.
+    pub unfinished: u32,
+}
+
+/// One executable mapping.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ModuleRecord {
+    /// First address.
+    pub start: u64,
+    /// End, exclusive.
+    pub end: u64,
+    /// Offset in the file.
+    pub file_offset: u64,
+    /// Path, NUL-padded, cut if longer.
+    pub path: [u8; 104],
+}
+
+/// User registers in the order of gdb's amd64 core set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DebugRegisters {
+    /// rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15.
+    pub general: [u64; 16],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// FS base.
+    pub fs_base: u64,
+    /// Thread id.
+    pub tid: u64,
+}

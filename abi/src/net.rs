@@ -1,0 +1,1 @@
+//! Shared rings: standard streams, log and sockets.
