@@ -1,0 +1,15 @@
+/** `--include HOST[:GUEST]`. */
+
+import { resolve } from "node:path";
+import type { Include } from "./types.ts";
+
+/**
+ * Reads one `HOST[:GUEST]`. Without a guest path the file appears at its own
+ * host path. `base` is the directory that a relative host path starts from.
+ */
+export function parseInclude(text: string, base: string = process.cwd()): Include {
+  const colon = text.lastIndexOf(":");
+  const host = colon > 0 ? text.slice(0, colon) : text;
+  const guest = colon > 0 ? text.slice(colon + 1) : resolve(base, host);
+  return { host: resolve(base, host), guest: resolve("/", guest) };
+}

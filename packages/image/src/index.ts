@@ -1,0 +1,33 @@
+/**
+ * The image builder: from a project directory, an ELF program or a built image
+ * to an immutable image, and from an image to what the monitor needs to boot it.
+ *
+ * Nothing here loads the bundler or the tracer before a build needs them, so a
+ * run of an unchanged target costs a few stat calls.
+ */
+
+export { buildImage } from "./build.ts";
+export { openImage, writeImageFile } from "./image-file.ts";
+export { parseInclude } from "./include.ts";
+export { launchPlan, type LaunchPlan } from "./launch.ts";
+export { defaultStore } from "./store.ts";
+export type {
+  Blob,
+  BlobPlace,
+  BuildOptions,
+  BuildResult,
+  CopyPart,
+  Decision,
+  Image,
+  ImageDefaults,
+  Include,
+  LaunchFile,
+  NodeMajor,
+  PrivateRegion,
+  ProgramLayout,
+  ProgramMapping,
+  Publish,
+  RunOptions,
+  SharedRegion,
+  TargetKind,
+} from "./types.ts";

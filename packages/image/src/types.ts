@@ -1,0 +1,206 @@
+/** What the image builder takes and gives: the types that leave the package. */
+
+/** Node releases that an image can carry. */
+export type NodeMajor = 22 | 24 | 26;
+
+/** What a target turned out to be. */
+export type TargetKind = "project" | "program" | "image";
+
+/** A file or directory of the host that is added to the image. */
+export interface Include {
+  /** Absolute path on the host. */
+  readonly host: string;
+  /** Absolute path in the guest. */
+  readonly guest: string;
+}
+
+/** What decides the bytes of an image. Nothing else does. */
+export interface BuildOptions {
+  /** Project directory, ELF program or built image, absolute or relative to `base`. */
+  readonly target: string;
+  /** Directory that relative paths start from. Default: the process's own. */
+  readonly base?: string;
+  /** Added files, see `parseInclude`; they win over what the builder found. */
+  readonly include?: readonly Include[];
+  /** Node release for project targets. Default: spore.config.ts, else 24. */
+  readonly node?: NodeMajor;
+  /** False: leave the system calls of libc and ld.so as they are. Default true. */
+  readonly patch?: boolean;
+  /** Default environment kept in the image (a run may override it). */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Default arguments kept in the image. */
+  readonly args?: readonly string[];
+  /** Default working directory kept in the image. */
+  readonly cwd?: string;
+  /** Default memory in bytes kept in the image. */
+  readonly memory?: number;
+  /** Default publications kept in the image; absent = every listener. */
+  readonly publish?: readonly Publish[];
+  /** Where layers, images and build records live. Default: `defaultStore()`. */
+  readonly store?: string;
+  /** The linked kernel (ELF). Default: build/kernel.elf of this repository. */
+  readonly kernel?: string;
+  /** Do not look for an earlier build of the same target. */
+  readonly fresh?: boolean;
+}
+
+/** A port of the guest made reachable on the host. */
+export interface Publish {
+  /** Host address to listen on. */
+  readonly address: string;
+  /** Host port; 0 = pick a free one. */
+  readonly host: number;
+  /** Port in the guest. */
+  readonly guest: number;
+}
+
+/** One thing that was decided, and the reason: a line of `--explain`. */
+export interface Decision {
+  /** What it is about, e.g. "entry", "node", "layer", "library". */
+  readonly topic: string;
+  /** What was decided. */
+  readonly what: string;
+  /** Why. */
+  readonly why: string;
+}
+
+/** The result of `buildImage`. */
+export interface BuildResult {
+  readonly image: Image;
+  readonly kind: TargetKind;
+  /** True if an earlier build was used as it is. */
+  readonly reused: boolean;
+  /** Wall-clock milliseconds this call took. */
+  readonly ms: number;
+  /** What was decided and why, in order (kept with a reused build). */
+  readonly decisions: readonly Decision[];
+}
+
+/** Where a blob's bytes are on this host. */
+export interface BlobPlace {
+  /** Absolute path of the file that holds it. */
+  readonly path: string;
+  /** Offset of its first byte in that file. */
+  readonly offset: number;
+}
+
+/** The kernel or one file-system layer of an image. */
+export interface Blob {
+  readonly kind: "kernel" | "layer";
+  /** What it holds, for people: "kernel", "node 24.x", "app". */
+  readonly name: string;
+  /** Lower-case hex SHA-256 of all its bytes. */
+  readonly sha256: string;
+  /** Length in bytes. */
+  readonly length: number;
+  /** Kernel: bytes it takes in memory (bss included). Layer: 0. */
+  readonly memoryLength: number;
+  /** Leading bytes that `metadataSha256` covers. */
+  readonly metadataLength: number;
+  readonly metadataSha256: string;
+}
+
+/** Bytes of a layer that are copied into a private region. */
+export interface CopyPart {
+  /** Index of the layer. */
+  readonly layer: number;
+  /** Offset of the bytes in the layer. */
+  readonly offset: number;
+  readonly length: number;
+  /** Offset in the region that they go to. */
+  readonly at: number;
+}
+
+/** 2 MiB frames that are mapped read-only straight from a layer. */
+export interface SharedRegion {
+  readonly va: number;
+  readonly layer: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** 2 MiB frames of guest memory; everything no part covers is zero. */
+export interface PrivateRegion {
+  readonly va: number;
+  readonly gpa: number;
+  readonly length: number;
+  readonly parts: readonly CopyPart[];
+}
+
+/** One mapping of the program at its first instruction. */
+export interface ProgramMapping {
+  readonly start: number;
+  readonly end: number;
+  /** PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4. */
+  readonly prot: number;
+  readonly fileOffset: number;
+  /** Guest path of the file; "" = anonymous (bss). */
+  readonly path: string;
+}
+
+/** The main program as it stands in memory at its first instruction. */
+export interface ProgramLayout {
+  /** Absolute guest path. */
+  readonly path: string;
+  readonly startRip: number;
+  readonly entry: number;
+  readonly phdr: number;
+  readonly phnum: number;
+  /** 0 without an interpreter. */
+  readonly interpBase: number;
+  readonly brkStart: number;
+  readonly mappings: readonly ProgramMapping[];
+  readonly shared: readonly SharedRegion[];
+  readonly private: readonly PrivateRegion[];
+}
+
+/** What a run uses unless it says otherwise. */
+export interface ImageDefaults {
+  /** argv[0] and the arguments that belong to the image (for Node: flags and entry). */
+  readonly argv: readonly string[];
+  /** Arguments after `argv` that a run replaces with its own. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  /** Bytes; a multiple of 2 MiB. */
+  readonly memory: number;
+  /** null = every port the guest listens on. */
+  readonly publish: readonly Publish[] | null;
+}
+
+/** A verified image and where its blobs are. */
+export interface Image {
+  /** File it was opened from. */
+  readonly path: string;
+  /** Lower-case hex SHA-256 of its table: its name. */
+  readonly digest: string;
+  readonly kind: "project" | "program";
+  /** Short name for people, from package.json or the program's file name. */
+  readonly name: string;
+  readonly program: ProgramLayout;
+  readonly defaults: ImageDefaults;
+  readonly kernel: Blob & BlobPlace;
+  /** Bottom layer first. */
+  readonly layers: readonly (Blob & BlobPlace)[];
+}
+
+/** What one run changes. Absent = as the image says. */
+export interface RunOptions {
+  /** Replaces the image's default arguments. */
+  readonly args?: readonly string[];
+  /** Added to the image's environment, winning over it. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly hostname?: string;
+  readonly memory?: number;
+  readonly publish?: readonly Publish[];
+  /** Small files placed over the layers; win over the defaults of `launchPlan`. */
+  readonly files?: readonly LaunchFile[];
+}
+
+/** A small text file placed over the layers. */
+export interface LaunchFile {
+  readonly path: string;
+  readonly mode: number;
+  readonly data: string;
+}
