@@ -9,7 +9,7 @@
 export { buildImage } from "./build.ts";
 export { openImage, writeImageFile } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
-export { launchPlan, type LaunchPlan } from "./launch.ts";
+export { type LaunchPlan, launchPlan } from "./launch.ts";
 export { defaultStore } from "./store.ts";
 export type {
   Blob,

@@ -10,14 +10,34 @@ import type { Image, LaunchFile, Publish, RunOptions } from "./types.ts";
 export interface LaunchPlan {
   readonly version: 1;
   readonly memory: number;
-  readonly kernel: { readonly path: string; readonly offset: number; readonly length: number; readonly memoryLength: number };
-  readonly layers: readonly { readonly path: string; readonly offset: number; readonly length: number; readonly gpa: string }[];
-  readonly shared: readonly { readonly va: string; readonly layer: number; readonly offset: number; readonly length: number }[];
+  readonly kernel: {
+    readonly path: string;
+    readonly offset: number;
+    readonly length: number;
+    readonly memoryLength: number;
+  };
+  readonly layers: readonly {
+    readonly path: string;
+    readonly offset: number;
+    readonly length: number;
+    readonly gpa: string;
+  }[];
+  readonly shared: readonly {
+    readonly va: string;
+    readonly layer: number;
+    readonly offset: number;
+    readonly length: number;
+  }[];
   readonly private: readonly {
     readonly va: string;
     readonly gpa: string;
     readonly length: number;
-    readonly parts: readonly { readonly layer: number; readonly offset: number; readonly length: number; readonly at: number }[];
+    readonly parts: readonly {
+      readonly layer: number;
+      readonly offset: number;
+      readonly length: number;
+      readonly at: number;
+    }[];
   }[];
   readonly program: {
     readonly path: string;
