@@ -1,0 +1,211 @@
+/**
+ * Every error a user can meet, in one place.
+ *
+ * `message` says what happened, `next` what to do about it; `{name}` stands for
+ * a value that the one who reports the error gives. `exit` is the exit status:
+ * after sysexits(3), or "program" where the program's own status is passed on.
+ * The monitor (Rust) states the same codes and statuses; a test compares them.
+ */
+
+/** Who can put it right: the one who runs the command, or the one who keeps the machine. */
+export type Fault = "user" | "system" | "spore";
+
+/** One error. */
+export interface ErrorEntry {
+  /** What happened. */
+  readonly message: string;
+  /** What to do next. */
+  readonly next: string;
+  /** Exit status of the command. */
+  readonly exit: number | "program";
+  /** Who can put it right. */
+  readonly fault: Fault;
+}
+
+/** Exit statuses and what they mean; the program's own status is passed on when it ran. */
+export const exitStatuses: Readonly<Record<number, string>> = {
+  64: "wrong use of the command line",
+  65: "the input is not what it should be",
+  66: "an input is missing",
+  69: "something the machine should provide is not available",
+  70: "a bug in Spore",
+  71: "the operating system refused",
+  73: "the output cannot be written",
+  77: "no permission",
+  78: "a configuration file is wrong",
+};
+
+/** The errors by code, each an `ErrorEntry`. */
+export const registry = {
+  SPORE_USAGE: {
+    message: "{problem}",
+    next: "see `spore {command} --help`",
+    exit: 64,
+    fault: "user",
+  },
+  SPORE_TARGET_NOT_FOUND: {
+    message: "{target} does not exist",
+    next: "give a project directory, a Linux x86-64 program, or an image that `spore build` wrote",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_NO_ENTRY: {
+    message: "{directory} has no entry module ({problem})",
+    next: 'name it in package.json ("main") or in spore.config.ts (entry), or add src/index.ts',
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_CONFIG_INVALID: {
+    message: "{file}: {problem}",
+    next: "correct the file; its fields are those of defineConfig in @spore/sdk",
+    exit: 78,
+    fault: "user",
+  },
+  SPORE_ELF_INVALID: {
+    message: "{file} is not a program that can be run: {problem}",
+    next: "give a Linux x86-64 ELF program, a project directory, or an image",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_ELF_MACHINE: {
+    message: "{file} is for {machine}, not for x86-64",
+    next: "build it for x86_64-linux",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_LIBRARY_MISSING: {
+    message: "{program} needs the shared library {library}, which was not found",
+    next: "install the package that holds it, or add it with `--include PATH`",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_INTERPRETER_MISSING: {
+    message: "{program} needs the interpreter {interpreter}, which does not exist",
+    next: "install the C library that the program was built for, or link it statically",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_BUNDLE_FAILED: {
+    message: "{entry} cannot be bundled: {problem}",
+    next: "correct the source, or install what it imports (`npm install`)",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_INCLUDE_NOT_FOUND: {
+    message: "included path {path} does not exist",
+    next: "correct the path given to `--include`",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_ENV_FILE: {
+    message: "environment file {file}: {problem}",
+    next: "give a readable file with one KEY=VALUE a line",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_NODE_VERSION: {
+    message: "Node {version} cannot be used: {problem}",
+    next: "choose one of 22, 24 and 26, and be online the first time it is used",
+    exit: 69,
+    fault: "user",
+  },
+  SPORE_IMAGE_DAMAGED: {
+    message: "image {file} is damaged: {problem}",
+    next: "build it again",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_IMAGE_FORMAT: {
+    message: "image {file} has format {found}, this Spore reads format {expected}",
+    next: "build it again with this version",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_OUTPUT_WRITE: {
+    message: "cannot write {file}: {problem}",
+    next: "choose a place that can be written to and has room",
+    exit: 73,
+    fault: "user",
+  },
+  SPORE_KVM_MISSING: {
+    message: "/dev/kvm does not exist",
+    next: "load the KVM module of this processor (kvm_intel, kvm_amd), switch virtualisation on in the firmware, and see `spore doctor`",
+    exit: 69,
+    fault: "system",
+  },
+  SPORE_KVM_PERMISSION: {
+    message: "no permission to open /dev/kvm",
+    next: 'add yourself to its group (`sudo usermod -aG kvm "$USER"`) and log in again',
+    exit: 77,
+    fault: "system",
+  },
+  SPORE_KVM_FAILED: {
+    message: "KVM failed: {problem}",
+    next: "see `spore doctor`",
+    exit: 71,
+    fault: "system",
+  },
+  SPORE_MEMORY_TOO_SMALL: {
+    message: "{memory} of memory is too little to boot: at least {needed} is needed",
+    next: "give more with `--memory`",
+    exit: 64,
+    fault: "user",
+  },
+  SPORE_MEMORY_UNAVAILABLE: {
+    message: "the host does not give {memory} of memory: {problem}",
+    next: "give less with `--memory`, or free memory on the host",
+    exit: 71,
+    fault: "system",
+  },
+  SPORE_PORT_TAKEN: {
+    message: "{address} is already in use",
+    next: "stop what listens there, or publish on another port: `--publish 0:PORT` picks a free one",
+    exit: 69,
+    fault: "user",
+  },
+  SPORE_PORT_PERMISSION: {
+    message: "no permission to listen on {address}",
+    next: "publish on a port from 1024 upwards",
+    exit: 77,
+    fault: "user",
+  },
+  SPORE_LAUNCH_CONFIG: {
+    message: "launch configuration {file}: {problem}",
+    next: "this is a bug in Spore unless you wrote the file: please report it",
+    exit: 70,
+    fault: "spore",
+  },
+  SPORE_KERNEL_PANIC: {
+    message: "the library OS stopped: {problem}",
+    next: "this is a bug in Spore: please report it with the command that led to it",
+    exit: 70,
+    fault: "spore",
+  },
+  SPORE_GUEST_CRASH: {
+    message: "{program} crashed: {problem}",
+    next: "the lines above say where; `--trace` shows its system calls and `--gdb PORT` lets gdb attach",
+    exit: "program",
+    fault: "user",
+  },
+  SPORE_SETUP_FAILED: {
+    message: "setting up failed: {problem}",
+    next: "install what is missing and run the command again",
+    exit: 69,
+    fault: "system",
+  },
+  SPORE_NOT_BUILT: {
+    message: "{what} is not there ({path})",
+    next: "start Spore through the `spore` launcher of the checkout, which builds it",
+    exit: 69,
+    fault: "system",
+  },
+  SPORE_INTERNAL: {
+    message: "unexpected: {problem}",
+    next: "this is a bug in Spore: please report it; SPORE_DEBUG=1 prints where it happened",
+    exit: 70,
+    fault: "spore",
+  },
+} as const;
+
+/** A code of the registry. */
+export type ErrorCode = keyof typeof registry;
