@@ -22,7 +22,12 @@ export interface BuildOptions {
   readonly base?: string;
   /** Added files, see `parseInclude`; they win over what the builder found. */
   readonly include?: readonly Include[];
-  /** Node release for project targets. Default: spore.config.ts, else 24. */
+  /**
+   * Entry module of a project, relative to it. Default: package.json, else a
+   * convention. (The CLI reads spore.config.ts and passes its fields here.)
+   */
+  readonly entry?: string;
+  /** Node release for project targets. Default: 24. */
   readonly node?: NodeMajor;
   /** False: leave the system calls of libc and ld.so as they are. Default true. */
   readonly patch?: boolean;
