@@ -1,0 +1,32 @@
+/**
+ * Reads ELF files for x86-64 Linux. Nothing here trusts the file: whatever is
+ * wrong with it comes out as an {@link ElfError} with a stable `reason`.
+ */
+
+export { type DynamicInfo, readDynamic } from "./dynamic.ts";
+export { ElfError, type ElfErrorReason } from "./error.ts";
+export {
+  type ElfFile,
+  type ElfHeader,
+  FileType,
+  fileOffset,
+  interpreter,
+  parseElf,
+  type Segment,
+  SegmentFlag,
+  SegmentType,
+  segmentOfType,
+} from "./file.ts";
+export { type FrameCommon, type FrameRecord, readFrames } from "./frames.ts";
+export { buildId } from "./notes.ts";
+export { readSections, type Section, SectionFlag, SectionType } from "./sections.ts";
+export {
+  type ElfSymbol,
+  readDynamicSymbols,
+  readSymbols,
+  SymbolBinding,
+  type SymbolHit,
+  SymbolTable,
+  SymbolType,
+} from "./symbols.ts";
+export { View } from "./view.ts";

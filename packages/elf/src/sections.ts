@@ -1,0 +1,79 @@
+/** The section header table: absent in stripped-down files, never needed to run one. */
+import { ElfError } from "./error.ts";
+import type { ElfFile } from "./file.ts";
+
+/** sh_type values with a meaning here. */
+export const SectionType = { null: 0, symtab: 2, strtab: 3, note: 7, nobits: 8, dynsym: 11 } as const;
+
+/** sh_flags bits. */
+export const SectionFlag = { write: 1, alloc: 2, execute: 4 } as const;
+
+/** One section header. */
+export interface Section {
+  readonly name: string;
+  readonly type: number;
+  readonly flags: number;
+  readonly address: number;
+  readonly offset: number;
+  readonly size: number;
+  readonly link: number;
+  readonly info: number;
+  readonly align: number;
+  readonly entrySize: number;
+}
+
+const SECTION_HEADER_SIZE = 64;
+const LONGEST_NAME = 1024;
+
+/** All sections in table order; empty if the file has no section headers. */
+export function readSections(elf: ElfFile): Section[] {
+  const { view, header } = elf;
+  const table = header.sectionHeaderOffset;
+  if (table === 0) return [];
+  if (view.u16(58) !== SECTION_HEADER_SIZE) {
+    throw new ElfError("bad-header", "the section header table has an unknown form");
+  }
+  view.check(table, SECTION_HEADER_SIZE, "the section header table");
+  // Counts that do not fit 16 bits are stored in section 0.
+  const count = header.sectionHeaderCount || view.u64(table + 32);
+  const nameIndex = header.sectionNameIndex === 0xffff ? view.u32(table + 40) : header.sectionNameIndex;
+  view.check(table, count * SECTION_HEADER_SIZE, "the section header table");
+  if (count > 0 && nameIndex >= count) {
+    throw new ElfError("bad-header", "the section name table does not exist");
+  }
+  const names = table + nameIndex * SECTION_HEADER_SIZE;
+  const nameOffset = count > 0 ? view.u64(names + 24) : 0;
+  const nameSize = count > 0 ? view.u64(names + 32) : 0;
+  view.check(nameOffset, nameSize, "the section name table");
+  const sections: Section[] = [];
+  for (let index = 0; index < count; index++) {
+    const at = table + index * SECTION_HEADER_SIZE;
+    const nameAt = nameOffset + view.u32(at);
+    const nameEnd = Math.min(nameOffset + nameSize, nameAt + LONGEST_NAME);
+    sections.push(parseSection(elf, at, nameSize === 0 ? "" : view.string(nameAt, nameEnd)));
+  }
+  return sections;
+}
+
+function parseSection(elf: ElfFile, at: number, name: string): Section {
+  const { view } = elf;
+  const section: Section = {
+    name,
+    type: view.u32(at + 4),
+    flags: view.u64(at + 8),
+    address: view.u64(at + 16),
+    offset: view.u64(at + 24),
+    size: view.u64(at + 32),
+    link: view.u32(at + 40),
+    info: view.u32(at + 44),
+    align: view.u64(at + 48),
+    entrySize: view.u64(at + 56),
+  };
+  if (section.type !== SectionType.nobits && section.type !== SectionType.null) {
+    view.check(section.offset, section.size, `section ${name}`);
+  }
+  if (!Number.isSafeInteger(section.address + section.size)) {
+    throw new ElfError("out-of-range", `section ${name} reaches beyond the address space`);
+  }
+  return section;
+}

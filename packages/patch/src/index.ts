@@ -1,0 +1,3 @@
+/** Rewrites `syscall` instructions into jumps to the library OS. */
+
+export type { PatchEntry, PatchOptions, PatchReport, PatchResult, SkipReason } from "./report.ts";
