@@ -1,0 +1,328 @@
+//! The launch configuration: everything that was decided before the monitor
+//! starts, as JSON written by the command line (`packages/monitor-client`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::error::{MonitorError, Result, SPORE_LAUNCH_CONFIG};
+use crate::events::Style;
+
+/// Version of the configuration that this monitor reads.
+pub const VERSION: u32 = 1;
+
+/// An address: a hexadecimal string, "0x400000".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address(pub u64);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .map(Address)
+            .ok_or_else(|| D::Error::custom(format!("{text:?} is not an address like \"0x1000\"")))
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Remove the configuration file once it was read.
+    #[serde(default)]
+    pub delete_config: bool,
+    /// Bytes of guest memory.
+    pub memory: u64,
+    /// The library OS.
+    pub kernel: Kernel,
+    /// Image layers, bottom first.
+    #[serde(default)]
+    pub layers: Vec<LayerFile>,
+    /// Program frames that are mapped straight from a layer, read and execute.
+    #[serde(default)]
+    pub shared: Vec<SharedRegion>,
+    /// Program frames in RAM.
+    #[serde(default)]
+    pub private: Vec<PrivateRegion>,
+    /// The program.
+    pub program: Program,
+    /// Arguments, the program's name first.
+    pub argv: Vec<String>,
+    /// Environment, KEY=VALUE.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// Host name.
+    pub hostname: String,
+    /// Small files that lie over the layers.
+    #[serde(default)]
+    pub files: Vec<ExtraFile>,
+    /// Published ports; none given: every listener at 127.0.0.1, same port.
+    #[serde(default)]
+    pub publish: Option<Vec<PublishRule>>,
+    /// What outgoing connections may not reach.
+    #[serde(default)]
+    pub policy: Policy,
+    /// How events are told.
+    #[serde(default)]
+    pub events: Style,
+    /// The `built` event, passed through.
+    #[serde(default)]
+    pub built: Option<Value>,
+    /// Print system calls.
+    #[serde(default)]
+    pub trace: bool,
+    /// TCP port for a debugger.
+    #[serde(default)]
+    pub gdb: Option<u16>,
+    /// How long a program may take to stop after SIGTERM or SIGINT.
+    #[serde(default = "default_grace")]
+    pub grace_ms: u64,
+    /// Processors to use; none given: those this process may use.
+    #[serde(default)]
+    pub cpus: Option<Vec<usize>>,
+    /// Command that explains a crash, reading it as JSON from its standard input.
+    #[serde(default)]
+    pub reporter: Option<Vec<String>>,
+    /// `layers` once more, as written, for the crash report.
+    #[serde(skip)]
+    pub layers_as_written: Value,
+}
+
+/// Where the flat kernel image lies.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kernel {
+    /// File.
+    pub path: PathBuf,
+    /// Offset in the file.
+    #[serde(default)]
+    pub offset: u64,
+    /// Bytes in the file.
+    pub length: u64,
+    /// Bytes in memory, bss included.
+    pub memory_length: u64,
+}
+
+/// An EROFS image inside a file.
+#[derive(Debug, Deserialize)]
+pub struct LayerFile {
+    /// File.
+    pub path: PathBuf,
+    /// Offset in the file, a multiple of 4096.
+    #[serde(default)]
+    pub offset: u64,
+    /// Length in bytes.
+    pub length: u64,
+    /// Guest-physical address, a multiple of 2 MiB.
+    pub gpa: Address,
+}
+
+/// 2 MiB frames of a layer that appear at a virtual address.
+#[derive(Debug, Deserialize)]
+pub struct SharedRegion {
+    /// First virtual address.
+    pub va: Address,
+    /// Index in `layers`.
+    pub layer: usize,
+    /// Offset in the layer.
+    pub offset: u64,
+    /// Length in bytes.
+    pub length: u64,
+}
+
+/// 2 MiB frames of RAM with initial content.
+#[derive(Debug, Deserialize)]
+pub struct PrivateRegion {
+    /// First virtual address.
+    pub va: Address,
+    /// First guest-physical address.
+    pub gpa: Address,
+    /// Length in bytes.
+    pub length: u64,
+    /// What is copied in; the rest is zero.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+}
+
+/// Bytes copied from a layer.
+#[derive(Debug, Deserialize)]
+pub struct Part {
+    /// Index in `layers`.
+    pub layer: usize,
+    /// Offset in the layer.
+    pub offset: u64,
+    /// Length in bytes.
+    pub length: u64,
+    /// Offset in the region.
+    pub at: u64,
+}
+
+/// The program as the image builder laid it out.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Program {
+    /// Absolute guest path.
+    pub path: String,
+    /// First instruction: the program's or its interpreter's.
+    pub start_rip: Address,
+    /// AT_ENTRY.
+    pub entry: Address,
+    /// AT_PHDR.
+    pub phdr: Address,
+    /// AT_PHNUM.
+    pub phnum: u64,
+    /// AT_BASE.
+    #[serde(default)]
+    pub interp_base: Address,
+    /// Start of the heap that brk moves.
+    pub brk_start: Address,
+    /// Mappings that exist at the first instruction, ascending.
+    #[serde(default)]
+    pub vmas: Vec<Vma>,
+}
+
+/// One mapping of the program.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vma {
+    /// First address.
+    pub start: Address,
+    /// End, exclusive.
+    pub end: Address,
+    /// PROT_ bits.
+    pub prot: u32,
+    /// Offset in the file.
+    #[serde(default)]
+    pub file_offset: u64,
+    /// File, empty for anonymous memory.
+    #[serde(default)]
+    pub path: String,
+}
+
+/// A small file over the layers.
+#[derive(Debug, Deserialize)]
+pub struct ExtraFile {
+    /// Absolute guest path.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content.
+    pub data: String,
+}
+
+/// A published port.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct PublishRule {
+    /// Host address to listen on.
+    pub address: std::net::IpAddr,
+    /// Host port, 0 for any free one.
+    pub host: u16,
+    /// Guest port.
+    pub guest: u16,
+}
+
+/// What outgoing connections may not reach.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Policy {
+    /// 169.254.0.0/16 and fe80::/10.
+    pub deny_link_local: bool,
+    /// 169.254.169.254 and fd00:ec2::254.
+    pub deny_metadata: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            deny_link_local: true,
+            deny_metadata: true,
+        }
+    }
+}
+
+fn default_grace() -> u64 {
+    10_000
+}
+
+/// Reads a configuration and removes its file if it says so.
+pub fn load(path: &Path) -> Result<Config> {
+    let text = fs::read(path).map_err(|e| {
+        bad(format!(
+            "cannot read the launch file {}: {e}",
+            path.display()
+        ))
+    })?;
+    let config = parse(&text);
+    if config.as_ref().map_or(true, |config| config.delete_config) {
+        // A file that cannot be removed or is gone already harms nothing.
+        let _ = fs::remove_file(path);
+    }
+    config
+}
+
+fn parse(text: &[u8]) -> Result<Config> {
+    let mut config: Config =
+        serde_json::from_slice(text).map_err(|e| bad(format!("the launch file is wrong: {e}")))?;
+    if config.version != VERSION {
+        return Err(bad(format!(
+            "the launch file has version {}, this monitor reads {VERSION}",
+            config.version
+        )));
+    }
+    if config.reporter.is_some() {
+        // Only a crash report needs it, and only then is the text read twice.
+        config.layers_as_written = serde_json::from_slice::<Value>(text)
+            .ok()
+            .and_then(|mut all| all.get_mut("layers").map(Value::take))
+            .unwrap_or_default();
+    }
+    Ok(config)
+}
+
+fn bad(what: String) -> MonitorError {
+    MonitorError::new(SPORE_LAUNCH_CONFIG, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"{"version":1,"memory":33554432,
+        "kernel":{"path":"k","length":10,"memoryLength":20},
+        "layers":[{"path":"l","length":4096,"gpa":"0x1000000000"}],
+        "program":{"path":"/x","startRip":"0x1","entry":"0x2","phdr":"0x3","phnum":4,
+                   "brkStart":"0x5"},
+        "argv":["x"],"cwd":"/","hostname":"h"}"#;
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let config = parse(SMALL.as_bytes()).unwrap();
+        assert_eq!(config.program.start_rip, Address(1));
+        assert_eq!(config.grace_ms, 10_000);
+        assert!(config.policy.deny_metadata);
+        assert_eq!(config.events, Style::Human);
+        assert_eq!(config.publish, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for (from, to) in [
+            ("\"version\":1", "\"version\":2"),
+            ("0x1000000000", "1000"),
+            ("\"argv\":[\"x\"]", "\"argv\":1"),
+            ("{", ""),
+        ] {
+            let error = parse(SMALL.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert_eq!(error.code, SPORE_LAUNCH_CONFIG);
+            assert!(!error.to_string().contains('\n'));
+        }
+    }
+}

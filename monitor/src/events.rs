@@ -1,0 +1,114 @@
+//! What the monitor tells the user or the calling program: one line for people,
+//! JSON lines for machines, or nothing.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// How events are told.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// The address of a published port, as a line for people.
+    #[default]
+    Human,
+    /// One JSON object a line on standard output.
+    Json,
+    /// Nothing.
+    Quiet,
+}
+
+/// Tells events. Shared by all threads of the monitor.
+pub struct Events {
+    style: Style,
+    started: Instant,
+}
+
+impl Events {
+    /// `started` is the moment from which `booted` counts.
+    pub fn new(style: Style, started: Instant) -> Self {
+        Self { style, started }
+    }
+
+    /// How events are told.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// The image that the launcher built; passed through as it is.
+    pub fn built(&self, event: &Value) {
+        self.machine(event);
+    }
+
+    /// The guest is about to run its first instruction.
+    pub fn booted(&self) {
+        let ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        self.machine(&json!({"event": "booted", "ms": (ms * 1000.0).round() / 1000.0}));
+    }
+
+    /// A guest port can be reached at `host`.
+    pub fn listening(&self, guest_port: u16, host: SocketAddr) {
+        let url = format!("http://{host}");
+        self.machine(&json!({"event": "listening", "guestPort": guest_port, "url": url}));
+        if self.style == Style::Human {
+            // Never into the program's standard output when that is a pipe.
+            let line = format!("{url}\n");
+            let mut stdout = std::io::stdout();
+            let _ = if stdout.is_terminal() {
+                stdout.write_all(line.as_bytes()).and(stdout.flush())
+            } else {
+                std::io::stderr().write_all(line.as_bytes())
+            };
+        }
+    }
+
+    /// The program ended by itself.
+    pub fn exited(&self, code: u8) {
+        self.machine(&json!({"event": "exited", "exitCode": code}));
+    }
+
+    /// A signal ended the program.
+    pub fn killed(&self, signal: u32) {
+        self.machine(&json!({"event": "exited", "signal": signal_name(signal)}));
+    }
+
+    fn machine(&self, event: &Value) {
+        if self.style == Style::Json {
+            let mut stdout = std::io::stdout().lock();
+            // A reader that went away must not end the program.
+            let _ = stdout
+                .write_all(format!("{event}\n").as_bytes())
+                .and_then(|()| stdout.flush());
+        }
+    }
+}
+
+/// Name of a Linux signal, such as SIGTERM; `SIG<n>` if it has none.
+pub fn signal_name(signal: u32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    match NAMES.get((signal as usize).wrapping_sub(1)) {
+        Some(name) => format!("SIG{name}"),
+        None => format!("SIG{signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_their_linux_names() {
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(11), "SIGSEGV");
+        assert_eq!(signal_name(31), "SIGSYS");
+        assert_eq!(signal_name(0), "SIG0");
+        assert_eq!(signal_name(40), "SIG40");
+    }
+}

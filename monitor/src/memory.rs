@@ -1,0 +1,242 @@
+//! Guest memory as the monitor sees it: one RAM region and read-only layers.
+//!
+//! The guest is hostile: every address it hands over goes through here. Ranges
+//! are checked without overflow, data is copied once and then judged, and words
+//! that both sides touch are reached as atomics. No reference to plain guest
+//! memory ever exists, because the guest may change it at any time.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+use spore_abi::boot::{BootInfo, FileRecord, KernelHeader, LayerRecord, VmaRecord};
+use spore_abi::hostcall::{CrashRecord, DebugRegisters, HostCall};
+use spore_abi::time::TimePage;
+use spore_abi::vcpu::VcpuBlock;
+
+use crate::mapping::Mapping;
+
+/// A guest-physical range that does not lie in guest memory, or is misaligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange;
+
+/// Types that may be copied from and to guest memory byte by byte.
+///
+/// # Safety
+/// Every bit pattern must be a valid value, and the type must hold no pointer
+/// or reference into the monitor.
+pub unsafe trait Plain: Copy {}
+
+/// Types that may be shared with a running guest by reference.
+///
+/// # Safety
+/// The type must be `repr(C)` and consist of atomics only.
+pub unsafe trait Shared {}
+
+macro_rules! plain {
+    ($($name:ty),*) => {
+        // SAFETY: integers and `repr(C)` structures of integers: every bit
+        // pattern is a value, and none holds a pointer.
+        $(unsafe impl Plain for $name {})*
+    };
+}
+plain!(u8, u16, u32, u64, i32, i64);
+plain!(
+    HostCall,
+    KernelHeader,
+    BootInfo,
+    LayerRecord,
+    VmaRecord,
+    FileRecord
+);
+plain!(CrashRecord, DebugRegisters);
+
+// SAFETY: `repr(C)`, atomics only.
+unsafe impl Shared for VcpuBlock {}
+// SAFETY: `repr(C)`, atomics only.
+unsafe impl Shared for TimePage {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicU64 {}
+
+/// A read-only layer in guest-physical memory.
+pub struct Layer {
+    /// Guest-physical address of its first byte.
+    pub gpa: u64,
+    /// Bytes of the image (the mapping may be longer, up to a page).
+    pub len: u64,
+    /// Where it lies on the host.
+    pub mapping: Mapping,
+}
+
+/// All memory of one guest. Shared by reference between the monitor's threads.
+pub struct GuestMemory {
+    ram: Mapping,
+    layers: Vec<Layer>,
+}
+
+impl GuestMemory {
+    /// Takes over RAM (guest-physical 0 and up) and the layers.
+    pub fn new(ram: Mapping, layers: Vec<Layer>) -> Self {
+        Self { ram, layers }
+    }
+
+    /// Bytes of RAM.
+    pub fn ram_size(&self) -> u64 {
+        self.ram.len() as u64
+    }
+
+    /// The layers, bottom first.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Host address of RAM's first byte.
+    pub fn ram_base(&self) -> *mut u8 {
+        self.ram.as_ptr()
+    }
+
+    /// Host address of a range that lies wholly in RAM: for system calls that
+    /// read or write guest memory themselves (recv into a ring). The pointer is
+    /// valid for `len` bytes as long as this object lives.
+    pub fn ram_pointer(&self, gpa: u64, len: u64) -> Result<*mut u8, OutOfRange> {
+        let end = gpa.checked_add(len).ok_or(OutOfRange)?;
+        if end > self.ram_size() {
+            return Err(OutOfRange);
+        }
+        // SAFETY: gpa <= end <= size of the mapping, so the result stays inside it.
+        Ok(unsafe { self.ram.as_ptr().add(gpa as usize) })
+    }
+
+    /// Host address of a readable range: RAM or one layer.
+    fn readable_pointer(&self, gpa: u64, len: u64) -> Result<*const u8, OutOfRange> {
+        if let Ok(pointer) = self.ram_pointer(gpa, len) {
+            return Ok(pointer);
+        }
+        let end = gpa.checked_add(len).ok_or(OutOfRange)?;
+        let layer = self
+            .layers
+            .iter()
+            .find(|layer| gpa >= layer.gpa && end <= layer.gpa + layer.len)
+            .ok_or(OutOfRange)?;
+        // SAFETY: the range was just checked to lie inside the layer, whose
+        // mapping is at least `len` bytes long.
+        Ok(unsafe { layer.mapping.as_ptr().add((gpa - layer.gpa) as usize) })
+    }
+
+    /// Copies bytes out of RAM or a layer.
+    pub fn read_bytes(&self, gpa: u64, into: &mut [u8]) -> Result<(), OutOfRange> {
+        let from = self.readable_pointer(gpa, into.len() as u64)?;
+        // SAFETY: `from` is valid for the length of `into`, which is the
+        // monitor's own memory and cannot overlap a guest mapping.
+        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+        fetched_once();
+        Ok(())
+    }
+
+    /// Copies bytes out into a new vector. `limit` bounds what a guest can make
+    /// the monitor allocate.
+    pub fn read_vec(&self, gpa: u64, len: u64, limit: u64) -> Result<Vec<u8>, OutOfRange> {
+        if len > limit {
+            return Err(OutOfRange);
+        }
+        let mut bytes = vec![0; len as usize];
+        self.read_bytes(gpa, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Copies bytes into RAM. Layers cannot be written.
+    pub fn write_bytes(&self, gpa: u64, from: &[u8]) -> Result<(), OutOfRange> {
+        let to = self.ram_pointer(gpa, from.len() as u64)?;
+        // SAFETY: `to` is valid for the length of `from`, which is the
+        // monitor's own memory and cannot overlap a guest mapping.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        Ok(())
+    }
+
+    /// Copies a value out of RAM or a layer (no alignment needed).
+    pub fn read<T: Plain>(&self, gpa: u64) -> Result<T, OutOfRange> {
+        let from = self.readable_pointer(gpa, size_of::<T>() as u64)?;
+        // SAFETY: in range, and `Plain` says that any bytes are a value.
+        let value = unsafe { from.cast::<T>().read_unaligned() };
+        fetched_once();
+        Ok(value)
+    }
+
+    /// Copies a value into RAM (no alignment needed).
+    pub fn write<T: Plain>(&self, gpa: u64, value: &T) -> Result<(), OutOfRange> {
+        let to = self.ram_pointer(gpa, size_of::<T>() as u64)?;
+        // SAFETY: in range; RAM is writable.
+        unsafe { to.cast::<T>().write_unaligned(*value) };
+        Ok(())
+    }
+
+    /// A structure of atomics that the running guest shares with the monitor.
+    pub fn shared<T: Shared>(&self, gpa: u64) -> Result<&T, OutOfRange> {
+        let pointer = self.ram_pointer(gpa, size_of::<T>() as u64)?.cast::<T>();
+        if !pointer.is_aligned() {
+            return Err(OutOfRange);
+        }
+        // SAFETY: in range, aligned, and `Shared` types consist of atomics, which
+        // any number of writers may touch; the memory lives as long as `self`.
+        Ok(unsafe { &*pointer })
+    }
+
+    /// Copies from a layer into RAM: `length` bytes at `offset` of layer number
+    /// `layer` to `gpa`.
+    pub fn copy_from_layer(
+        &self,
+        layer: usize,
+        offset: u64,
+        length: u64,
+        gpa: u64,
+    ) -> Result<(), OutOfRange> {
+        let layer = self.layers.get(layer).ok_or(OutOfRange)?;
+        let end = offset.checked_add(length).ok_or(OutOfRange)?;
+        if end > layer.len {
+            return Err(OutOfRange);
+        }
+        let to = self.ram_pointer(gpa, length)?;
+        // SAFETY: both ranges were checked; RAM and layers are different mappings.
+        unsafe {
+            let from = layer.mapping.as_ptr().add(offset as usize);
+            std::ptr::copy_nonoverlapping(from, to, length as usize);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the compiler from fetching a copied value again after it was checked:
+/// the guest may have changed it since.
+fn fetched_once() {
+    compiler_fence(Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> GuestMemory {
+        GuestMemory::new(Mapping::anonymous(2 << 20).expect("2 MiB"), Vec::new())
+    }
+
+    #[test]
+    fn copies_what_lies_inside() {
+        let memory = memory();
+        memory.write(0x1001, &0x1122_3344_5566_7788_u64).unwrap();
+        assert_eq!(memory.read::<u64>(0x1001), Ok(0x1122_3344_5566_7788));
+        assert_eq!(memory.read_vec(0x1001, 2, 2), Ok(vec![0x88, 0x77]));
+    }
+
+    #[test]
+    fn refuses_what_reaches_outside() {
+        let memory = memory();
+        let size = memory.ram_size();
+        assert_eq!(memory.read::<u64>(size - 7), Err(OutOfRange));
+        assert_eq!(memory.read::<u8>(u64::MAX), Err(OutOfRange));
+        assert_eq!(memory.write_bytes(size, &[1]), Err(OutOfRange));
+        assert_eq!(memory.ram_pointer(8, u64::MAX - 4), Err(OutOfRange));
+        assert_eq!(memory.read_vec(0, 3, 2), Err(OutOfRange));
+        assert!(memory.shared::<AtomicU64>(4).is_err());
+        assert_eq!(memory.copy_from_layer(0, 0, 1, 0), Err(OutOfRange));
+    }
+}
