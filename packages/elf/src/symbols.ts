@@ -49,11 +49,20 @@ interface TableRange {
   stringSize: number;
 }
 
+/** The defined symbols by address; of several at one address the global ones last. */
+interface AddressIndex {
+  starts: Float64Array;
+  sizes: Float64Array;
+  indices: Uint32Array;
+  /** Size of the largest symbol: how far back a search must look. */
+  longest: number;
+}
+
 /** A symbol table; names are decoded only when asked for. */
 export class SymbolTable {
   readonly #elf: ElfFile;
   readonly #range: TableRange;
-  #byAddress: { starts: Float64Array; indices: Uint32Array; longest: number } | undefined;
+  #byAddress: AddressIndex | undefined;
 
   constructor(elf: ElfFile, range: TableRange) {
     this.#elf = elf;
@@ -107,7 +116,7 @@ export class SymbolTable {
    */
   lookup(address: number): SymbolHit | undefined {
     this.#byAddress ??= this.#sort();
-    const { starts, indices, longest } = this.#byAddress;
+    const { starts, sizes, indices, longest } = this.#byAddress;
     let low = 0;
     let high = starts.length;
     while (low < high) {
@@ -115,39 +124,40 @@ export class SymbolTable {
       if ((starts[middle] ?? 0) <= address) low = middle + 1;
       else high = middle;
     }
-    let sizeless: ElfSymbol | undefined;
+    let sizeless: number | undefined;
     const nearest = starts[low - 1];
     for (let position = low - 1; position >= 0; position--) {
-      const start = starts[position] ?? 0;
-      if (address - start > longest) break;
-      const symbol = this.at(indices[position] ?? 0);
-      if (address < start + symbol.size) return { symbol, offset: address - start };
-      if (symbol.size === 0 && start === nearest) sizeless ??= symbol;
+      const offset = address - (starts[position] ?? 0);
+      const size = sizes[position] ?? 0;
+      if (offset < size) return { symbol: this.at(indices[position] ?? 0), offset };
+      if (size === 0 && starts[position] === nearest) sizeless ??= position;
+      if (offset > longest) break;
     }
-    return sizeless && { symbol: sizeless, offset: address - sizeless.address };
+    if (sizeless === undefined) return undefined;
+    const symbol = this.at(indices[sizeless] ?? 0);
+    return { symbol, offset: address - symbol.address };
   }
 
-  /** Positions of the defined symbols, by address; global before local ones last. */
-  #sort(): { starts: Float64Array; indices: Uint32Array; longest: number } {
+  #sort(): AddressIndex {
     const { view } = this.#elf;
-    const found: { start: number; rank: number; index: number }[] = [];
+    const found: { start: number; size: number; rank: number; index: number }[] = [];
     let longest = 0;
     for (let index = 1; index < this.count; index++) {
       const at = this.#entry(index);
       const type = view.u8(at + 4) & 15;
-      const address = view.u64OrUndefined(at + 8);
+      const start = view.u64OrUndefined(at + 8);
+      const size = view.u64OrUndefined(at + 16) ?? 0;
       const section = view.u16(at + 6);
       const usable = type <= SymbolType.function || type === SymbolType.ifunc;
-      if (!usable || section === 0 || section === 0xfff1 || !address) continue;
-      const binding = view.u8(at + 4) >> 4;
-      found.push({ start: address, rank: binding === SymbolBinding.global ? 1 : 0, index });
-      longest = Math.max(longest, view.u64OrUndefined(at + 16) ?? 0);
+      if (!usable || section === 0 || section === 0xfff1 || !start) continue;
+      const rank = view.u8(at + 4) >> 4 === SymbolBinding.global ? 1 : 0;
+      found.push({ start, size, rank, index });
+      longest = Math.max(longest, size);
     }
     found.sort((a, b) => a.start - b.start || a.rank - b.rank || a.index - b.index);
-    // An address behind a symbol without size may be this far away at most.
-    longest = Math.max(longest, 0x10000);
     return {
       starts: Float64Array.from(found, (each) => each.start),
+      sizes: Float64Array.from(found, (each) => each.size),
       indices: Uint32Array.from(found, (each) => each.index),
       longest,
     };
