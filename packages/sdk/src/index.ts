@@ -14,7 +14,7 @@ export interface PublishOption {
 export interface IncludeOption {
   /** Path on the host, relative to the project. */
   host: string;
-  /** Absolute path in the guest; the place beside the app if absent. */
+  /** Absolute path in the guest; the same path as on the host if absent. */
   guest?: string;
 }
 

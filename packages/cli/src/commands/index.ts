@@ -1,0 +1,12 @@
+/** All commands, in the order of the help. */
+
+import type { Command } from "../command.ts";
+import { bench } from "./bench.ts";
+import { build } from "./build.ts";
+import { crashReport } from "./crash-report.ts";
+import { doctor } from "./doctor.ts";
+import { help } from "./help.ts";
+import { run } from "./run.ts";
+
+/** All commands, in the order of the help. */
+export const commands: readonly Command[] = [run, build, doctor, bench, help, crashReport];

@@ -1,0 +1,84 @@
+/** What `spore run` does: build or reuse the image, then become the monitor. */
+
+import { readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { isatty } from "node:tty";
+import { sporeError } from "@spore/errors";
+import { type BuildResult, buildImage, type LaunchPlan, launchPlan, type RunOptions } from "@spore/image";
+import { becomeMonitor, checkKvm, findMonitor, type LaunchConfig, launchConfig } from "@spore/monitor-client";
+import { root } from "./checkout.ts";
+import type { Context } from "./command.ts";
+import { explain } from "./explain.ts";
+import { type ImageFlags, resolveSettings } from "./settings/resolve.ts";
+
+/** The flags of `spore run`, as the parser gives them. */
+export interface RunFlags extends ImageFlags {
+  readonly trace: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly gdb: number | undefined;
+}
+
+/** Carries out `spore run`. Returns only by throwing: the monitor takes the process over. */
+export async function runTarget(
+  invocation: {
+    readonly options: RunFlags;
+    readonly words: readonly string[];
+    readonly rest: readonly string[] | undefined;
+  },
+  context: Context,
+): Promise<never> {
+  const { options: flags, words, rest } = invocation;
+  const target = words[0] ?? ".";
+  checkTarget(target, context.cwd);
+  // Before the build: what cannot run need not be built.
+  checkKvm();
+  const monitor = findMonitor(root, context.env);
+  const settings = await resolveSettings(target, flags, rest, context.cwd);
+  const built = await buildImage(settings.contents);
+  if (flags.explain) explain(built, settings.configFile, context);
+  if (!built.reused && built.kind !== "image" && !flags.quiet && !flags.json) {
+    context.err(`spore: built ${built.image.name} in ${(built.ms / 1000).toFixed(1)} s\n`);
+  }
+  const plan = launchPlan(built.image, withTerminal(settings.defaults, context));
+  return becomeMonitor(monitor, configOf(plan, built, flags));
+}
+
+/** Throws SPORE_TARGET_NOT_FOUND. */
+export function checkTarget(target: string, cwd: string): void {
+  if (!statSync(resolve(cwd, target), { throwIfNoEntry: false })) {
+    throw sporeError("SPORE_TARGET_NOT_FOUND", { target });
+  }
+}
+
+/** A program at a terminal is told which terminal it is, as a shell would. */
+function withTerminal(options: RunOptions, context: Context): RunOptions {
+  const terminal = context.env["TERM"];
+  if (terminal === undefined || !isatty(0)) return options;
+  return { ...options, env: { TERM: terminal, ...options.env } };
+}
+
+function configOf(plan: LaunchPlan, built: BuildResult, flags: RunFlags): LaunchConfig {
+  const { image, reused, ms } = built;
+  return launchConfig(
+    { ...plan, files: plan.files.map(withHostNames) },
+    {
+      events: flags.json ? "json" : flags.quiet ? "quiet" : "human",
+      built: { event: "built", image: image.path, digest: image.digest, reused, ms },
+      trace: flags.trace,
+      gdb: flags.gdb ?? null,
+      reporter: [process.execPath, resolve(import.meta.dirname, "main.ts"), "crash-report"],
+    },
+  );
+}
+
+/** Names that the host knows are known in the guest too; the guest's own come first. */
+function withHostNames(file: LaunchPlan["files"][number]): LaunchPlan["files"][number] {
+  if (file.path !== "/etc/hosts") return file;
+  try {
+    return { ...file, data: `${file.data}${readFileSync("/etc/hosts", "utf8")}` };
+  } catch {
+    // A host without a hosts file knows no more names.
+    return file;
+  }
+}

@@ -1,0 +1,59 @@
+/** Finds and loads spore.config.ts of a project. */
+
+import { existsSync, statSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { sporeError } from "@spore/errors";
+import type { NodeMajor, Publish } from "@spore/image";
+
+/** The configuration of a project, checked; paths are relative to the project. */
+export interface Config {
+  readonly entry?: string | undefined;
+  readonly publish?: readonly Publish[] | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly envFile?: string | undefined;
+  /** Bytes. */
+  readonly memory?: number | undefined;
+  /** As after `--include`. */
+  readonly include?: readonly string[] | undefined;
+  readonly cwd?: string | undefined;
+  readonly node?: NodeMajor | undefined;
+  readonly args?: readonly string[] | undefined;
+  readonly patch?: boolean | undefined;
+}
+
+const names = ["spore.config.ts", "spore.config.mts", "spore.config.js", "spore.config.mjs"];
+
+/** The configuration file of a target, if it is a directory that has one. */
+export function findConfig(target: string): string | undefined {
+  if (!statSync(target, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  return names.map((name) => join(target, name)).find((path) => existsSync(path));
+}
+
+/** Runs the configuration file and checks what it exports. Throws SPORE_CONFIG_INVALID. */
+export async function loadConfig(file: string): Promise<Config> {
+  const { checkConfig } = await import("./config-schema.ts");
+  const result = checkConfig(await importDefault(file));
+  if ("problem" in result) throw sporeError("SPORE_CONFIG_INVALID", { file, problem: result.problem });
+  return result.config;
+}
+
+async function importDefault(file: string): Promise<unknown> {
+  // A project outside this checkout need not install the SDK to say `import { defineConfig }`.
+  const sdk = import.meta.resolve("@spore/sdk");
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) =>
+      specifier === "@spore/sdk" ? { url: sdk, shortCircuit: true } : next(specifier, context),
+  });
+  try {
+    const module = (await import(pathToFileURL(file).href)) as { readonly default?: unknown };
+    if (module.default !== undefined) return module.default;
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    throw sporeError("SPORE_CONFIG_INVALID", { file, problem }, { cause });
+  } finally {
+    hooks.deregister();
+  }
+  throw sporeError("SPORE_CONFIG_INVALID", { file, problem: "it has no default export" });
+}

@@ -1,0 +1,92 @@
+/** Flags and spore.config.ts, brought together: flags win. */
+
+import { resolve } from "node:path";
+import { type BuildOptions, type NodeMajor, type Publish, parseInclude, type RunOptions } from "@spore/image";
+import { type Config, findConfig, loadConfig } from "./config-file.ts";
+import { readEnvFile } from "./env-file.ts";
+
+/** The flags that `run` and `build` share, as the parser gives them. */
+export interface ImageFlags {
+  readonly publish: readonly Publish[];
+  readonly env: readonly (readonly [string, string])[];
+  readonly "env-file": string | undefined;
+  readonly memory: number | undefined;
+  readonly include: readonly string[];
+  readonly cwd: string | undefined;
+  readonly node: NodeMajor | undefined;
+  readonly explain: boolean;
+  readonly "no-patch": boolean;
+}
+
+/** What decides the files of an image, and what a run uses beside them. */
+export interface Settings {
+  /** Goes into the image whatever the command. */
+  readonly contents: BuildOptions;
+  /** `run` uses it now; `build` keeps it in the image. */
+  readonly defaults: Pick<RunOptions, "args" | "env" | "cwd" | "memory" | "publish">;
+  /** The configuration file that was used. */
+  readonly configFile: string | undefined;
+}
+
+/** Brings together what the flags and the target's configuration file say. */
+export async function resolveSettings(
+  target: string,
+  flags: ImageFlags,
+  args: readonly string[] | undefined,
+  cwd: string,
+): Promise<Settings> {
+  const path = resolve(cwd, target);
+  const configFile = findConfig(path);
+  const config = configFile === undefined ? {} : await loadConfig(configFile);
+  return {
+    contents: contentsOf(target, path, flags, config, cwd),
+    defaults: defaultsOf(path, flags, config, args, cwd),
+    configFile,
+  };
+}
+
+function contentsOf(
+  target: string,
+  path: string,
+  flags: ImageFlags,
+  config: Config,
+  cwd: string,
+): BuildOptions {
+  const fromConfig = (config.include ?? []).map((text) => parseInclude(text, path));
+  const include = [...fromConfig, ...flags.include.map((text) => parseInclude(text, cwd))];
+  const node = flags.node ?? config.node;
+  return {
+    target,
+    base: cwd,
+    ...(include.length > 0 && { include }),
+    ...(config.entry !== undefined && { entry: config.entry }),
+    ...(node !== undefined && { node }),
+    ...((flags["no-patch"] || config.patch === false) && { patch: false }),
+  };
+}
+
+function defaultsOf(
+  path: string,
+  flags: ImageFlags,
+  config: Config,
+  restArgs: readonly string[] | undefined,
+  cwd: string,
+): Settings["defaults"] {
+  const env = {
+    ...(config.envFile !== undefined && readEnvFile(resolve(path, config.envFile))),
+    ...config.env,
+    ...(flags["env-file"] !== undefined && readEnvFile(resolve(cwd, flags["env-file"]))),
+    ...Object.fromEntries(flags.env),
+  };
+  const args = restArgs ?? config.args;
+  const publish = flags.publish.length > 0 ? flags.publish : config.publish;
+  const guestCwd = flags.cwd ?? config.cwd;
+  const memory = flags.memory ?? config.memory;
+  return {
+    ...(Object.keys(env).length > 0 && { env }),
+    ...(args !== undefined && { args }),
+    ...(publish !== undefined && { publish }),
+    ...(guestCwd !== undefined && { cwd: guestCwd }),
+    ...(memory !== undefined && { memory }),
+  };
+}
