@@ -1,0 +1,78 @@
+//! The kernel heap: talc over 2 MiB frames that the frame allocator lends.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use spore_abi::layout::{DIRECT_VA, HUGE};
+use talc::{OomHandler, Span, Talc};
+
+use crate::Lock;
+
+/// Gives the guest-physical address of a whole free frame, or `None`.
+pub type FrameSource = fn() -> Option<u64>;
+
+static SOURCE: AtomicUsize = AtomicUsize::new(0);
+
+struct Grow;
+
+impl OomHandler for Grow {
+    fn handle_oom(talc: &mut Talc<Self>, layout: Layout) -> Result<(), ()> {
+        if layout.size() as u64 > HUGE - 4096 {
+            return Err(());
+        }
+        let raw = SOURCE.load(Ordering::Relaxed);
+        if raw == 0 {
+            return Err(());
+        }
+        // SAFETY: only `set_frame_source` stores here, and it stores a `FrameSource`.
+        let source = unsafe { core::mem::transmute::<usize, FrameSource>(raw) };
+        let frame = source().ok_or(())?;
+        let base = (DIRECT_VA + frame) as *mut u8;
+        // SAFETY: the frame was taken from the allocator for good and is mapped RAM.
+        unsafe { talc.claim(Span::from_base_size(base, HUGE as usize)) }.map(|_| ())
+    }
+}
+
+/// The global allocator of the kernel.
+pub struct Heap(Lock<Talc<Grow>>);
+
+impl Default for Heap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Heap {
+    /// An empty heap.
+    pub const fn new() -> Self {
+        Self(Lock::new(Talc::new(Grow)))
+    }
+    /// Gives the heap a first piece of memory: a static area of the kernel image.
+    pub fn add_static(&self, area: &'static mut [u8]) {
+        // SAFETY: the area is exclusively owned and lives as long as the kernel.
+        let claimed = unsafe { self.0.lock().claim(Span::from_base_size(area.as_mut_ptr(), area.len())) };
+        debug_assert!(claimed.is_ok());
+    }
+}
+
+/// Names where further memory comes from; called once at boot.
+pub fn set_frame_source(source: FrameSource) {
+    SOURCE.store(source as usize, Ordering::Relaxed);
+}
+
+// SAFETY: talc hands out disjoint, aligned memory; the lock serialises access.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller passes a layout of non-zero size (contract of GlobalAlloc).
+        match unsafe { self.0.lock().malloc(layout) } {
+            Ok(pointer) => pointer.as_ptr(),
+            Err(()) => core::ptr::null_mut(),
+        }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if let Some(pointer) = core::ptr::NonNull::new(pointer) {
+            // SAFETY: the caller got the pointer from `alloc` with this layout.
+            unsafe { self.0.lock().free(pointer, layout) }
+        }
+    }
+}
