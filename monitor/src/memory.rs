@@ -53,6 +53,8 @@ plain!(CrashRecord, DebugRegisters);
 unsafe impl Shared for VcpuBlock {}
 // SAFETY: `repr(C)`, atomics only.
 unsafe impl Shared for TimePage {}
+// SAFETY: `repr(C)`, atomics only.
+unsafe impl Shared for spore_abi::net::Header {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicU32 {}
 // SAFETY: an atomic.

@@ -62,6 +62,9 @@ pub fn rings<T: SharedAtomics>(offset: u64) -> &'static T {
 /// Every field must be an atomic integer or an array or structure of such.
 pub unsafe trait SharedAtomics: Sync {}
 
+// SAFETY: `repr(C)`, atomic integers only.
+unsafe impl SharedAtomics for spore_abi::net::Header {}
+
 /// An aligned word of RAM as an atomic (futex words of the kernel, ring indices).
 pub fn word(gpa: u64) -> &'static AtomicU32 {
     assert!(gpa % 4 == 0 && gpa + 4 <= direct::ram_size(), "address beyond RAM");

@@ -159,7 +159,11 @@ pub trait File: Any + Send + Sync {
     }
     /// Called when the last descriptor to this open file is closed.
     fn released(&self, _open: &OpenFile) {}
-    /// For downcasts (sockets, epoll, directories).
+    /// The socket, if this is one.
+    fn socket(&self) -> Option<&dyn crate::net::socket::Socket> {
+        None
+    }
+    /// For downcasts (epoll, directories).
     fn as_any(&self) -> &dyn Any;
 }
 
