@@ -12,6 +12,7 @@ const config: ViteUserConfig = defineConfig({
           include: [
             "packages/**/*.test.ts",
             "tests/tidy/**/*.test.ts",
+            "tests/launcher/**/*.test.ts",
             "tools/**/*.test.ts",
             "benches/**/*.test.ts",
           ],
@@ -23,7 +24,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "integration",
           include: ["tests/**/*.test.ts"],
-          exclude: ["**/node_modules/**", "**/fixtures/**", "tests/tidy/**"],
+          exclude: ["**/node_modules/**", "**/fixtures/**", "tests/tidy/**", "tests/launcher/**"],
           // One machine at a time: timings and ports stay predictable.
           fileParallelism: false,
           testTimeout: 120_000,

@@ -2,7 +2,7 @@
 
 import { asSporeError, sporeError } from "@spore/errors";
 import type { Context } from "./command.ts";
-import { findCommand } from "./commands/help.ts";
+import { findCommand } from "./commands/find.ts";
 import { commands } from "./commands/index.ts";
 import { commandHelp, overview } from "./help.ts";
 import { parse } from "./parse.ts";

@@ -1,6 +1,7 @@
 /** What `spore run` does: build or reuse the image, then become the monitor. */
 
 import { readFileSync, statSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import { sporeError } from "@spore/errors";
@@ -41,6 +42,8 @@ export async function runTarget(
     context.err(`spore: built ${built.image.name} in ${(built.ms / 1000).toFixed(1)} s\n`);
   }
   const plan = launchPlan(built.image, withTerminal(settings.defaults, context));
+  // Node writes its compile cache when it exits, which it does not do here.
+  flushCompileCache();
   return becomeMonitor(monitor, configOf(plan, built, flags));
 }
 

