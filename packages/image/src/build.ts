@@ -1,8 +1,81 @@
 /** Entry of the builder: resolve the target, reuse or build, open the image. */
 
-import type { BuildOptions, BuildResult } from "./types.ts";
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { sporeError } from "@spore/errors";
+import { addBuilderSources, findRecord, Inputs, keepRecord, recordKey } from "./build-record.ts";
+import { looksLikeImage, openImageSync, storeImage } from "./image-file.ts";
+import { defaultKernel } from "./kernel-blob.ts";
+import { readStart } from "./program-file.ts";
+import type { ResolvedBuild } from "./resolved-build.ts";
+import { defaultStore, prepareStore, type Store, storeAt } from "./store.ts";
+import type { BuildOptions, BuildResult, Decision, Image, TargetKind } from "./types.ts";
 
 /** Builds the image of a target, or finds it unchanged in the store. */
-export function buildImage(_options: BuildOptions): Promise<BuildResult> {
-  throw new Error("not built yet");
+export async function buildImage(options: BuildOptions): Promise<BuildResult> {
+  const started = performance.now();
+  const store = storeAt(options.store ?? defaultStore());
+  const target = resolve(options.base ?? process.cwd(), options.target);
+  const kind = kindOf(target, options.target);
+  if (kind === "image") {
+    const image = openImageSync(target, store);
+    const decisions = [{ topic: "target", what: target, why: "an image that was built before" }];
+    return { image, kind, reused: true, ms: performance.now() - started, decisions };
+  }
+  const patch = options.patch ?? true;
+  const build: ResolvedBuild = { options, target, kernel: options.kernel ?? defaultKernel(), patch, store };
+  const key = keyOf(build);
+  const known = options.fresh ? null : reuse(store, key);
+  if (known) return { ...known, ms: performance.now() - started };
+  const { image, decisions } = await construct(build, kind, key);
+  return { image, kind, reused: false, ms: performance.now() - started, decisions };
+}
+
+/** What a target is; throws SPORE_TARGET_NOT_FOUND. */
+function kindOf(target: string, named: string): TargetKind {
+  const stat = statSync(target, { throwIfNoEntry: false });
+  if (!stat) throw sporeError("SPORE_TARGET_NOT_FOUND", { target: named });
+  if (stat.isDirectory()) return "project";
+  if (!stat.isFile())
+    throw sporeError("SPORE_ELF_INVALID", { file: named, problem: "it is not a regular file" });
+  return looksLikeImage(readStart(target, 8)) ? "image" : "program";
+}
+
+/** Everything but file contents that the image depends on. */
+function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
+  const { include, entry, node, env, args, cwd, memory, publish } = options;
+  return recordKey({ target, kernel, patch, include, entry, node, env, args, cwd, memory, publish });
+}
+
+/** An earlier build of the same thing, if its image is still whole. */
+function reuse(store: Store, key: string): Omit<BuildResult, "ms"> | null {
+  const record = findRecord(store, key);
+  if (!record) return null;
+  try {
+    const image = openImageSync(record.image, store);
+    return { image, kind: record.kind, reused: true, decisions: record.decisions };
+  } catch {
+    // A cleaned or damaged store: build again.
+    return null;
+  }
+}
+
+async function construct(
+  build: ResolvedBuild,
+  kind: "project" | "program",
+  key: string,
+): Promise<{ image: Image; decisions: readonly Decision[] }> {
+  const { store } = build;
+  prepareStore(store);
+  const inputs = new Inputs();
+  addBuilderSources(inputs);
+  inputs.add(build.kernel);
+  const decisions: Decision[] = [];
+  const content =
+    kind === "program"
+      ? await (await import("./program-target.ts")).buildProgram(build, inputs, decisions)
+      : await (await import("./project-target.ts")).buildProject(build, inputs, decisions);
+  const path = storeImage(content, store);
+  keepRecord(store, key, inputs, { image: path, kind, decisions });
+  return { image: openImageSync(path, store), decisions };
 }

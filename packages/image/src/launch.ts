@@ -1,69 +1,129 @@
 /** From an image and the options of one run to what the monitor boots. */
 
-import type { Image, LaunchFile, Publish, RunOptions } from "./types.ts";
+import { readFileSync } from "node:fs";
+import { sporeError } from "@spore/errors";
+import type { GuestConfig } from "@spore/monitor-client";
+import { alignUp, FREE_GPA, HUGE, LAYERS_GPA, MAX_RAM, MIN_RAM } from "./memory-map.ts";
+import type { Image, LaunchFile, ProgramLayout, RunOptions } from "./types.ts";
 
 /**
- * The part of the monitor's launch config that follows from image and run
- * options; addresses are hex strings. The caller adds stdio, events, policy,
- * tracing and debugging.
+ * The part of the monitor's launch configuration that follows from image and
+ * run options. The caller adds stdio, events, policy, tracing and debugging.
  */
-export interface LaunchPlan {
-  readonly version: 1;
-  readonly memory: number;
-  readonly kernel: {
-    readonly path: string;
-    readonly offset: number;
-    readonly length: number;
-    readonly memoryLength: number;
-  };
-  readonly layers: readonly {
-    readonly path: string;
-    readonly offset: number;
-    readonly length: number;
-    readonly gpa: string;
-  }[];
-  readonly shared: readonly {
-    readonly va: string;
-    readonly layer: number;
-    readonly offset: number;
-    readonly length: number;
-  }[];
-  readonly private: readonly {
-    readonly va: string;
-    readonly gpa: string;
-    readonly length: number;
-    readonly parts: readonly {
-      readonly layer: number;
-      readonly offset: number;
-      readonly length: number;
-      readonly at: number;
-    }[];
-  }[];
-  readonly program: {
-    readonly path: string;
-    readonly startRip: string;
-    readonly entry: string;
-    readonly phdr: string;
-    readonly phnum: number;
-    readonly interpBase: string;
-    readonly brkStart: string;
-    readonly vmas: readonly {
-      readonly start: string;
-      readonly end: string;
-      readonly prot: number;
-      readonly fileOffset: number;
-      readonly path: string;
-    }[];
-  };
-  readonly argv: readonly string[];
-  readonly env: readonly string[];
-  readonly cwd: string;
-  readonly hostname: string;
-  readonly files: readonly LaunchFile[];
-  readonly publish: readonly Publish[] | null;
-}
+export type LaunchPlan = GuestConfig;
+
+/** Memory above the program's own regions without which nothing useful runs. */
+const ROOM = 8 << 20;
+/** What every program finds unless image or run say otherwise. */
+const BASE_ENV: Readonly<Record<string, string>> = {
+  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  HOME: "/root",
+};
 
 /** Combines an image with the options of one run. Reads /etc/resolv.conf of the host. */
-export function launchPlan(_image: Image, _options: RunOptions = {}): LaunchPlan {
-  throw new Error("not built yet");
+export function launchPlan(image: Image, options: RunOptions = {}): LaunchPlan {
+  const { program, defaults, kernel } = image;
+  const hostname = options.hostname ?? "spore";
+  const env = { ...BASE_ENV, ...defaults.env, ...options.env };
+  const publish = options.publish ?? defaults.publish;
+  return {
+    version: 1,
+    memory: checkedMemory(options.memory ?? defaults.memory, program),
+    kernel: {
+      path: kernel.path,
+      offset: kernel.offset,
+      length: kernel.length,
+      memoryLength: kernel.memoryLength,
+    },
+    layers: placeLayers(image),
+    shared: program.shared.map((region) => ({ ...region, va: hex(region.va) })),
+    private: program.private.map((region) => ({
+      va: hex(region.va),
+      gpa: hex(region.gpa),
+      length: region.length,
+      parts: region.parts.map((part) => ({ ...part })),
+    })),
+    program: programConfig(program),
+    argv: [...defaults.argv, ...(options.args ?? defaults.args)],
+    env: Object.entries(env).map(([key, value]) => `${key}=${value}`),
+    cwd: options.cwd ?? defaults.cwd,
+    hostname,
+    files: mergeFiles(networkFiles(hostname), options.files ?? []),
+    publish: publish ? publish.map((port) => ({ ...port })) : null,
+  };
+}
+
+/** Bytes of memory that the image's program takes before anything else. */
+function checkedMemory(wanted: number, program: ProgramLayout): number {
+  const memory = alignUp(wanted, HUGE);
+  const end = program.private.reduce(
+    (highest, region) => Math.max(highest, region.gpa + region.length),
+    FREE_GPA,
+  );
+  const needed = Math.max(MIN_RAM, end + ROOM);
+  if (memory < needed) {
+    throw sporeError("SPORE_MEMORY_TOO_SMALL", { memory: mebibytes(wanted), needed: mebibytes(needed) });
+  }
+  if (memory > MAX_RAM) {
+    throw sporeError("SPORE_MEMORY_UNAVAILABLE", {
+      memory: mebibytes(wanted),
+      problem: `a guest has at most ${mebibytes(MAX_RAM)}`,
+    });
+  }
+  return memory;
+}
+
+function placeLayers(image: Image): LaunchPlan["layers"] {
+  let gpa = LAYERS_GPA;
+  return image.layers.map((layer) => {
+    const placed = { path: layer.path, offset: layer.offset, length: layer.length, gpa: hex(gpa) };
+    gpa += alignUp(layer.length, HUGE);
+    return placed;
+  });
+}
+
+function programConfig(program: ProgramLayout): LaunchPlan["program"] {
+  return {
+    path: program.path,
+    startRip: hex(program.startRip),
+    entry: hex(program.entry),
+    phdr: hex(program.phdr),
+    phnum: program.phnum,
+    interpBase: hex(program.interpBase),
+    brkStart: hex(program.brkStart),
+    vmas: program.mappings.map((mapping) => ({
+      ...mapping,
+      start: hex(mapping.start),
+      end: hex(mapping.end),
+    })),
+  };
+}
+
+/** Names and resolver settings: the host's resolver, the guest's own name. */
+function networkFiles(hostname: string): LaunchFile[] {
+  const hosts = `127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 ${hostname}\n`;
+  const files = [
+    { path: "/etc/hosts", mode: 0o644, data: hosts },
+    { path: "/etc/hostname", mode: 0o644, data: `${hostname}\n` },
+  ];
+  try {
+    files.push({ path: "/etc/resolv.conf", mode: 0o644, data: readFileSync("/etc/resolv.conf", "utf8") });
+  } catch {
+    // A host without resolver settings: the guest then asks 127.0.0.1, as the host would.
+  }
+  return files;
+}
+
+function mergeFiles(files: readonly LaunchFile[], over: readonly LaunchFile[]): LaunchFile[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  for (const file of over) byPath.set(file.path, file);
+  return [...byPath.values()];
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }

@@ -1,11 +1,87 @@
-/** Where layers, images and build records live on this host. */
+/**
+ * Where layers, images and build records live on this host.
+ *
+ *   layers/<sha256>     one EROFS image or kernel each, named by its bytes
+ *   images/<sha256>     image files that refer to those
+ *   builds/<key>.json   what a target was built from, to know it again
+ *   runtimes/<key>.json layers that many images share, by what went into them
+ *   node/<version>/     Node releases other than the bundled one
+ *   tmp/                files being written, named after the process
+ */
 
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+
+/** The folders of a store. */
+export interface Store {
+  readonly root: string;
+  readonly layers: string;
+  readonly images: string;
+  readonly builds: string;
+  readonly runtimes: string;
+  readonly node: string;
+  readonly tmp: string;
+}
 
 /** $SPORE_HOME, else the user's cache directory for Spore. */
 export function defaultStore(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  if (env["SPORE_HOME"]) return env["SPORE_HOME"];
+  if (env["SPORE_HOME"]) return resolve(env["SPORE_HOME"]);
   const cache = env["XDG_CACHE_HOME"] || join(env["HOME"] || homedir(), ".cache");
-  return join(cache, "spore");
+  return join(resolve(cache), "spore");
+}
+
+/** The folders under `root`; nothing is created yet. */
+export function storeAt(root: string): Store {
+  const at = (name: string): string => join(root, name);
+  return {
+    root,
+    layers: at("layers"),
+    images: at("images"),
+    builds: at("builds"),
+    runtimes: at("runtimes"),
+    node: at("node"),
+    tmp: at("tmp"),
+  };
+}
+
+/** Creates the folders and removes what interrupted builds left behind. */
+export function prepareStore(store: Store): void {
+  for (const folder of [store.layers, store.images, store.builds, store.runtimes, store.node, store.tmp]) {
+    mkdirSync(folder, { recursive: true });
+  }
+  removeStale(store.tmp, "");
+}
+
+/** Name of a file that is being written, unique to this process. */
+export function temporaryName(prefix: string): string {
+  return `${prefix}${process.pid}-${startTime(process.pid)}-${randomBytes(6).toString("hex")}.tmp`;
+}
+
+/** Removes files of `temporaryName(prefix)` whose process is gone. */
+export function removeStale(folder: string, prefix: string): void {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    if (!name.startsWith(prefix)) continue;
+    const match = /^(\d+)-(\d+)-[0-9a-f]{12}\.tmp$/.exec(name.slice(prefix.length));
+    if (!match) continue;
+    if (startTime(Number(match[1])) === match[2]) continue;
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+/** Start time of a process in clock ticks (field 22 of /proc/PID/stat), "0" if there is none. */
+function startTime(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "0";
+  } catch {
+    return "0";
+  }
 }

@@ -1,0 +1,115 @@
+/**
+ * Knowing an unchanged target again: every path that a build looked at, as
+ * `stat` saw it, and the image that came out. The second run only stats.
+ */
+
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { writeWhole } from "./atomic-file.ts";
+import type { Store } from "./store.ts";
+import type { Decision, TargetKind } from "./types.ts";
+
+/** Changes whenever records of older builders must not be believed. */
+const RECORD_VERSION = 1;
+
+/** What a finished build leaves behind. */
+export interface BuildRecord {
+  /** Path of the image file. */
+  readonly image: string;
+  readonly kind: TargetKind;
+  readonly decisions: readonly Decision[];
+}
+
+/** Collects the paths that a build depends on. */
+export class Inputs {
+  readonly #seen: Map<string, string> = new Map();
+
+  /** Notes a path as it is now, or that it is not there. */
+  add(path: string): void {
+    if (!this.#seen.has(path)) this.#seen.set(path, fingerprint(path));
+  }
+
+  /** Notes every file of a folder tree and the folders, so that additions count. */
+  addTree(folder: string): void {
+    this.add(folder);
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) this.addTree(path);
+      else this.add(path);
+    }
+  }
+
+  /** Path and fingerprint of each, in a fixed order. */
+  entries(): [string, string][] {
+    return [...this.#seen].sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+}
+
+/** Name of the record for a set of options (anything that JSON can hold, in a fixed order). */
+export function recordKey(options: unknown): string {
+  return createHash("sha256")
+    .update(JSON.stringify([RECORD_VERSION, options]))
+    .digest("hex");
+}
+
+/** The record, if there is one and nothing that went into it has changed. */
+export function findRecord(store: Store, key: string): BuildRecord | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(join(store.builds, `${key}.json`), "utf8"));
+  } catch {
+    return null;
+  }
+  if (!isStored(value)) return null;
+  for (const [path, seen] of value.inputs) {
+    if (fingerprint(path) !== seen) return null;
+  }
+  return value.record;
+}
+
+/** Keeps a record. */
+export function keepRecord(store: Store, key: string, inputs: Inputs, record: BuildRecord): void {
+  writeWhole(
+    join(store.builds, `${key}.json`),
+    store.tmp,
+    JSON.stringify({ inputs: inputs.entries(), record }),
+  );
+}
+
+/** Notes the builder's own modules: another version of them may build something else. */
+export function addBuilderSources(inputs: Inputs): void {
+  for (const name of ["image", "elf", "erofs", "patch"]) {
+    inputs.add(fileURLToPath(new URL(`../../${name}/package.json`, import.meta.url)));
+    const folder = fileURLToPath(new URL(`../../${name}/src/`, import.meta.url));
+    for (const file of namesIn(folder)) {
+      if (file.endsWith(".ts") && !file.endsWith(".test.ts")) inputs.add(join(folder, file));
+    }
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** What `stat` says of a path, as far as a change would show in it. */
+function fingerprint(path: string): string {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  if (!stat) return "absent";
+  if (stat.isDirectory()) return `dir:${stat.mtimeNs}:${stat.ino}`;
+  return `${stat.size}:${stat.mtimeNs}:${stat.ino}`;
+}
+
+function isStored(value: unknown): value is { inputs: [string, string][]; record: BuildRecord } {
+  if (typeof value !== "object" || value === null) return false;
+  if (!("inputs" in value) || !Array.isArray(value.inputs) || !("record" in value)) return false;
+  const record = value.record;
+  return (
+    typeof record === "object" && record !== null && "image" in record && typeof record.image === "string"
+  );
+}

@@ -1,0 +1,58 @@
+/** From a tree of files to an EROFS layer in the store. */
+
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { ErofsError, type ImagePlan, planImage } from "@spore/erofs";
+import { sporeError } from "@spore/errors";
+import { AtomicFile } from "./atomic-file.ts";
+import type { GuestTree } from "./guest-tree.ts";
+import type { Store } from "./store.ts";
+import type { Blob, BlobPlace } from "./types.ts";
+
+/** A layer in the store, and where each file lies in it. */
+export interface BuiltLayer {
+  readonly blob: Blob & BlobPlace;
+  readonly plan: ImagePlan;
+}
+
+/** Writes a tree as a layer; the same tree gives the same bytes and so the same file. */
+export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLayer {
+  const plan = planned(name, tree);
+  const file = new AtomicFile(join(store.layers, "unnamed"), store.tmp, "");
+  try {
+    const metadata = createHash("sha256");
+    plan.write((offset, bytes) => {
+      file.padTo(offset);
+      if (offset < plan.metadataLength) metadata.update(bytes.subarray(0, plan.metadataLength - offset));
+      file.write(bytes);
+    });
+    file.padTo(plan.size);
+    const sha256 = file.digest();
+    const path = join(store.layers, sha256);
+    file.commit(path);
+    const blob = {
+      kind: "layer",
+      name,
+      sha256,
+      length: plan.size,
+      memoryLength: 0,
+      metadataLength: plan.metadataLength,
+      metadataSha256: metadata.digest("hex"),
+      path,
+      offset: 0,
+    } as const;
+    return { blob, plan };
+  } finally {
+    file.discard();
+  }
+}
+
+function planned(name: string, tree: GuestTree): ImagePlan {
+  try {
+    return planImage(tree.entries());
+  } catch (error) {
+    if (!(error instanceof ErofsError)) throw error;
+    const problem = `the files of ${name} cannot be put into an image: ${error.message}`;
+    throw sporeError("SPORE_INTERNAL", { problem }, { cause: error });
+  }
+}

@@ -1,0 +1,105 @@
+/** Reading an ELF program or library of the host, with errors that users understand. */
+
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { ElfError, type ElfFile, FileType, interpreter, parseElf, readDynamic } from "@spore/elf";
+import { sporeError } from "@spore/errors";
+import type { LoadSegment } from "./layout.ts";
+
+/** e_machine values that people come across. */
+const MACHINES: Readonly<Record<number, string>> = {
+  2: "SPARC",
+  3: "32-bit x86",
+  8: "MIPS",
+  20: "32-bit PowerPC",
+  21: "PowerPC",
+  22: "S/390",
+  40: "32-bit ARM",
+  62: "x86-64",
+  183: "ARM64",
+  243: "RISC-V",
+  247: "BPF",
+  258: "LoongArch",
+};
+
+/** True if the bytes begin like an ELF file. */
+export function looksLikeElf(start: Uint8Array): boolean {
+  return start[0] === 0x7f && start[1] === 0x45 && start[2] === 0x4c && start[3] === 0x46;
+}
+
+/** The first bytes of a file, at most `length`. */
+export function readStart(path: string, length: number): Uint8Array {
+  const bytes = Buffer.alloc(length);
+  const fd = openSync(path, "r");
+  try {
+    return bytes.subarray(0, readSync(fd, bytes, 0, length, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Parses a program; throws SPORE_ELF_MACHINE or SPORE_ELF_INVALID. */
+export function readProgram(path: string): ElfFile {
+  const elf = parseFor(path, readFileSync(path));
+  if (elf.header.type === FileType.relocatable) throw invalid(path, "it is an object file: link it first");
+  if (elf.loads.length === 0) throw invalid(path, "it has no loadable segment");
+  if (elf.header.type === FileType.shared && interpreterOf(path, elf) === undefined) {
+    const pie = guarded(path, () => readDynamic(elf))?.pie === true;
+    if (!pie) throw invalid(path, "it is a shared library");
+  }
+  const { entry } = elf.header;
+  if (!elf.loads.some((load) => entry >= load.vaddr && entry < load.vaddr + load.memorySize)) {
+    throw invalid(path, "its entry point lies outside its segments");
+  }
+  return elf;
+}
+
+/** Parses any ELF file for the name of `path`. */
+export function parseFor(path: string, bytes: Uint8Array): ElfFile {
+  if (!looksLikeElf(bytes)) throw invalid(path, describeStart(bytes));
+  if (bytes.length >= 20) {
+    const machine = (bytes[18] ?? 0) | ((bytes[19] ?? 0) << 8);
+    const bigEndian = bytes[5] === 2;
+    const number = bigEndian ? ((machine & 255) << 8) | (machine >> 8) : machine;
+    if (number !== 62) throw wrongMachine(path, MACHINES[number] ?? `machine ${number}`);
+    if (bytes[4] === 1) throw wrongMachine(path, "32-bit x86 code (x32)");
+  }
+  return guarded(path, () => parseElf(bytes));
+}
+
+/** The interpreter that a program names. */
+export function interpreterOf(path: string, elf: ElfFile): string | undefined {
+  return guarded(path, () => interpreter(elf));
+}
+
+/** Runs something that reads an ELF file; an ElfError becomes SPORE_ELF_INVALID. */
+export function guarded<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof ElfError) throw invalid(path, error.message, error);
+    throw error;
+  }
+}
+
+/** The loadable segments as the layout takes them. */
+export function loadSegments(elf: ElfFile): LoadSegment[] {
+  return elf.loads.map(({ offset, vaddr, fileSize, memorySize, flags }) => {
+    // p_flags has execute 1, write 2, read 4; PROT_ has read 1, write 2, execute 4.
+    const prot = ((flags & 4) !== 0 ? 1 : 0) | (flags & 2) | ((flags & 1) !== 0 ? 4 : 0);
+    return { offset, vaddr, fileSize, memorySize, prot };
+  });
+}
+
+function describeStart(bytes: Uint8Array): string {
+  if (bytes.length === 0) return "it is empty";
+  if (bytes[0] === 0x23 && bytes[1] === 0x21) return "it is a script";
+  return "it is not an ELF file";
+}
+
+function invalid(file: string, problem: string, cause?: unknown): Error {
+  return sporeError("SPORE_ELF_INVALID", { file, problem }, { cause });
+}
+
+function wrongMachine(file: string, machine: string): Error {
+  return sporeError("SPORE_ELF_MACHINE", { file, machine });
+}

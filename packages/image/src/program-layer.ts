@@ -1,0 +1,238 @@
+/**
+ * A layer with a program, its interpreter and its libraries, and the layout in
+ * memory that follows from where they lie in it.
+ */
+
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import { type ElfFile, FileType, parseElf, SegmentType, segmentOfType } from "@spore/elf";
+import { sporeError } from "@spore/errors";
+import { addBaseFiles } from "./base-files.ts";
+import type { Inputs } from "./build-record.ts";
+import { GuestTree } from "./guest-tree.ts";
+import { type BuiltLayer, buildLayer } from "./layer.ts";
+import { type LoadedFile, planMemory, wantedRanges } from "./layout.ts";
+import { hasBuiltInLookups, type Library, LibraryFinder } from "./libraries.ts";
+import { writeLibraryCache } from "./library-cache.ts";
+import { alignUp, HUGE, INTERP_BASE, PAGE, PIE_BASE } from "./memory-map.ts";
+import { patchedLibc } from "./patched-libc.ts";
+import { guarded, interpreterOf, loadSegments, readProgram } from "./program-file.ts";
+import type { Store } from "./store.ts";
+import type { Blob, BlobPlace, Decision, Include, ProgramLayout } from "./types.ts";
+
+/** What is put into the layer. */
+export interface ProgramRequest {
+  /** The program on the host. */
+  readonly host: string;
+  /** Its path in the guest; "" = as on the host. */
+  readonly guest: string;
+  /** Name of the layer, for people. */
+  readonly name: string;
+  readonly include: readonly Include[];
+  readonly patch: boolean;
+}
+
+/** A program layer and what is needed to run from it. */
+export interface ProgramLayer {
+  readonly blob: Blob & BlobPlace;
+  readonly program: ProgramLayout;
+  /** Libraries in the layer by name, to which another layer may add. */
+  readonly libraries: readonly (readonly [name: string, path: string])[];
+}
+
+/** A file that is loaded at the start: the program or its interpreter. */
+interface Loadable {
+  /** Guest path, symlinks resolved. */
+  readonly path: string;
+  /** Guest path by which it is asked for. */
+  readonly named: string;
+  readonly elf: ElfFile;
+  readonly bias: number;
+  readonly size: number;
+}
+
+/** Builds the layer and lays the program out. */
+export function buildProgramLayer(
+  request: ProgramRequest,
+  store: Store,
+  inputs: Inputs,
+  decisions: Decision[],
+): ProgramLayer {
+  const tree = new GuestTree();
+  addBaseFiles(tree, inputs, decisions);
+  const elf = readProgram(request.host);
+  inputs.add(request.host);
+  const program = addProgram(tree, request, elf);
+  const interpreter = addInterpreter(tree, request, elf, inputs, decisions);
+  const libraries = addLibraries(tree, request, interpreter, inputs, decisions);
+  for (const { host, guest } of request.include) graft(tree, host, guest, inputs, decisions);
+  const layer = buildLayer(request.name, tree, store);
+  decisions.push({
+    topic: "layer",
+    what: `${request.name}: ${(layer.blob.length / 2 ** 20).toFixed(1)} MiB`,
+    why: "holds the program, its libraries and base files",
+  });
+  return { blob: layer.blob, program: layOut(layer, program, interpreter), libraries };
+}
+
+/** Adds an included file or tree. */
+export function graft(
+  tree: GuestTree,
+  host: string,
+  guest: string,
+  inputs: Inputs,
+  decisions: Decision[],
+): void {
+  if (!existsSync(host)) throw sporeError("SPORE_INCLUDE_NOT_FOUND", { path: host });
+  tree.graft(host, guest, (path) => inputs.add(path));
+  decisions.push({ topic: "include", what: `${host} at ${guest}`, why: "asked for" });
+}
+
+function addProgram(tree: GuestTree, request: ProgramRequest, elf: ElfFile): Loadable {
+  const { size } = statSync(request.host);
+  const bias = programBias(request.host, elf);
+  const placement = wantedRanges(loadSegments(elf), bias, size);
+  if (request.guest === "") {
+    return { path: tree.hostFile(request.host, undefined, placement), named: request.host, elf, bias, size };
+  }
+  const source = { host: realpathSync(request.host), size };
+  return { path: tree.file(request.guest, source, 0o755, placement), named: request.guest, elf, bias, size };
+}
+
+/** ET_EXEC stands where it was linked; anything else moves to PIE_BASE. */
+function programBias(path: string, elf: ElfFile): number {
+  const lowest = elf.loads[0]?.vaddr ?? 0;
+  const last = elf.loads.at(-1);
+  const highest = last ? last.vaddr + last.memorySize : 0;
+  if (elf.header.type !== FileType.executable) {
+    const align = Math.max(PAGE, ...elf.loads.map((load) => load.align));
+    return alignUp(PIE_BASE, align) - (lowest - (lowest % PAGE));
+  }
+  // The first frame stays unmapped, so that null pointers fault.
+  if (lowest < HUGE) throw misplaced(path, "it is linked to an address below 2 MiB");
+  if (highest > PIE_BASE) throw misplaced(path, "it is linked to an address that is not free in the guest");
+  return 0;
+}
+
+function addInterpreter(
+  tree: GuestTree,
+  request: ProgramRequest,
+  elf: ElfFile,
+  inputs: Inputs,
+  decisions: Decision[],
+): Loadable | null {
+  const named = interpreterOf(request.host, elf);
+  if (named === undefined) {
+    decisions.push({ topic: "interpreter", what: "none", why: "the program is linked statically" });
+    return null;
+  }
+  const included = request.include.find((each) => each.guest === named);
+  const host = included?.host ?? named;
+  inputs.add(host);
+  if (!existsSync(host)) {
+    throw sporeError("SPORE_INTERPRETER_MISSING", { program: request.host, interpreter: named });
+  }
+  const bytes = libcBytes(host, request.patch, decisions);
+  const path = included ? tree.file(named, { bytes }, 0o755) : tree.hostFile(named, { bytes });
+  decisions.push({ topic: "interpreter", what: named, why: "the program names it (PT_INTERP)" });
+  const interpreter = guarded(host, () => parseElf(bytes));
+  return { path, named, elf: interpreter, bias: INTERP_BASE, size: bytes.length };
+}
+
+/** A C library or dynamic linker, rewritten unless told not to. */
+function libcBytes(host: string, patch: boolean, decisions: Decision[]): Uint8Array {
+  const bytes = readFileSync(host);
+  return patch ? patchedLibc(host, bytes, decisions) : bytes;
+}
+
+/** Libraries whose system calls are rewritten: the C library, and its threads before glibc 2.34. */
+const PATCHED = new Set(["libc.so.6", "libpthread.so.0"]);
+
+function addLibraries(
+  tree: GuestTree,
+  request: ProgramRequest,
+  interpreter: Loadable | null,
+  inputs: Inputs,
+  decisions: Decision[],
+): (readonly [string, string])[] {
+  if (!interpreter) return [];
+  const linker = basename(interpreter.named);
+  const musl = linker.startsWith("ld-musl");
+  const included = new Map(request.include.map((each) => [each.guest, each.host]));
+  const finder = new LibraryFinder({ family: musl ? "musl" : "glibc", inputs, included });
+  if (!musl) finder.provide(linker, interpreter.named);
+  finder.follow(request.host);
+  const libc = finder.libraries.find((library) => library.name === "libc.so.6");
+  if (libc) addOpenedAtRunTime(finder, libc);
+  const result: [string, string][] = [];
+  for (const library of finder.libraries) {
+    result.push([library.name, library.path]);
+    if (library.neededBy === "" || included.has(library.path)) continue;
+    addLibrary(tree, library, request.patch, inputs, decisions);
+  }
+  if (!musl) tree.file("/etc/ld.so.cache", { bytes: writeLibraryCache(new Map(result)) });
+  return result;
+}
+
+/** What glibc opens by name while a program runs. */
+function addOpenedAtRunTime(finder: LibraryFinder, libc: Library): void {
+  finder.optional("libgcc_s.so.1", libc.path, "glibc opens it to end and unwind threads");
+  if (hasBuiltInLookups(libc.source)) return;
+  for (const name of ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"]) {
+    finder.optional(name, libc.path, "glibc before 2.34 opens it to look up names");
+  }
+}
+
+/** Adds one library at its own path; the C library rewritten if wanted. */
+export function addLibrary(
+  tree: GuestTree,
+  library: Library,
+  patch: boolean,
+  inputs: Inputs,
+  decisions: Decision[],
+): void {
+  inputs.add(library.source);
+  const rewrite = patch && PATCHED.has(library.name);
+  const bytes = rewrite ? patchedLibc(library.source, readFileSync(library.source), decisions) : undefined;
+  tree.hostFile(library.path, bytes && { bytes });
+  decisions.push({
+    topic: "library",
+    what: library.path,
+    why: `${library.neededBy} needs it; ${library.how}`,
+  });
+}
+
+/** Where program and interpreter stand in memory. */
+function layOut(layer: BuiltLayer, program: Loadable, interpreter: Loadable | null): ProgramLayout {
+  const load = ({ path, elf, bias, size }: Loadable): LoadedFile => {
+    const ranges = layer.plan.rangesOf(path);
+    return { path, segments: loadSegments(elf), bias, size, layer: 0, ranges };
+  };
+  const plan = planMemory(interpreter ? [load(program), load(interpreter)] : [load(program)]);
+  const entry = program.bias + program.elf.header.entry;
+  return {
+    path: program.path,
+    startRip: interpreter ? interpreter.bias + interpreter.elf.header.entry : entry,
+    entry,
+    phdr: headersAddress(program),
+    phnum: program.elf.header.programHeaderCount,
+    interpBase: interpreter?.bias ?? 0,
+    brkStart: plan.end,
+    mappings: plan.mappings,
+    shared: plan.shared,
+    private: plan.private,
+  };
+}
+
+/** AT_PHDR: PT_PHDR, or the segment that holds the table; 0 if none does. */
+function headersAddress({ elf, bias }: Loadable): number {
+  const own = segmentOfType(elf, SegmentType.phdr);
+  if (own) return bias + own.vaddr;
+  const at = elf.header.programHeaderOffset;
+  const holder = elf.loads.find((load) => at >= load.offset && at < load.offset + load.fileSize);
+  return holder ? bias + holder.vaddr + at - holder.offset : 0;
+}
+
+function misplaced(file: string, problem: string): Error {
+  return sporeError("SPORE_ELF_INVALID", { file, problem });
+}

@@ -1,0 +1,37 @@
+/** Builds the image of an ELF program. */
+
+import { realpathSync } from "node:fs";
+import { join } from "node:path";
+import type { Inputs } from "./build-record.ts";
+import type { ImageContent } from "./image-file.ts";
+import { storeKernel } from "./kernel-blob.ts";
+import { buildProgramLayer } from "./program-layer.ts";
+import { defaultsOf, nameOf, type ResolvedBuild } from "./resolved-build.ts";
+import type { Decision } from "./types.ts";
+
+/** The guest's own file systems: nothing of the image shows through there. */
+const GUEST_ONLY = /^\/(dev|proc|sys)\//;
+
+/** One layer with everything, and the kernel. */
+export async function buildProgram(
+  build: ResolvedBuild,
+  inputs: Inputs,
+  decisions: Decision[],
+): Promise<ImageContent> {
+  const { target, options, patch, store } = build;
+  decisions.push({ topic: "target", what: target, why: "an ELF program" });
+  const real = realpathSync(target);
+  // At its own path it finds what it looks for beside itself ($ORIGIN, /proc/self/exe).
+  const moved = GUEST_ONLY.test(real);
+  const guest = moved ? join("/app", nameOf(target)) : "";
+  const request = { host: target, guest, name: nameOf(target), include: options.include ?? [], patch };
+  const layer = buildProgramLayer(request, store, inputs, decisions);
+  return {
+    kind: "program",
+    name: nameOf(target),
+    program: layer.program,
+    defaults: defaultsOf(options, { argv: [moved ? guest : target], cwd: "/" }),
+    kernel: storeKernel(build.kernel, store),
+    layers: [layer.blob],
+  };
+}

@@ -1,0 +1,42 @@
+/** A build with nothing left open, and the defaults that go into its image. */
+
+import { basename } from "node:path";
+import type { Store } from "./store.ts";
+import type { BuildOptions, ImageDefaults } from "./types.ts";
+
+/** Memory of a guest unless something else is said. */
+export const DEFAULT_MEMORY: number = 512 << 20;
+
+/** Options with nothing left open: what a build depends on, besides the files it reads. */
+export interface ResolvedBuild {
+  readonly options: BuildOptions;
+  /** Absolute path of the target. */
+  readonly target: string;
+  readonly kernel: string;
+  readonly patch: boolean;
+  readonly store: Store;
+}
+
+/** The image's defaults: what the caller asked for over what the target brings. */
+export function defaultsOf(
+  options: BuildOptions,
+  own: {
+    readonly argv: readonly string[];
+    readonly cwd: string;
+    readonly env?: Readonly<Record<string, string>>;
+  },
+): ImageDefaults {
+  return {
+    argv: own.argv,
+    args: options.args ?? [],
+    env: { ...own.env, ...options.env },
+    cwd: options.cwd ?? own.cwd,
+    memory: options.memory ?? DEFAULT_MEMORY,
+    publish: options.publish ?? null,
+  };
+}
+
+/** Name of a target for people. */
+export function nameOf(target: string): string {
+  return basename(target);
+}
