@@ -5,6 +5,8 @@
  */
 
 export { ErofsError, type ErofsErrorReason } from "./error.ts";
+export { planImage } from "./plan.ts";
+export { type ImageReader, type ImageSource, type ImageStat, openImage } from "./reader.ts";
 export type {
   ContentPart,
   ImageOptions,
