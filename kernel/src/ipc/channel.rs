@@ -100,7 +100,7 @@ impl Channel {
             }
             return Ok(Moved { bytes, announce: false });
         }
-        if let (true, Some(mut first)) = (reached, state.attachments.pop_front_if(|_| reached)) {
+        if reached && let Some(mut first) = state.attachments.pop_front() {
             files.append(&mut first.files);
         }
         state.ring.skip(bytes);
@@ -136,13 +136,15 @@ impl Channel {
     pub fn close_writer(&self) -> bool {
         !core::mem::replace(&mut self.state.lock().no_more_writes, true)
     }
-    /// Nobody will read any more; drops what is inside. Answers how many bytes were
-    /// unread, `None` if it was closed before.
-    pub fn close_reader(&self) -> Option<usize> {
+    /// Refuses further writes; what is inside can still be read. True the first time.
+    pub fn refuse(&self) -> bool {
+        !core::mem::replace(&mut self.state.lock().no_more_reads, true)
+    }
+    /// Nobody will read any more: refuses further writes and drops what is inside.
+    /// Answers how many bytes were unread.
+    pub fn close_reader(&self) -> usize {
         let mut state = self.state.lock();
-        if core::mem::replace(&mut state.no_more_reads, true) {
-            return None;
-        }
+        state.no_more_reads = true;
         let unread = state.ring.len();
         state.taken += unread as u64;
         let limit = state.ring.limit();
@@ -151,9 +153,9 @@ impl Channel {
         // Dropping a file can close another end of this very channel.
         drop(state);
         drop(orphans);
-        Some(unread)
+        unread
     }
-    /// Takes back `close_writer` and `close_reader` (a FIFO that is opened again).
+    /// Takes back `close_writer` or `close_reader` (a FIFO that is opened again).
     pub fn reopen(&self, writer: bool, reader: bool) {
         let mut state = self.state.lock();
         state.no_more_writes &= !writer;
@@ -172,15 +174,10 @@ impl Channel {
         self.state.lock().ring.limit()
     }
     /// Changes the limit and the room from which on the writer counts as ready.
-    /// EBUSY if more is inside.
-    pub fn set_limit(&self, limit: usize, ready_room: usize) -> Result<()> {
+    pub fn set_limit(&self, limit: usize, ready_room: usize) {
         let mut state = self.state.lock();
-        if state.ring.len() > limit {
-            return Err(Errno::EBUSY);
-        }
         state.ring.set_limit(limit);
         state.ready_room = ready_room;
-        Ok(())
     }
     /// There is room enough that a writer counts as ready (whether or not anybody reads).
     pub fn writable(&self) -> bool {
