@@ -98,6 +98,11 @@ describe("the launcher", () => {
     expect(called()).toEqual(everything);
   });
 
+  test("setup gets everything ready and starts nothing", () => {
+    expect(spore(["setup"])).toMatchObject({ status: 0, stdout: "" });
+    expect(called()).toEqual(everything);
+  });
+
   test("builds again when a source changed, installs again when the lock file did", () => {
     spore(["run", "x"]);
     const later = new Date(Date.now() + 60_000);
