@@ -1,5 +1,7 @@
 //! What can go wrong before and beside the program, as codes that users can look
-//! up. The same codes stand in `packages/errors`; a test there compares.
+//! up. The registry is `packages/errors/src/registry.ts`; the table below repeats
+//! name, exit status and next step of the codes that the monitor itself prints.
+//! (SPORE_GUEST_CRASH has the program's status; the table gives 70 for it.)
 
 use std::fmt;
 
@@ -30,17 +32,18 @@ macro_rules! codes {
 }
 
 codes! {
-    SPORE_KVM_MISSING 69 "Enable virtualisation (KVM) on this machine; `spore doctor` shows what is missing."
-    SPORE_KVM_PERMISSION 77 "Give your user access to /dev/kvm (usually: add it to the group kvm and log in again)."
-    SPORE_KVM_FAILED 70 "Run `spore doctor`; if it finds nothing, report this with the kernel version."
-    SPORE_MEMORY_TOO_SMALL 65 "Give the program more memory with --memory."
-    SPORE_MEMORY_UNAVAILABLE 71 "Free memory on this machine or ask for less with --memory."
-    SPORE_PORT_TAKEN 69 "Stop what uses the port or publish another one with --publish."
-    SPORE_PORT_PERMISSION 77 "Publish a port from 1024 upwards with --publish."
-    SPORE_IMAGE_DAMAGED 65 "Build the image again."
-    SPORE_LAUNCH_CONFIG 70 "Start the program with `spore run`."
-    SPORE_KERNEL_PANIC 70 "This is a fault of Spore, not of your program: please report it."
-    SPORE_GUEST_CRASH 70 "Run it again with --trace to see its last system calls."
+    SPORE_KVM_MISSING 69 "load the KVM module of this processor (kvm_intel, kvm_amd), switch virtualisation on in the firmware, and see `spore doctor`"
+    SPORE_KVM_PERMISSION 77 "add yourself to its group (`sudo usermod -aG kvm \"$USER\"`) and log in again"
+    SPORE_KVM_FAILED 71 "see `spore doctor`"
+    SPORE_MEMORY_TOO_SMALL 64 "give more with `--memory`"
+    SPORE_MEMORY_UNAVAILABLE 71 "give less with `--memory`, or free memory on the host"
+    SPORE_PORT_TAKEN 69 "stop what listens there, or publish on another port: `--publish 0:PORT` picks a free one"
+    SPORE_PORT_PERMISSION 77 "publish on a port from 1024 upwards"
+    SPORE_IMAGE_DAMAGED 65 "build it again"
+    SPORE_LAUNCH_CONFIG 70 "this is a bug in Spore unless you wrote the file: please report it"
+    SPORE_KERNEL_PANIC 70 "this is a bug in Spore: please report it with the command that led to it"
+    SPORE_INTERNAL 70 "this is a bug in Spore: please report it; SPORE_DEBUG=1 prints where it happened"
+    SPORE_GUEST_CRASH 70 "the lines above say where; `--trace` shows its system calls and `--gdb PORT` lets gdb attach"
 }
 
 /// An error on its way to the user: a code and one line of what happened.
@@ -73,7 +76,7 @@ impl fmt::Display for MonitorError {
         let Code {
             name, next_step, ..
         } = self.code;
-        write!(f, "error[{name}]: {what}. {next_step}")
+        write!(f, "error[{name}]: {what} — {next_step}")
     }
 }
 
@@ -92,7 +95,7 @@ mod tests {
         assert_eq!(
             line,
             format!(
-                "error[SPORE_PORT_TAKEN]: port 80 is taken. {}",
+                "error[SPORE_PORT_TAKEN]: port 80 is taken — {}",
                 SPORE_PORT_TAKEN.next_step
             )
         );

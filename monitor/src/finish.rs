@@ -1,0 +1,84 @@
+//! The ways out of the process. Whoever comes first decides the exit status; the
+//! terminal is always put back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{MonitorError, SPORE_INTERNAL};
+use crate::events::Events;
+use crate::terminal;
+
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The program called exit.
+    Exited(u8),
+    /// A signal ended it.
+    Killed(u32),
+}
+
+impl Outcome {
+    /// Exit status of the monitor, as a shell shows it.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Exited(code) => i32::from(code),
+            Self::Killed(signal) => 128 + (signal & 0x7f) as i32,
+        }
+    }
+}
+
+/// Ends the process with the program's outcome.
+pub fn with_outcome(events: &Events, outcome: Outcome) -> ! {
+    leave(outcome.status(), || match outcome {
+        Outcome::Exited(code) => events.exited(code),
+        Outcome::Killed(signal) => events.killed(signal),
+    })
+}
+
+/// Ends the process with an error of ours.
+pub fn with_error(error: &MonitorError) -> ! {
+    leave(i32::from(error.code.exit_status), || {
+        eprintln_quietly(&error.to_string());
+    })
+}
+
+/// Replaces Rust's panic message: users get one line with a code.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or(String::new(), |location| {
+            format!(" ({}:{})", location.file(), location.line())
+        });
+        let mut what = format!("unexpected: the monitor failed a check of its own{place}");
+        if debugging() {
+            what = format!("{what}: {panic}");
+        }
+        with_error(&MonitorError::new(SPORE_INTERNAL, what));
+    }));
+}
+
+/// Whether SPORE_DEBUG=1 asks for details.
+pub fn debugging() -> bool {
+    std::env::var_os("SPORE_DEBUG").is_some_and(|value| value == "1")
+}
+
+/// Writes a line to standard error; a reader that went away does not matter.
+pub fn eprintln_quietly(line: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+fn leave(status: i32, tell: impl FnOnce()) -> ! {
+    if LEAVING.swap(true, Ordering::SeqCst) {
+        // Another thread is on its way out already, or telling has failed.
+        loop {
+            // SAFETY: waits for a signal; the other thread ends the process.
+            unsafe { libc::pause() };
+        }
+    }
+    terminal::restore();
+    tell();
+    // SAFETY: ends the process at once. Nothing needs a destructor: the kernel
+    // takes VM, memory and descriptors back.
+    unsafe { libc::_exit(status) }
+}

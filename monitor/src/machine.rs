@@ -1,0 +1,272 @@
+//! The virtual machine: memory slots, doorbell, one vCPU in its first state.
+//!
+//! Nothing here depends on how KVM runs guests (VMX, SVM or software). Slots come
+//! before the vCPU and there is no interrupt controller: the guest gets no
+//! interrupts, see `spore_abi::vcpu`.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use kvm_bindings::{
+    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS,
+    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_regs,
+    kvm_segment, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
+};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, SyncReg, VcpuFd, VmFd};
+use spore_abi::boot::KernelHeader;
+use spore_abi::layout::{BOOT_GPA, DIRECT_VA, DOORBELL_KICK_GPA, PML4_GPA, VCPU_GPA};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::descriptors as gdt;
+use crate::error::{
+    MonitorError, Result, SPORE_KVM_FAILED, SPORE_KVM_MISSING, SPORE_KVM_PERMISSION,
+};
+use crate::memory::GuestMemory;
+
+/// Protected mode, monitor coprocessor, extension type, numeric error, write
+/// protect, alignment mask, paging.
+const CR0: u64 = 0x8005_0033;
+/// PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE.
+const CR4: u64 = 0x5_0620;
+/// System calls, long mode (enabled and active), no-execute.
+const EFER: u64 = 0xd01;
+/// x87, SSE, AVX and AVX-512; what KVM offers beyond that is not used.
+const XCR0_WANTED: u64 = 0xe7;
+/// `_IOW(KVMIO, 0xe1, struct kvm_device_attr)`, `linux/kvm.h`.
+const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
+const MSR_STAR: u32 = 0xc000_0081;
+const MSR_LSTAR: u32 = 0xc000_0082;
+const MSR_SFMASK: u32 = 0xc000_0084;
+
+/// One virtual machine with one vCPU.
+pub struct Machine {
+    /// The vCPU, ready for its first instruction.
+    pub vcpu: VcpuFd,
+    /// Rate of the guest's time-stamp counter in kHz, 0 if KVM does not know.
+    pub tsc_khz: u32,
+    /// Registers travel in the shared page instead of by ioctl.
+    pub sync_regs: bool,
+    // The vCPU needs its VM, and the VM the memory behind its slots.
+    _vm: VmFd,
+    _memory: Arc<GuestMemory>,
+}
+
+/// Opens /dev/kvm.
+pub fn open_kvm() -> Result<Kvm> {
+    let kvm = Kvm::new().map_err(|e| match e.errno() {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => {
+            MonitorError::new(SPORE_KVM_MISSING, "/dev/kvm does not exist")
+        }
+        libc::EACCES | libc::EPERM => {
+            MonitorError::new(SPORE_KVM_PERMISSION, "no permission to open /dev/kvm")
+        }
+        _ => failed("open /dev/kvm", e),
+    })?;
+    match kvm.get_api_version() {
+        12 => Ok(kvm),
+        version => Err(problem(&format!(
+            "its interface has version {version}, not 12"
+        ))),
+    }
+}
+
+impl Machine {
+    /// Creates VM and vCPU. `kick` becomes the ioeventfd of the kick doorbell.
+    pub fn new(
+        kvm: &Kvm,
+        memory: Arc<GuestMemory>,
+        header: &KernelHeader,
+        kick: &EventFd,
+    ) -> Result<Self> {
+        let vm = kvm.create_vm().map_err(|e| failed("create a VM", e))?;
+        add_slots(&vm, &memory)?;
+        vm.register_ioevent(
+            kick,
+            &IoEventAddress::Mmio(DOORBELL_KICK_GPA),
+            kvm_ioctls::NoDatamatch,
+        )
+        .map_err(|e| failed("register a doorbell", e))?;
+        let mut vcpu = vm.create_vcpu(0).map_err(|e| failed("create a vCPU", e))?;
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(|e| failed("read the processor's features", e))?;
+        check_features(&cpuid)?;
+        vcpu.set_cpuid2(&cpuid)
+            .map_err(|e| failed("set the processor's features", e))?;
+        set_registers(&vcpu, header, &cpuid)?;
+        let wanted = KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
+        let sync_regs = vm.check_extension_int(Cap::SyncRegs) as u32 & wanted == wanted;
+        if sync_regs {
+            vcpu.set_sync_valid_reg(SyncReg::Register);
+            vcpu.set_sync_valid_reg(SyncReg::VcpuEvents);
+        }
+        align_tsc(&vcpu);
+        Ok(Self {
+            tsc_khz: vcpu.get_tsc_khz().unwrap_or(0),
+            vcpu,
+            sync_regs,
+            _vm: vm,
+            _memory: memory,
+        })
+    }
+}
+
+fn add_slots(vm: &VmFd, memory: &GuestMemory) -> Result<()> {
+    let ram = (0, 0, memory.ram_size(), memory.ram_base());
+    let layers = memory.layers().iter().map(|layer| {
+        let mapping = &layer.mapping;
+        (
+            KVM_MEM_READONLY,
+            layer.gpa,
+            mapping.len() as u64,
+            mapping.as_ptr(),
+        )
+    });
+    for (slot, (flags, gpa, size, host)) in std::iter::once(ram).chain(layers).enumerate() {
+        let region = kvm_userspace_memory_region {
+            slot: slot as u32,
+            flags,
+            guest_phys_addr: gpa,
+            memory_size: size,
+            userspace_addr: host as u64,
+        };
+        // SAFETY: the mapping is owned by `GuestMemory`, which the machine keeps
+        // for as long as the VM exists; slots do not overlap (RAM ends below the
+        // layers, KVM refuses overlapping layers).
+        unsafe { vm.set_user_memory_region(region) }
+            .map_err(|e| failed("give memory to the VM", e))?;
+    }
+    Ok(())
+}
+
+/// What CR4 and the system-call entry need.
+fn check_features(cpuid: &CpuId) -> Result<()> {
+    let leaf = |function, index| {
+        cpuid
+            .as_slice()
+            .iter()
+            .find(move |entry| entry.function == function && entry.index == index)
+    };
+    let has = |name, present: Option<bool>| match present {
+        Some(true) => Ok(()),
+        _ => Err(problem(&format!("this processor lacks {name}"))),
+    };
+    has("XSAVE", leaf(1, 0).map(|leaf| leaf.ecx >> 26 & 1 == 1))?;
+    has("FSGSBASE", leaf(7, 0).map(|leaf| leaf.ebx & 1 == 1))?;
+    let extended = leaf(0x8000_0001, 0);
+    has("SYSCALL", extended.map(|leaf| leaf.edx >> 11 & 1 == 1))
+}
+
+fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<()> {
+    let mut sregs = vcpu
+        .get_sregs()
+        .map_err(|e| failed("read the vCPU's state", e))?;
+    let data = segment(gdt::USER_DATA, 3, false);
+    sregs.cs = segment(gdt::USER_CODE, 11, true);
+    (sregs.ss, sregs.ds, sregs.es, sregs.fs) = (data, data, data, data);
+    sregs.gs = kvm_segment {
+        base: DIRECT_VA + VCPU_GPA,
+        ..data
+    };
+    sregs.tr = kvm_segment {
+        base: gdt::TASK_VA,
+        limit: gdt::TASK_LIMIT,
+        selector: gdt::TASK,
+        type_: 11,
+        present: 1,
+        ..kvm_segment::default()
+    };
+    sregs.ldt = kvm_segment {
+        unusable: 1,
+        ..kvm_segment::default()
+    };
+    (sregs.gdt.base, sregs.gdt.limit) = (gdt::GDT_VA, gdt::GDT_LIMIT);
+    (sregs.idt.base, sregs.idt.limit) = (gdt::IDT_VA, gdt::IDT_LIMIT);
+    (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (CR0, PML4_GPA, CR4, EFER);
+    vcpu.set_sregs(&sregs)
+        .map_err(|e| failed("set the vCPU's control registers", e))?;
+
+    let supported = cpuid
+        .as_slice()
+        .iter()
+        .find(|entry| entry.function == 0xd && entry.index == 0)
+        .map_or(3, |leaf| u64::from(leaf.eax) | u64::from(leaf.edx) << 32);
+    let mut xcrs = kvm_xcrs {
+        nr_xcrs: 1,
+        ..kvm_xcrs::default()
+    };
+    xcrs.xcrs[0] = kvm_xcr {
+        value: supported & XCR0_WANTED | 1,
+        ..kvm_xcr::default()
+    };
+    vcpu.set_xcrs(&xcrs)
+        .map_err(|e| failed("set the vCPU's extended state", e))?;
+
+    let star = u64::from(gdt::KERNEL_CODE) << 32 | 0x23 << 48;
+    let msrs = [
+        (MSR_STAR, star),
+        (MSR_LSTAR, header.syscall_entry),
+        (MSR_SFMASK, 0),
+    ]
+    .map(|(index, data)| kvm_msr_entry {
+        index,
+        data,
+        ..kvm_msr_entry::default()
+    });
+    let list = Msrs::from_entries(&msrs).map_err(|_| problem("its register list is too short"))?;
+    let set = vcpu
+        .set_msrs(&list)
+        .map_err(|e| failed("set the system-call entry", e))?;
+    if set != msrs.len() {
+        return Err(problem("it refuses to set the system-call entry"));
+    }
+    let regs = kvm_regs {
+        rip: header.start,
+        rsp: header.boot_stack,
+        rdi: DIRECT_VA + BOOT_GPA,
+        rflags: 2,
+        ..kvm_regs::default()
+    };
+    vcpu.set_regs(&regs)
+        .map_err(|e| failed("set the vCPU's registers", e))
+}
+
+/// A flat segment at CPL3.
+fn segment(selector: u16, type_: u8, code: bool) -> kvm_segment {
+    kvm_segment {
+        selector,
+        type_,
+        limit: u32::MAX,
+        present: 1,
+        dpl: 3,
+        s: 1,
+        g: 1,
+        l: u8::from(code),
+        db: u8::from(!code),
+        ..kvm_segment::default()
+    }
+}
+
+/// Makes the guest's time-stamp counter equal to the host's, so that the clock
+/// code reads the same counter on both sides. Kernels before 5.16 cannot; there
+/// software KVM is not found either.
+fn align_tsc(vcpu: &VcpuFd) {
+    let offset: u64 = 0;
+    let attribute = kvm_device_attr {
+        group: KVM_VCPU_TSC_CTRL,
+        attr: u64::from(KVM_VCPU_TSC_OFFSET),
+        addr: &raw const offset as u64,
+        flags: 0,
+    };
+    // SAFETY: KVM reads the attribute and the offset behind it, both alive here.
+    unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_SET_DEVICE_ATTR, &raw const attribute) };
+}
+
+fn failed(what: &str, error: kvm_ioctls::Error) -> MonitorError {
+    let why = std::io::Error::from_raw_os_error(error.errno());
+    problem(&format!("cannot {what}: {why}"))
+}
+
+fn problem(what: &str) -> MonitorError {
+    MonitorError::new(SPORE_KVM_FAILED, format!("KVM failed: {what}"))
+}
