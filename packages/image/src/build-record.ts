@@ -98,7 +98,7 @@ function namesIn(folder: string): string[] {
 }
 
 /** What `stat` says of a path, as far as a change would show in it. */
-function fingerprint(path: string): string {
+export function fingerprint(path: string): string {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
   if (!stat) return "absent";
   if (stat.isDirectory()) return `dir:${stat.mtimeNs}:${stat.ino}`;

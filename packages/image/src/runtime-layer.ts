@@ -1,0 +1,66 @@
+/** The Node layer: built once for a Node version, its libraries and the patch setting, shared by all apps. */
+
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { writeWhole } from "./atomic-file.ts";
+import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
+import type { NodeRelease } from "./node-release.ts";
+import { buildProgramLayer, type ProgramLayer } from "./program-layer.ts";
+import type { Store } from "./store.ts";
+import type { Decision } from "./types.ts";
+
+/** Where Node is in the guest. */
+export const NODE_PATH = "/usr/local/bin/node";
+
+interface RuntimeRecord {
+  readonly inputs: readonly (readonly [path: string, seen: string])[];
+  readonly layer: ProgramLayer;
+  readonly decisions: readonly Decision[];
+}
+
+/** The layer of a release; notes its inputs and decisions as if it had just been built. */
+export function runtimeLayer(
+  release: NodeRelease,
+  patch: boolean,
+  store: Store,
+  inputs: Inputs,
+  decisions: Decision[],
+): ProgramLayer {
+  const key = recordKey(["node", release.version, release.binary, patch]);
+  const path = join(store.runtimes, `${key}.json`);
+  const record = usable(path) ?? build(release, patch, store, path);
+  for (const [input] of record.inputs) inputs.add(input);
+  decisions.push(...record.decisions);
+  return record.layer;
+}
+
+function build(release: NodeRelease, patch: boolean, store: Store, path: string): RuntimeRecord {
+  const inputs = new Inputs();
+  addBuilderSources(inputs);
+  const decisions: Decision[] = [];
+  const request = {
+    host: release.binary,
+    guest: NODE_PATH,
+    name: `node ${release.version}`,
+    include: [],
+    patch,
+  };
+  const layer = buildProgramLayer(request, store, inputs, decisions);
+  const record = { inputs: inputs.entries(), layer, decisions };
+  writeWhole(path, store.tmp, JSON.stringify(record));
+  return record;
+}
+
+/** The record at `path` if its layer is there and nothing that went into it has changed. */
+function usable(path: string): RuntimeRecord | null {
+  let record: RuntimeRecord;
+  try {
+    record = JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    return null;
+  }
+  if (record.inputs.some(([input, seen]) => fingerprint(input) !== seen)) return null;
+  const { blob } = record.layer;
+  const stat = statSync(blob.path, { throwIfNoEntry: false });
+  return stat?.size === blob.length ? record : null;
+}
