@@ -38,6 +38,9 @@ const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
 const MSR_SFMASK: u32 = 0xc000_0084;
 
+/// Start of every message here, as the error registry words it.
+const PREFIX: &str = "KVM failed: ";
+
 /// One virtual machine with one vCPU.
 pub struct Machine {
     /// The vCPU, ready for its first instruction.
@@ -90,7 +93,6 @@ impl Machine {
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(|e| failed("read the processor's features", e))?;
-        check_features(&cpuid)?;
         vcpu.set_cpuid2(&cpuid)
             .map_err(|e| failed("set the processor's features", e))?;
         set_registers(&vcpu, header, &cpuid)?;
@@ -139,24 +141,6 @@ fn add_slots(vm: &VmFd, memory: &GuestMemory) -> Result<()> {
     Ok(())
 }
 
-/// What CR4 and the system-call entry need.
-fn check_features(cpuid: &CpuId) -> Result<()> {
-    let leaf = |function, index| {
-        cpuid
-            .as_slice()
-            .iter()
-            .find(move |entry| entry.function == function && entry.index == index)
-    };
-    let has = |name, present: Option<bool>| match present {
-        Some(true) => Ok(()),
-        _ => Err(problem(&format!("this processor lacks {name}"))),
-    };
-    has("XSAVE", leaf(1, 0).map(|leaf| leaf.ecx >> 26 & 1 == 1))?;
-    has("FSGSBASE", leaf(7, 0).map(|leaf| leaf.ebx & 1 == 1))?;
-    let extended = leaf(0x8000_0001, 0);
-    has("SYSCALL", extended.map(|leaf| leaf.edx >> 11 & 1 == 1))
-}
-
 fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<()> {
     let mut sregs = vcpu
         .get_sregs()
@@ -183,8 +167,14 @@ fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<
     (sregs.gdt.base, sregs.gdt.limit) = (gdt::GDT_VA, gdt::GDT_LIMIT);
     (sregs.idt.base, sregs.idt.limit) = (gdt::IDT_VA, gdt::IDT_LIMIT);
     (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (CR0, PML4_GPA, CR4, EFER);
-    vcpu.set_sregs(&sregs)
-        .map_err(|e| failed("set the vCPU's control registers", e))?;
+    vcpu.set_sregs(&sregs).map_err(|e| {
+        let failed = failed("set the vCPU's control registers", e);
+        // The only reason that a user can meet.
+        problem(&format!(
+            "{}; a guest needs XSAVE, FSGSBASE and SYSCALL",
+            failed.what.trim_start_matches(PREFIX)
+        ))
+    })?;
 
     let supported = cpuid
         .as_slice()
@@ -268,5 +258,5 @@ fn failed(what: &str, error: kvm_ioctls::Error) -> MonitorError {
 }
 
 fn problem(what: &str) -> MonitorError {
-    MonitorError::new(SPORE_KVM_FAILED, format!("KVM failed: {what}"))
+    MonitorError::new(SPORE_KVM_FAILED, format!("{PREFIX}{what}"))
 }

@@ -82,7 +82,9 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     boot::prepare(&memory, &config, &header, io_thread, streams)?;
     let kick = EventFd::new(EFD_NONBLOCK | libc::EFD_CLOEXEC)
         .map_err(|e| host_failed("create an event descriptor", &e))?;
-    let mut machine = Machine::new(&kvm, Arc::clone(&memory), &header, &kick)?;
+    let machine = Machine::new(&kvm, Arc::clone(&memory), &header, &kick)?;
+    // Other threads kick the vCPU through its run page until the process is gone.
+    let machine = Box::leak(Box::new(machine));
 
     let small = |_| MonitorError::new(SPORE_KVM_FAILED, "KVM failed: guest memory is too small");
     let clock = Arc::new(Clock::new(Arc::clone(&memory), machine.tsc_khz).map_err(small)?);
@@ -125,7 +127,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
         },
         debugger: None,
     };
-    runner.run(&mut machine)
+    runner.run(machine)
 }
 
 /// Host descriptors of the program's standard streams. With events on standard

@@ -59,10 +59,9 @@ enum Left {
 
 impl Runner {
     /// Runs the guest until it ends.
-    pub fn run(mut self, machine: &mut Machine) -> Result<Outcome> {
+    pub fn run(mut self, machine: &'static mut Machine) -> Result<Outcome> {
         let run_page = &raw mut machine.vcpu.get_kvm_run().immediate_exit;
-        // SAFETY: the run page belongs to the vCPU, which lives until the process
-        // ends: this thread leaves by `_exit`, with the machine on its stack.
+        // SAFETY: the run page belongs to the vCPU, which is never dropped.
         unsafe { self.control.attach(run_page) };
         loop {
             match enter(&mut machine.vcpu)? {
