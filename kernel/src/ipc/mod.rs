@@ -3,6 +3,7 @@
 
 pub mod anonymous;
 pub mod channel;
+pub mod epoll;
 pub mod eventfd;
 pub mod ioctl;
 pub mod pipe;
