@@ -11,7 +11,7 @@ use spore_abi::boot::{
 };
 use spore_abi::layout::{
     ARENA_VA, BOOT_GPA, DIRECT_VA, DOORBELL_CALL_GPA, DOORBELL_KICK_GPA, GATE_VA, GDT_GPA, HUGE,
-    IDT_GPA, KERNEL_END, KERNEL_GPA, KERNEL_VA, PAGE, USER_END, USER_MIN, VCPU_GPA,
+    IDT_GPA, KERNEL_END, KERNEL_GPA, KERNEL_VA, PAGE, USER_END, VCPU_GPA,
 };
 use spore_abi::vcpu::VcpuBlock;
 
@@ -92,10 +92,8 @@ fn build_page_tables(memory: &GuestMemory, config: &Config, header: &KernelHeade
 }
 
 fn check_program_range(va: u64, len: u64) -> Result<()> {
-    // The frame that holds the lowest usable address may begin below it.
-    let low = va >= USER_MIN / HUGE * HUGE;
     match va.checked_add(len) {
-        Some(end) if low && end <= USER_END => Ok(()),
+        Some(end) if end <= USER_END => Ok(()),
         _ => Err(wrong("program frames lie where no program may")),
     }
 }

@@ -44,7 +44,7 @@ impl Page {
     fn monotonic_at(&self, tsc: u64) -> u64 {
         let ticks = tsc.wrapping_sub(self.tsc_base);
         self.monotonic_base
-            .wrapping_add((u128::from(ticks) * u128::from(self.mult) >> 32) as u64)
+            .wrapping_add(((u128::from(ticks) * u128::from(self.mult)) >> 32) as u64)
     }
 }
 
@@ -151,7 +151,7 @@ fn follow(old: &Page, now: Reading, rate: u64) -> Page {
     } else {
         let wanted = i128::from(behind) * (1 << 32) / REFRESH.as_nanos() as i128;
         let slew = wanted.clamp(-i128::from(MAX_SLEW), i128::from(MAX_SLEW));
-        (guest, (slew * i128::from(rate) >> 32) as i64)
+        (guest, ((slew * i128::from(rate)) >> 32) as i64)
     };
     let ahead = monotonic.wrapping_sub(now.monotonic);
     Page {

@@ -27,7 +27,8 @@ macro_rules! codes {
             };
         )*
         /// All codes of the monitor.
-        pub const ALL: &[Code] = &[$($name),*];
+        #[cfg(test)]
+        const ALL: &[Code] = &[$($name),*];
     };
 }
 
@@ -106,6 +107,20 @@ mod tests {
         for (index, code) in ALL.iter().enumerate() {
             assert_ne!(code.exit_status, 0);
             assert!(ALL[..index].iter().all(|other| other.name != code.name));
+        }
+    }
+
+    #[test]
+    fn the_table_agrees_with_the_registry() {
+        let registry = include_str!("../../packages/errors/src/registry.ts");
+        for code in ALL {
+            let start = format!("  {}: {{\n", code.name);
+            let (_, entry) = registry.split_once(&start).expect(code.name);
+            let (entry, _) = entry.split_once("\n  },").expect(code.name);
+            let status = format!("exit: {},", code.exit_status);
+            let by_program = entry.contains("exit: \"program\",");
+            assert!(by_program || entry.contains(&status), "{}", code.name);
+            assert!(entry.contains(code.next_step), "{}", code.name);
         }
     }
 }

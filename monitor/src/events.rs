@@ -33,11 +33,6 @@ impl Events {
         Self { style, started }
     }
 
-    /// How events are told.
-    pub fn style(&self) -> Style {
-        self.style
-    }
-
     /// The image that the launcher built; passed through as it is.
     pub fn built(&self, event: &Value) {
         self.machine(event);

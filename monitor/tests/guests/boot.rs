@@ -1,10 +1,8 @@
 //! A guest boots, talks to the monitor and ends.
 
-mod guest;
-
 use std::time::{Duration, Instant};
 
-use guest::{Guest, assert_error};
+use crate::guest::{Guest, assert_error};
 use serde_json::json;
 
 fn status_of(start: &str) -> Option<i32> {

@@ -1,11 +1,9 @@
 //! Signals reach the guest, and a guest that ignores them is stopped.
 
-mod guest;
-
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use guest::Guest;
+use crate::guest::Guest;
 use serde_json::json;
 
 /// Waits until the guest is in IDLE or its busy loop: the housekeeping thread is

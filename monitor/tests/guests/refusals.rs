@@ -1,8 +1,6 @@
 //! What cannot boot is refused with a code, before anything runs.
 
-mod guest;
-
-use guest::{Guest, assert_error, monitor};
+use crate::guest::{Guest, assert_error, monitor};
 use serde_json::json;
 
 #[test]

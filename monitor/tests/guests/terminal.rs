@@ -1,12 +1,10 @@
 //! The terminal belongs to the user: the guest may change it while it runs.
 
-mod guest;
-
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Stdio;
 
-use guest::Guest;
+use crate::guest::Guest;
 
 /// A pseudo-terminal: (our side, the program's side).
 fn open_terminal() -> (OwnedFd, OwnedFd) {

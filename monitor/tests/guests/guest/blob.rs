@@ -344,8 +344,7 @@ macro_rules! entries {
         /// Offset of an entry point in the image.
         fn entry(name: &str) -> u64 {
             match name {
-                // SAFETY: only the address of the symbol is taken.
-                $(stringify!($name) => offset(unsafe { &raw const $name }),)*
+                $(stringify!($name) => offset(&raw const $name),)*
                 _ => panic!("no guest entry {name}"),
             }
         }
@@ -371,7 +370,6 @@ pub fn kernel(start: &str) -> (Vec<u8>, u64) {
         std::slice::from_raw_parts(&raw const spore_guest_begin, len).to_vec()
     };
     let memory_length = (image.len() as u64).next_multiple_of(4096) + STACKS;
-    // SAFETY: only addresses of symbols are taken.
     let at = |symbol: *const u8| KERNEL_VA + offset(symbol);
     let header = KernelHeader {
         magic: KERNEL_MAGIC,

@@ -1,0 +1,7 @@
+//! The real monitor with tiny guests, on real KVM.
+
+mod boot;
+mod guest;
+mod refusals;
+mod signals;
+mod terminal;
