@@ -1,8 +1,21 @@
 /** What `spore crash-report` does. */
 
+import { readFileSync } from "node:fs";
+import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
+import { type Crash, parseCrash } from "./crash.ts";
+import { crashReport } from "./report.ts";
 
-/** Reads the crash from standard input and explains it. */
-export function runCrashReport(_context: Context): Promise<number> {
-  return Promise.resolve(0);
+/** Reads the crash from standard input and explains it on standard error. */
+export function runCrashReport(context: Context): number {
+  for (const line of crashReport(readCrash())) context.err(`${line}\n`);
+  return 0;
+}
+
+function readCrash(): Crash {
+  try {
+    return parseCrash(readFileSync(0, "utf8"));
+  } catch (cause) {
+    throw sporeError("SPORE_INTERNAL", { problem: "the crash description is not as expected" }, { cause });
+  }
 }
