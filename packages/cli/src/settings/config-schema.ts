@@ -57,9 +57,17 @@ const schema = z.strictObject({
 export function checkConfig(found: unknown): { readonly config: Config } | { readonly problem: string } {
   const result = schema.safeParse(found);
   if (result.success) return { config: result.data };
-  const issue = result.error.issues[0];
-  const place = issue === undefined || issue.path.length === 0 ? "" : `${issue.path.join(".")}: `;
-  return { problem: `${place}${issue?.message ?? "not as expected"}` };
+  const [issue] = result.error.issues;
+  if (issue === undefined) return { problem: "not as expected" };
+  const place = issue.path.length === 0 ? "" : `${issue.path.join(".")}: `;
+  return { problem: `${place}${messageOf(issue)}` };
+}
+
+/** Of the ways in which every kind of value failed, what one of our readers says is the clearest. */
+function messageOf(issue: z.core.$ZodIssue): string {
+  if (issue.code !== "invalid_union") return issue.message;
+  const inner = issue.errors.flat().find(({ code }) => code !== "invalid_type");
+  return inner?.message ?? issue.message;
 }
 
 /** What defineConfig accepts is what the schema accepts, field by field. */

@@ -1,0 +1,156 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SporeError } from "@spore/errors";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type ImageFlags, resolveSettings } from "./resolve.ts";
+
+const noFlags: ImageFlags = {
+  publish: [],
+  env: [],
+  "env-file": undefined,
+  memory: undefined,
+  include: [],
+  cwd: undefined,
+  node: undefined,
+  explain: false,
+  "no-patch": false,
+};
+
+let cwd: string;
+let project: string;
+beforeEach(() => {
+  cwd = mkdtempSync(join(tmpdir(), "settings-"));
+  project = join(cwd, "app");
+  mkdirSync(project);
+  // A module loader remembers what it loaded, so every test has a directory of its own.
+});
+afterEach(() => rmSync(cwd, { recursive: true, force: true }));
+
+function config(text: string, name = "spore.config.ts"): void {
+  writeFileSync(join(project, name), text);
+}
+
+function resolved(flags: Partial<ImageFlags> = {}, args?: readonly string[]) {
+  return resolveSettings("app", { ...noFlags, ...flags }, args, cwd);
+}
+
+async function failure(work: Promise<unknown>): Promise<SporeError> {
+  const thrown: unknown = await work.catch((error: unknown) => error);
+  if (!(thrown instanceof SporeError)) throw new Error(`expected a SporeError, got ${String(thrown)}`);
+  return thrown;
+}
+
+const full = `
+import { defineConfig } from "@spore/sdk";
+const memory: string = "256M";
+export default defineConfig({
+  entry: "src/main.ts", memory, node: 22, cwd: "/data", args: ["--fast"], patch: false,
+  publish: ["8080:80", { host: 0, guest: 81 }],
+  env: { A: "config", B: "config" }, envFile: "vars",
+  include: ["data", { host: "data", guest: "/srv" }],
+});`;
+
+describe("spore.config.ts", () => {
+  test("says what the flags would say; paths start from the project", async () => {
+    config(full);
+    writeFileSync(join(project, "vars"), "# comment\nA=file\nC='file c'\n");
+    const { contents, defaults, configFile } = await resolved();
+    expect(contents).toEqual({
+      target: "app",
+      base: cwd,
+      entry: "src/main.ts",
+      node: 22,
+      patch: false,
+      include: [
+        { host: join(project, "data"), guest: join(project, "data") },
+        { host: join(project, "data"), guest: "/srv" },
+      ],
+    });
+    expect(defaults).toEqual({
+      memory: 256 << 20,
+      cwd: "/data",
+      args: ["--fast"],
+      env: { A: "config", B: "config", C: "file c" },
+      publish: [
+        { address: "127.0.0.1", host: 8080, guest: 80 },
+        { address: "127.0.0.1", host: 0, guest: 81 },
+      ],
+    });
+    expect(configFile).toBe(join(project, "spore.config.ts"));
+  });
+
+  test("flags win over it, added files come together, arguments after -- replace its own", async () => {
+    config(full);
+    writeFileSync(join(project, "vars"), "");
+    writeFileSync(join(cwd, "flagvars"), "B=flagfile\nD=flagfile\n");
+    const { contents, defaults } = await resolved(
+      {
+        memory: 1 << 30,
+        node: 26,
+        cwd: "/",
+        publish: [{ address: "127.0.0.1", host: 1, guest: 2 }],
+        env: [["D", "flag"]],
+        "env-file": "flagvars",
+        include: ["more:/more"],
+      },
+      [],
+    );
+    expect(contents).toMatchObject({ node: 26, patch: false });
+    expect(contents.include?.map(({ guest }) => guest)).toEqual([join(project, "data"), "/srv", "/more"]);
+    expect(contents.include?.at(-1)?.host).toBe(join(cwd, "more"));
+    expect(defaults).toEqual({
+      memory: 1 << 30,
+      cwd: "/",
+      args: [],
+      env: { A: "config", B: "flagfile", D: "flag" },
+      publish: [{ address: "127.0.0.1", host: 1, guest: 2 }],
+    });
+  });
+
+  test("may be JavaScript, and may be absent", async () => {
+    expect(await resolved()).toEqual({
+      contents: { target: "app", base: cwd },
+      defaults: {},
+      configFile: undefined,
+    });
+    config("export default { node: 26 };", "spore.config.mjs");
+    expect((await resolved()).contents.node).toBe(26);
+  });
+
+  test.each([
+    ["export default { memory: 'lots' };", "memory: expected an amount of memory"],
+    ["export default { node: 23 };", "node: "],
+    ["export default { prot: 1 };", '"prot"'],
+    ["export default { publish: ['80'] };", "publish.0: "],
+    ["export default { env: { A: 1 } };", "env.A: "],
+    ["export const x = 1;", "no default export"],
+    ["export default", ""],
+    ["throw new Error('boom');", "boom"],
+  ])("%s is refused with the file and the field", async (text, problem) => {
+    config(text);
+    const error = await failure(resolved());
+    expect(error.code).toBe("SPORE_CONFIG_INVALID");
+    expect(error.exitStatus).toBe(78);
+    expect(error.line).toContain(join(project, "spore.config.ts"));
+    expect(error.line).toContain(problem);
+  });
+});
+
+test("an environment file that is missing, a directory or no list of variables is named", async () => {
+  writeFileSync(join(cwd, "nonsense"), "this is\nnot a list\n");
+  for (const [file, problem] of [
+    ["none", "it does not exist"],
+    ["app", "it is a directory"],
+    ["nonsense", "line 1 is not KEY=VALUE"],
+  ] as const) {
+    const error = await failure(resolved({ "env-file": file }));
+    expect(error.code).toBe("SPORE_ENV_FILE");
+    expect(error.line).toContain(problem);
+  }
+});
+
+test("a target that is no directory has no configuration", async () => {
+  writeFileSync(join(project, "program"), "");
+  expect((await resolveSettings("app/program", noFlags, undefined, cwd)).configFile).toBeUndefined();
+});
