@@ -5,6 +5,7 @@
 
 export { type DynamicInfo, readDynamic } from "./dynamic.ts";
 export { ElfError, type ElfErrorReason } from "./error.ts";
+export { readLandingPads } from "./exceptions.ts";
 export {
   type ElfFile,
   type ElfHeader,

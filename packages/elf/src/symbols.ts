@@ -76,13 +76,21 @@ export class SymbolTable {
 
   /** The symbol at an index. A value that a double cannot hold reads as 0. */
   at(index: number): ElfSymbol {
+    const { view } = this.#elf;
+    const { stringOffset, stringSize } = this.#range;
+    const name = view.u32(this.#entry(index));
+    return {
+      name: name === 0 ? "" : view.string(stringOffset + name, stringOffset + stringSize),
+      ...this.bounds(index),
+    };
+  }
+
+  /** A symbol without its name, which takes the longest to read. */
+  bounds(index: number): Omit<ElfSymbol, "name"> {
     const at = this.#entry(index);
     const { view } = this.#elf;
     const info = view.u8(at + 4);
-    const { stringOffset, stringSize } = this.#range;
-    const name = view.u32(at);
     return {
-      name: name === 0 ? "" : view.string(stringOffset + name, stringOffset + stringSize),
       address: view.u64OrUndefined(at + 8) ?? 0,
       size: view.u64OrUndefined(at + 16) ?? 0,
       type: info & 15,

@@ -1,3 +1,11 @@
 /** Rewrites `syscall` instructions into jumps to the library OS. */
 
-export type { PatchEntry, PatchOptions, PatchReport, PatchResult, SkipReason } from "./report.ts";
+export { FAST_ENTRY_ADDRESS, patchSyscalls } from "./patch.ts";
+export type {
+  PatchEntry,
+  PatchOptions,
+  PatchReport,
+  PatchResult,
+  SkippedSite,
+  SkipReason,
+} from "./report.ts";

@@ -17,10 +17,22 @@ export interface PatchOptions {
  * Why a site was left alone:
  * - `branch-target`: every window of five bytes has a branch target inside;
  * - `not-relocatable`: every window holds an instruction that cannot be moved;
+ * - `unreadable-function`: its function holds bytes that are no code;
  * - `too-far`: the stub would lie more than 2 GiB away;
  * - `no-header-slot`: the file has no program header to spare for the stubs.
  */
-export type SkipReason = "branch-target" | "not-relocatable" | "too-far" | "no-header-slot";
+export type SkipReason =
+  | "branch-target"
+  | "not-relocatable"
+  | "unreadable-function"
+  | "too-far"
+  | "no-header-slot";
+
+/** A site that still traps. */
+export interface SkippedSite {
+  readonly address: number;
+  readonly reason: SkipReason;
+}
 
 /** What was done. Addresses are link-time virtual addresses. */
 export interface PatchReport {
@@ -28,7 +40,14 @@ export interface PatchReport {
   readonly sites: number;
   /** Number of them that no longer trap. */
   readonly patched: number;
-  readonly skipped: readonly { readonly address: number; readonly reason: SkipReason }[];
+  readonly skipped: readonly SkippedSite[];
+  /** The bytes that were replaced, `[start, end)`, and where their jump leads. */
+  readonly windows: readonly {
+    readonly site: number;
+    readonly start: number;
+    readonly end: number;
+    readonly stub: number;
+  }[];
   /** The appended segment, if anything was patched. */
   readonly stubs?: { readonly vaddr: number; readonly offset: number; readonly size: number };
 }

@@ -1,0 +1,206 @@
+/** The executable parts of a file, cut at function bounds, with a decoder each. */
+import { type ElfFile, type FrameRecord, readSymbols, SegmentFlag, SymbolType } from "@spore/elf";
+import { Code, Decoder, DecoderOptions, FlowControl, Instruction } from "iced-x86";
+
+/** A stretch of code: a function, or what lies between two functions. */
+export interface Span {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  /** False between functions: what lies there may be data. */
+  readonly isFunction: boolean;
+}
+
+const TARGET = 1;
+const BOUNDARY = 2;
+
+/** One executable segment. */
+export class Region {
+  readonly start: number;
+  readonly end: number;
+  spans: readonly Span[] = [];
+  readonly #decoder: Decoder;
+  /** For every address: may something jump there, does an instruction start there. */
+  readonly #flags: Uint8Array;
+
+  constructor(start: number, bytes: Uint8Array) {
+    this.start = start;
+    this.end = start + bytes.length;
+    this.#decoder = new Decoder(64, bytes, DecoderOptions.None);
+    this.#flags = new Uint8Array(bytes.length);
+  }
+
+  contains(address: number): boolean {
+    return address >= this.start && address < this.end;
+  }
+
+  markTarget(address: number): void {
+    this.#mark(address, TARGET);
+  }
+
+  isTarget(address: number): boolean {
+    return ((this.#flags[address - this.start] ?? 0) & TARGET) !== 0;
+  }
+
+  markBoundary(address: number): void {
+    this.#mark(address, BOUNDARY);
+  }
+
+  isBoundary(address: number): boolean {
+    return ((this.#flags[address - this.start] ?? 0) & BOUNDARY) !== 0;
+  }
+
+  #mark(address: number, flag: number): void {
+    const at = address - this.start;
+    if (this.contains(address)) this.#flags[at] = (this.#flags[at] ?? 0) | flag;
+  }
+
+  /**
+   * Decodes one instruction after the other in `[start, end)`. The visitor gets
+   * the same object every time; it must not keep it.
+   */
+  visit(start: number, end: number, visitor: (instruction: Instruction, address: number) => void): void {
+    const instruction = new Instruction();
+    this.#seek(start);
+    for (let address = start; address < end; ) {
+      this.#decoder.decodeOut(instruction);
+      visitor(instruction, address);
+      address += Math.max(1, instruction.length);
+    }
+    instruction.free();
+  }
+
+  /** Decodes the instruction at an address; the caller frees it. */
+  decode(address: number): Instruction {
+    this.#seek(address);
+    return this.#decoder.decode();
+  }
+
+  #seek(address: number): void {
+    this.#decoder.position = address - this.start;
+    this.#decoder.ip = BigInt(address);
+  }
+
+  free(): void {
+    this.#decoder.free();
+  }
+}
+
+/** All executable segments; functions come from unwind records and symbols. */
+export function readRegions(elf: ElfFile, frames: readonly FrameRecord[]): Region[] {
+  const symbols = functionSymbols(elf);
+  return elf.loads
+    .filter((load) => (load.flags & SegmentFlag.execute) !== 0)
+    .map((load) => {
+      const bytes = elf.view.slice(load.offset, load.fileSize, "a segment");
+      const region = new Region(load.vaddr, bytes);
+      region.spans = adoptGaps(region, bytes, cutSpans(region.start, region.end, frames, symbols));
+      for (const { start } of [...frames, ...symbols]) region.markTarget(start);
+      return region;
+    });
+}
+
+/** A function by its symbol; `end` equals `start` where the size is not known. */
+interface Bounds {
+  readonly start: number;
+  readonly end: number;
+}
+
+function functionSymbols(elf: ElfFile): Bounds[] {
+  const found: Bounds[] = [];
+  const symbols = readSymbols(elf);
+  for (let index = 1; index < (symbols?.count ?? 0); index++) {
+    const symbol = symbols?.bounds(index);
+    if (!symbol || symbol.section === 0) continue;
+    if (symbol.type === SymbolType.function || symbol.type === SymbolType.ifunc) {
+      found.push({ start: symbol.address, end: symbol.address + symbol.size });
+    }
+  }
+  return found.sort((a, b) => a.start - b.start || b.end - a.end);
+}
+
+/**
+ * Functions by their unwind records and symbols, joined where they overlap: a
+ * hand-written function may have records for parts of itself only. A symbol
+ * without a size reaches to the next function.
+ */
+function cutSpans(
+  start: number,
+  end: number,
+  frames: readonly FrameRecord[],
+  symbols: readonly Bounds[],
+): Span[] {
+  const inside = (each: Bounds): boolean => each.start >= start && each.start < end;
+  const sized = [...frames, ...symbols.filter((each) => each.end > each.start)].filter(inside);
+  const joined = joinOverlapping(sized);
+  const starts = [...joined, ...symbols].map((each) => each.start).sort((a, b) => a - b);
+  const sizeless = symbols
+    .filter((each) => each.end === each.start && inside(each))
+    .map((each) => ({ start: each.start, end: firstAbove(starts, each.start) ?? end }));
+  const spans: Span[] = [];
+  let at = start;
+  for (const bounds of joinOverlapping([...joined, ...sizeless])) {
+    if (bounds.start > at) spans.push({ start: at, end: bounds.start, isFunction: false });
+    at = Math.min(bounds.end, end);
+    spans.push({ start: bounds.start, end: at, isFunction: true });
+  }
+  if (at < end) spans.push({ start: at, end, isFunction: false });
+  return spans;
+}
+
+function joinOverlapping(list: readonly Bounds[]): Bounds[] {
+  const joined: Bounds[] = [];
+  for (const { start, end } of [...list].sort((a, b) => a.start - b.start)) {
+    const last = joined.at(-1);
+    if (last && start < last.end)
+      joined[joined.length - 1] = { start: last.start, end: Math.max(end, last.end) };
+    else if (end > start) joined.push({ start, end });
+  }
+  return joined;
+}
+
+function firstAbove(sorted: readonly number[], value: number): number | undefined {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] ?? 0) <= value) low = middle + 1;
+    else high = middle;
+  }
+  return sorted[low];
+}
+
+/**
+ * Hands a gap to the function before it if that one runs on into it, as clone()
+ * does in C libraries: its unwind record ends where the child has no caller.
+ */
+function adoptGaps(region: Region, bytes: Uint8Array, spans: readonly Span[]): Span[] {
+  const adopted: Span[] = [];
+  for (const span of spans) {
+    const previous = adopted.at(-1);
+    const worthwhile = !span.isFunction && previous?.isFunction && holdsSyscall(bytes, region.start, span);
+    if (previous && worthwhile && fallsThrough(region, previous)) {
+      adopted[adopted.length - 1] = { start: previous.start, end: span.end, isFunction: true };
+    } else {
+      adopted.push(span);
+    }
+  }
+  return adopted;
+}
+
+function holdsSyscall(bytes: Uint8Array, base: number, span: Span): boolean {
+  for (let at = span.start - base; at + 1 < span.end - base; at++) {
+    if (bytes[at] === 0x0f && bytes[at + 1] === 0x05) return true;
+  }
+  return false;
+}
+
+/** Whether a function's last instruction goes on to the next one. */
+function fallsThrough(region: Region, span: Span): boolean {
+  let through = false;
+  region.visit(span.start, span.end, ({ code, flowControl }) => {
+    const goesOn = flowControl === FlowControl.Next || flowControl === FlowControl.ConditionalBranch;
+    through = goesOn && code !== Code.INVALID;
+  });
+  return through;
+}

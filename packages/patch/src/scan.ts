@@ -1,0 +1,160 @@
+/** Finds every `syscall` instruction and everything that may be jumped to. */
+import { type ElfFile, type FrameRecord, readLandingPads, SegmentFlag } from "@spore/elf";
+import { Code, FlowControl, type Instruction, Register } from "iced-x86";
+import type { Region, Span } from "./code.ts";
+
+/** One `syscall` instruction. */
+export interface Site {
+  readonly address: number;
+  readonly region: Region;
+  readonly span: Span;
+  /** False if the function holds bytes that are no code: then nothing in it is moved. */
+  readonly readable: boolean;
+}
+
+/** A jump table holds no more entries than this. */
+const LONGEST_TABLE = 4096;
+
+/** Decodes all code once: marks branch targets in the regions and returns the sites by address. */
+export function scanCode(elf: ElfFile, regions: readonly Region[], frames: readonly FrameRecord[]): Site[] {
+  const scan = new Scan(elf, regions);
+  for (const region of regions) for (const span of region.spans) scan.span(region, span);
+  for (const record of frames) for (const pad of readLandingPads(elf, record)) scan.mark(pad);
+  scan.markPossible();
+  return scan.sites;
+}
+
+class Scan {
+  readonly sites: Site[] = [];
+  readonly #elf: ElfFile;
+  readonly #regions: readonly Region[];
+  /** Addresses found in data: jumped to, or numbers that look so. */
+  readonly #possible = new Set<number>();
+
+  constructor(elf: ElfFile, regions: readonly Region[]) {
+    this.#elf = elf;
+    this.#regions = regions;
+  }
+
+  mark(address: number): void {
+    for (const region of this.#regions) region.markTarget(address);
+  }
+
+  span(region: Region, span: Span): void {
+    const found: number[] = [];
+    const loaded: number[] = [];
+    let indirect = false;
+    let readable = true;
+    region.visit(span.start, span.end, (instruction, address) => {
+      if (span.isFunction) region.markBoundary(address);
+      const { code } = instruction;
+      if (code === Code.Syscall) {
+        found.push(address);
+      } else if (code === Code.INVALID || address + instruction.length > span.end) {
+        readable = false;
+      } else if (code === Code.Lea_r64_m) {
+        if (instruction.isIpRelMemoryOperand) loaded.push(Number(instruction.ipRelMemoryAddress));
+      } else if (instruction.flowControl === FlowControl.IndirectBranch) {
+        indirect = true;
+        this.#absoluteTable(instruction);
+      } else {
+        const target = branchTarget(instruction);
+        if (target !== undefined) this.mark(target);
+      }
+    });
+    if (indirect) this.#relativeTables(new Set(loaded));
+    if (!span.isFunction || !readable) {
+      // Without known instructions every address may be the start of one.
+      for (let address = span.start; address < span.end; address++) region.markBoundary(address);
+    }
+    // Between functions only branches count: what looks like a syscall there may be data.
+    if (!span.isFunction) return;
+    for (const address of found) this.sites.push({ address, region, span, readable });
+  }
+
+  /** Entries of `jmp [table + register * 8]`, as programs at a fixed address use it. */
+  #absoluteTable(instruction: Instruction): void {
+    if (instruction.memoryBase !== Register.None || instruction.memoryIndex === Register.None) return;
+    const { view } = this.#elf;
+    const offset = this.#dataOffset(Number(instruction.memoryDisplacement));
+    if (offset === undefined) return;
+    for (let at = offset; at < offset + LONGEST_TABLE * 8 && at + 8 <= view.length; at += 8) {
+      const target = view.u64OrUndefined(at);
+      if (target === undefined || !this.#isCode(target)) return;
+      this.#possible.add(target);
+    }
+  }
+
+  /**
+   * A function with an indirect jump may go through a table of 32-bit distances,
+   * counted from the table itself or, with computed gotos, from a label. Every
+   * address it loads is tried as the one and the other: a target too many may
+   * cost a window, one too few would break the program.
+   */
+  #relativeTables(addresses: ReadonlySet<number>): void {
+    const { view } = this.#elf;
+    const labels = [...addresses].filter((address) => this.#isCode(address));
+    for (const label of labels) this.#possible.add(label);
+    for (const table of addresses) {
+      const offset = this.#dataOffset(table);
+      if (offset === undefined) continue;
+      for (const base of [table, ...labels]) {
+        for (let at = offset; at < offset + LONGEST_TABLE * 4 && at + 4 <= view.length; at += 4) {
+          const target = base + view.i32(at);
+          if (!this.#isCode(target)) break;
+          this.#possible.add(target);
+        }
+      }
+    }
+  }
+
+  /**
+   * Marks what data may lead to. Every aligned word of the data segments counts
+   * that could be a code address: function pointers, tables of labels, and the
+   * addends of relocations, which lie in these segments too. A jump leads to the
+   * start of an instruction, so other addresses are just numbers.
+   */
+  markPossible(): void {
+    const { view } = this.#elf;
+    for (const load of this.#elf.loads) {
+      if ((load.flags & SegmentFlag.execute) !== 0) continue;
+      const start = load.offset + ((8 - (load.vaddr % 8)) % 8);
+      for (let at = start; at + 8 <= load.offset + load.fileSize; at += 8) {
+        const value = view.u64OrUndefined(at);
+        if (value !== undefined && this.#isCode(value)) this.#possible.add(value);
+      }
+    }
+    for (const address of this.#possible) {
+      for (const region of this.#regions) if (region.isBoundary(address)) region.markTarget(address);
+    }
+  }
+
+  #isCode(address: number): boolean {
+    return this.#regions.some((region) => region.contains(address));
+  }
+
+  /** File offset of an address outside code, or undefined. */
+  #dataOffset(address: number): number | undefined {
+    for (const load of this.#elf.loads) {
+      if ((load.flags & SegmentFlag.execute) !== 0) continue;
+      const within = address - load.vaddr;
+      if (within >= 0 && within < load.fileSize) return load.offset + within;
+    }
+    return undefined;
+  }
+}
+
+/** Where a direct branch or call goes. */
+function branchTarget(instruction: Instruction): number | undefined {
+  switch (instruction.flowControl) {
+    case FlowControl.UnconditionalBranch:
+    case FlowControl.ConditionalBranch:
+    case FlowControl.Call:
+    case FlowControl.XbeginXabortXend: {
+      const target = Number(instruction.nearBranchTarget);
+      return target === 0 ? undefined : target;
+    }
+    default:
+      return undefined;
+  }
+}
