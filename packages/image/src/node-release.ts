@@ -27,7 +27,10 @@ export interface NodeRelease {
 export async function nodeRelease(major: NodeMajor, store: Store): Promise<NodeRelease> {
   const version = VERSIONS[major];
   if (version === undefined) {
-    throw sporeError("SPORE_NODE_VERSION", { version: String(major), problem: "it is not one that is known" });
+    throw sporeError("SPORE_NODE_VERSION", {
+      version: String(major),
+      problem: "it is not one that is known",
+    });
   }
   const bundled = bundledBinary(version);
   if (bundled !== null) return { version, binary: bundled };
@@ -76,7 +79,12 @@ function npm(version: string, args: readonly string[], cwd: string): Promise<voi
     });
     child.on("error", (error) => fail(`npm cannot be started: ${error.message}`));
     child.on("close", (code) => {
-      const last = errors.trim().split("\n").filter((line) => line.includes("error")).at(-1) ?? errors.trim();
+      const last =
+        errors
+          .trim()
+          .split("\n")
+          .filter((line) => line.includes("error"))
+          .at(-1) ?? errors.trim();
       if (code === 0) done();
       else fail(`npm could not fetch it: ${last}`);
     });

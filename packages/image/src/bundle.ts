@@ -1,0 +1,320 @@
+/** Bundling with esbuild: one look at the module graph, then the output. */
+
+import { readFileSync } from "node:fs";
+import { basename, dirname, extname, join, relative, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { sporeError } from "@spore/errors";
+import {
+  type BuildFailure,
+  type BuildOptions,
+  type BuildResult,
+  build,
+  type Loader,
+  type Message,
+  type Metafile,
+  type OnResolveArgs,
+  type OnResolveResult,
+  type Plugin,
+  type PluginBuild,
+} from "esbuild";
+import { guestPath, packageFolder } from "./guest-paths.ts";
+
+/** Module format of the output. */
+export type ModuleFormat = "esm" | "cjs";
+
+/** What is bundled. */
+export interface BundleRequest {
+  /** Absolute path of the project. */
+  readonly project: string;
+  /** Absolute path of the entry module. */
+  readonly entry: string;
+  readonly nodeMajor: number;
+}
+
+/** The module graph of a project, everything bundled that can be. */
+export interface ModuleGraph {
+  readonly format: ModuleFormat;
+  /** Absolute paths of all modules. */
+  readonly modules: readonly string[];
+  /** Folders of packages that cannot be bundled, with the reason. */
+  readonly unbundled: ReadonlyMap<string, string>;
+}
+
+/** One file of the output. */
+export interface BundledFile {
+  /** Guest path. */
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The output, and the files of unbundled packages that it loads. */
+export interface Bundle {
+  /** Guest path of the entry. */
+  readonly entry: string;
+  readonly files: readonly BundledFile[];
+  /** Absolute host paths of modules that are loaded as they are. */
+  readonly external: ReadonlySet<string>;
+}
+
+/** Modules that know their own place: their text names it. */
+const PLACE = /\bimport\.meta\b|\b__dirname\b|\b__filename\b/;
+/** Names that stand for a module's place until the output is written. */
+const PLACE_NAMES = {
+  "import.meta.url": "__spore_url",
+  "import.meta.dirname": "__spore_dirname",
+  "import.meta.filename": "__spore_filename",
+  "import.meta.main": "__spore_main",
+  __dirname: "__spore_dirname",
+  __filename: "__spore_filename",
+} as const;
+/** As often as packages may turn out not to be bundled. */
+const ROUNDS = 20;
+
+/** Looks at everything the entry reaches; throws SPORE_BUNDLE_FAILED. */
+export async function scanModules(request: BundleRequest): Promise<ModuleGraph> {
+  const unbundled = new Map<string, string>();
+  for (let round = 0; ; round++) {
+    const external = new Set<string>();
+    const isExternal = (folder: string): boolean => unbundled.has(folder);
+    try {
+      const result = await build({
+        ...commonOptions(request, "esm"),
+        entryPoints: [request.entry],
+        outdir: request.project,
+        plugins: [resolvePlugin(request, isExternal, external)],
+        write: false,
+      });
+      const inputs = result.metafile?.inputs ?? {};
+      const modules = Object.keys(inputs).map((path) => resolve(request.project, path));
+      return { format: entryFormat(request, inputs), modules: [...modules, ...external], unbundled };
+    } catch (error) {
+      const offenders = round < ROUNDS ? failedPackages(request.project, error) : new Map<string, string>();
+      const before = unbundled.size;
+      for (const [folder, why] of offenders) unbundled.set(folder, why);
+      if (unbundled.size === before) throw bundleError(request, error);
+    }
+  }
+}
+
+/**
+ * Writes the bundle. Packages in `external` are loaded from where they are;
+ * `extra` modules (workers, modules loaded by path) become files of their own.
+ */
+export async function writeBundle(
+  request: BundleRequest,
+  format: ModuleFormat,
+  isExternal: (folder: string) => boolean,
+  extra: readonly string[],
+): Promise<Bundle> {
+  const { project, entry } = request;
+  const external = new Set<string>();
+  const extension = format === "esm" ? ".mjs" : ".cjs";
+  const entryOutput = entryPath(project, entry, extension);
+  const points = [entry, ...extra].map((path) => ({ in: path, out: outputStem(project, path) }));
+  let result: BuildResult;
+  try {
+    result = await build({
+      ...commonOptions(request, format),
+      entryPoints: points,
+      outdir: project,
+      chunkNames: ".chunks/[name]-[hash]",
+      outExtension: { ".js": extension },
+      splitting: format === "esm" && extra.length > 0,
+      plugins: [resolvePlugin(request, isExternal, external), placePlugin(project, entry, entryOutput)],
+    });
+  } catch (error) {
+    throw bundleError(request, error);
+  }
+  const renamed = new Map(points.map(({ in: path, out }) => [join(project, out) + extension, path]));
+  const files: BundledFile[] = [];
+  for (const { path, text, contents } of result.outputFiles ?? []) {
+    const module = renamed.get(path.replace(/\.map$/, ""));
+    const target =
+      module === undefined
+        ? guestPath(project, path)
+        : module === entry
+          ? entryOutput
+          : guestPath(project, module);
+    if (path.endsWith(".map")) {
+      const map = module === undefined ? target : `${target}.map`;
+      files.push({ path: map, bytes: Buffer.from(guestMap(text, project, dirname(path))) });
+    } else if (/\.[cm]js$/.test(path)) {
+      files.push({ path: target, bytes: Buffer.from(finished(text, format, basename(target))) });
+    } else {
+      files.push({ path: target, bytes: contents });
+    }
+  }
+  return { entry: entryOutput, files, external };
+}
+
+/** The bundle takes the entry's place: beside it, what is relative stays so. */
+function entryPath(project: string, entry: string, extension: string): string {
+  const path = guestPath(project, entry);
+  return path.slice(0, path.length - extname(path).length) + extension;
+}
+
+/** A name that keeps modules apart that differ in their extension only. */
+function outputStem(project: string, path: string): string {
+  const inside = relative("/app", guestPath(project, path));
+  return inside.replace(/\.([a-z]+)$/, "-$1");
+}
+
+function commonOptions(request: BundleRequest, format: ModuleFormat): BuildOptions & { write: false } {
+  return {
+    absWorkingDir: request.project,
+    bundle: true,
+    platform: "node",
+    target: `node${request.nodeMajor}`,
+    format,
+    metafile: true,
+    sourcemap: "external",
+    charset: "utf8",
+    legalComments: "none",
+    logLevel: "silent",
+    conditions: ["node-addons"],
+    write: false,
+  };
+}
+
+/** The format of the entry: what it is written in, else what its name or package says. */
+function entryFormat(request: BundleRequest, inputs: Metafile["inputs"]): ModuleFormat {
+  const extension = extname(request.entry);
+  if (extension === ".cjs" || extension === ".cts") return "cjs";
+  if (extension === ".mjs" || extension === ".mts") return "esm";
+  const input = inputs[relative(request.project, request.entry)];
+  if (input?.format) return input.format;
+  return packageType(dirname(request.entry)) === "module" ? "esm" : "cjs";
+}
+
+/** The "type" of the package that a folder belongs to. */
+function packageType(folder: string): unknown {
+  try {
+    const manifest: unknown = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    return typeof manifest === "object" && manifest !== null && "type" in manifest
+      ? manifest.type
+      : undefined;
+  } catch {
+    const parent = dirname(folder);
+    return parent === folder ? undefined : packageType(parent);
+  }
+}
+
+/** Marks a resolution that this plugin asks for itself. */
+const OWN_QUESTION = Symbol("own question");
+
+/** Leaves unbundled packages, add-ons and what packages ask for in vain to Node. */
+function resolvePlugin(
+  request: BundleRequest,
+  isExternal: (folder: string) => boolean,
+  external: Set<string>,
+): Plugin {
+  const answer = async (setup: PluginBuild, args: OnResolveArgs): Promise<OnResolveResult | undefined> => {
+    if (args.pluginData === OWN_QUESTION || args.kind === "entry-point") return undefined;
+    const { importer, kind, resolveDir } = args;
+    const found = await setup.resolve(args.path, { importer, kind, resolveDir, pluginData: OWN_QUESTION });
+    if (found.errors.length > 0) {
+      if (args.path === "@spore/sdk") return { path: fileURLToPath(import.meta.resolve("@spore/sdk")) };
+      // What a package offers to use if it is there is its own affair.
+      return packageFolder(importer) === null ? undefined : { path: args.path, external: true };
+    }
+    if (found.external || found.namespace !== "file") return undefined;
+    const folder = packageFolder(found.path);
+    const addOn = found.path.endsWith(".node");
+    if (!addOn && (folder === null || !isExternal(folder))) return undefined;
+    external.add(found.path);
+    return { path: guestPath(request.project, found.path), external: true, sideEffects: found.sideEffects };
+  };
+  return {
+    name: "spore-resolve",
+    setup: (setup) => setup.onResolve({ filter: /.*/ }, (args) => answer(setup, args)),
+  };
+}
+
+/** Tells modules that ask where they are: at their own place in the guest, not in the bundle's. */
+function placePlugin(project: string, entry: string, entryOutput: string): Plugin {
+  return {
+    name: "spore-place",
+    setup(setup) {
+      setup.initialOptions.define = PLACE_NAMES;
+      setup.onLoad({ filter: /\.([cm]?[jt]s|[jt]sx)$/ }, ({ path }) => {
+        const text = readFileSync(path, "utf8");
+        if (!PLACE.test(text)) return undefined;
+        const place = path === entry ? entryOutput : guestPath(project, path);
+        return { contents: withPlace(text, place, path === entry), loader: loaderOf(path) };
+      });
+    },
+  };
+}
+
+/** A module's text with its place declared on its first line, so that line numbers stay. */
+function withPlace(text: string, place: string, isMain: boolean): string {
+  const values = [
+    `${PLACE_NAMES["import.meta.url"]} = ${JSON.stringify(pathToFileURL(place).href)}`,
+    `${PLACE_NAMES["import.meta.filename"]} = ${JSON.stringify(place)}`,
+    `${PLACE_NAMES["import.meta.dirname"]} = ${JSON.stringify(dirname(place))}`,
+    `${PLACE_NAMES["import.meta.main"]} = ${isMain}`,
+  ];
+  const declaration = `var ${values.join(", ")};`;
+  const shebang = /^#!.*/.exec(text)?.[0] ?? "";
+  const body = text.slice(shebang.length);
+  const strict = /^\s*(["'])use strict\1/.test(body) ? '"use strict";' : "";
+  // A shebang line becomes a comment: the declaration must not be part of it.
+  return shebang === "" ? strict + declaration + body : `${strict}${declaration}//${shebang}${body}`;
+}
+
+function loaderOf(path: string): Loader {
+  const extension = extname(path);
+  if (extension === ".tsx") return "tsx";
+  if (extension === ".jsx") return "jsx";
+  return extension.endsWith("ts") ? "ts" : "js";
+}
+
+/** Adds what Node needs to know: a `require` for bundled CommonJS modules, and the source map. */
+function finished(text: string, format: ModuleFormat, name: string): string {
+  const needsRequire = format === "esm" && /\b__require\b/.test(text);
+  const lead = needsRequire
+    ? 'import { createRequire as __spore_require } from "node:module"; const require = __spore_require(import.meta.url); '
+    : "";
+  const shebang = /^#!.*\n/.exec(text)?.[0] ?? "";
+  return `${shebang}${lead}${text.slice(shebang.length)}//# sourceMappingURL=${name}.map\n`;
+}
+
+/** A source map that names guest paths; the text of packages is left out. */
+function guestMap(text: string, project: string, folder: string): string {
+  const map: { sources: string[]; sourcesContent?: (string | null)[] } = JSON.parse(text);
+  const hosts = map.sources.map((source) => resolve(folder, source));
+  map.sources = hosts.map((host) => guestPath(project, host));
+  map.sourcesContent = (map.sourcesContent ?? []).map((content, index) =>
+    packageFolder(hosts[index] ?? "") === null ? content : null,
+  );
+  return JSON.stringify(map);
+}
+
+/** The packages in which bundling failed. */
+function failedPackages(project: string, error: unknown): Map<string, string> {
+  const result = new Map<string, string>();
+  for (const message of messagesOf(error)) {
+    const file = message.location?.file;
+    const folder = file === undefined ? null : packageFolder(resolve(project, file));
+    if (folder !== null) result.set(folder, `it cannot be bundled: ${message.text}`);
+  }
+  return result;
+}
+
+function bundleError(request: BundleRequest, error: unknown): Error {
+  const [first] = messagesOf(error);
+  const entry = relative(request.project, request.entry);
+  if (!first) {
+    const problem = error instanceof Error ? error.message : String(error);
+    return sporeError("SPORE_BUNDLE_FAILED", { entry, problem }, { cause: error });
+  }
+  const { location, text } = first;
+  const place = location ? `${location.file}:${location.line}:${location.column + 1}: ` : "";
+  return sporeError("SPORE_BUNDLE_FAILED", { entry, problem: place + text }, { cause: error });
+}
+
+function messagesOf(error: unknown): readonly Message[] {
+  const isFailure = (value: unknown): value is BuildFailure =>
+    value instanceof Error && "errors" in value && Array.isArray(value.errors);
+  return isFailure(error) ? error.errors : [];
+}

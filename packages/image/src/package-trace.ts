@@ -1,0 +1,162 @@
+/**
+ * Which files packages and the project's own modules open at run time, found
+ * with @vercel/nft: data beside a module, native add-ons, packages that cannot
+ * be part of a bundle.
+ */
+
+import { readFileSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { basename, extname, join, relative, resolve } from "node:path";
+import { nodeFileTrace } from "@vercel/nft";
+import { type Loader, transform } from "esbuild";
+import { packageFolder } from "./guest-paths.ts";
+
+/** Text that shows that a package must stay as it is, and the reason. */
+const UNBUNDLED: readonly (readonly [RegExp, string])[] = [
+  [/\bnode-gyp-build\b|\bnode-pre-gyp\b|\bbindings['"]|\.node['"`]/, "it loads a native add-on"],
+  [/\bnew Worker\s*\(/, "it starts workers from its own files"],
+  [/\b__dirname\b|\b__filename\b|\bimport\.meta\b/, "it looks for files beside its own"],
+  [/\brequire\.resolve\b|\bcreateRequire\b/, "it looks modules up at run time"],
+  [/\brequire\s*\(\s*(?!["'`)\s])|\bimport\s*\(\s*(?!["'\s/)])/, "it loads modules whose names it computes"],
+];
+/** Own modules without any of this open no files that could be found. */
+const OPENS_FILES =
+  /__dirname|__filename|import\.meta|require\.resolve|process\.cwd|\b(fs|node:fs)\b|\.node\b|Worker/;
+/** Files with secrets travel only if someone asks for them. */
+const SECRET = /^\.env(\..*)?$|^\.npmrc$|\.pem$|\.key$/;
+const SCRIPT = /\.([cm]?[jt]s|[jt]sx)$/;
+
+/** The packages among the modules that must stay unbundled: folder and reason. */
+export function packagesToKeep(modules: readonly string[]): Map<string, string> {
+  const result = new Map<string, string>();
+  for (const module of modules) {
+    const folder = packageFolder(module);
+    if (folder === null || result.has(folder)) continue;
+    if (module.endsWith(".node")) result.set(folder, "it is a native add-on");
+    if (!SCRIPT.test(module)) continue;
+    const text = readFileSync(module, "utf8");
+    const reason = UNBUNDLED.find(([pattern]) => pattern.test(text));
+    if (reason) result.set(folder, reason[1]);
+  }
+  return result;
+}
+
+/** All files that the given modules of packages may load or open. */
+export async function tracePackages(project: string, modules: readonly string[]): Promise<string[]> {
+  if (modules.length === 0) return [];
+  const { fileList } = await nodeFileTrace([...modules], { base: "/", processCwd: project });
+  return [...fileList].map((file) => join("/", file)).sort();
+}
+
+/** What the project's own modules open. */
+export interface OwnFiles {
+  /** Modules that are loaded by path: workers, plug-ins. */
+  readonly scripts: readonly string[];
+  /** Everything else. */
+  readonly data: readonly string[];
+  /** Left out because they look like secrets. */
+  readonly secrets: readonly string[];
+}
+
+/** Looks for files that own modules open; imports are the bundler's affair. */
+export async function traceOwnModules(project: string, modules: readonly string[]): Promise<OwnFiles> {
+  const own = modules.filter((module) => packageFolder(module) === null && SCRIPT.test(module));
+  const asking = own.filter((module) => OPENS_FILES.test(readFileSync(module, "utf8")));
+  if (asking.length === 0) return { scripts: [], data: [], secrets: [] };
+  const { reasons } = await nodeFileTrace(asking, {
+    base: "/",
+    processCwd: project,
+    readFile: readAsJavaScript,
+    resolve: async () => [],
+  });
+  const known = new Set(modules);
+  const found: string[] = [];
+  for (const [file, reason] of reasons) {
+    const path = join("/", file);
+    const opened = reason.type.includes("asset") || reason.type.includes("sharedlib");
+    if (opened && !known.has(path) && isOwnFile(project, path)) found.push(path);
+  }
+  const workers = asking.flatMap((module) => workersOf(module)).filter((path) => !known.has(path));
+  const secrets = found.filter((path) => SECRET.test(basename(path)));
+  const rest = found.filter((path) => !SECRET.test(basename(path)));
+  const isScript = (path: string): boolean => SCRIPT.test(path) && !path.endsWith(".d.ts");
+  return {
+    scripts: [...new Set([...workers, ...rest.filter(isScript)])].sort(),
+    data: rest.filter((path) => !isScript(path)).sort(),
+    secrets: secrets.sort(),
+  };
+}
+
+/** Declared dependencies that own modules name in a string without importing them (transports, view engines, drivers). */
+export function packagesNamed(
+  project: string,
+  manifest: Readonly<Record<string, unknown>> | null,
+  modules: readonly string[],
+): string[] {
+  const declared = manifest?.["dependencies"];
+  if (typeof declared !== "object" || declared === null) return [];
+  const reached = new Set(modules.map((module) => packageFolder(module)));
+  const texts = modules
+    .filter((module) => packageFolder(module) === null)
+    .map((module) => readFileSync(module, "utf8"));
+  const require = createRequire(join(project, "package.json"));
+  const result: string[] = [];
+  for (const name of Object.keys(declared)) {
+    const quoted = [`"${name}"`, `'${name}'`, `\`${name}\``];
+    if (!texts.some((text) => quoted.some((each) => text.includes(each)))) continue;
+    try {
+      const path = require.resolve(name);
+      if (path.startsWith("/") && !reached.has(packageFolder(path))) result.push(path);
+    } catch {
+      // Not installed, or without a main module: nothing to load.
+    }
+  }
+  return result;
+}
+
+/** `new URL("./x.ts", import.meta.url)`: also where only the built name (.js) is written. */
+function workersOf(module: string): string[] {
+  const result: string[] = [];
+  const pattern = /new URL\(\s*(["'`])(\.[^"'`]+)\1\s*,\s*import\.meta\.url\s*\)/g;
+  for (const [, , named = ""] of readFileSync(module, "utf8").matchAll(pattern)) {
+    const path = resolve(module, "..", named);
+    if (SCRIPT.test(path) && isFile(path)) result.push(path);
+  }
+  return result;
+}
+
+/** nft reads JavaScript only. */
+async function readAsJavaScript(path: string): Promise<string | null> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    return null;
+  }
+  const extension = extname(path);
+  const loaders: Readonly<Record<string, Loader>> = {
+    ".ts": "ts",
+    ".mts": "ts",
+    ".cts": "ts",
+    ".tsx": "tsx",
+    ".jsx": "jsx",
+  };
+  const loader = loaders[extension];
+  if (loader === undefined) return text;
+  try {
+    return (await transform(text, { loader, format: extension === ".cts" ? "cjs" : "esm" })).code;
+  } catch {
+    return text;
+  }
+}
+
+/** Part of the project, not of its tools. */
+function isOwnFile(project: string, path: string): boolean {
+  if (packageFolder(path) !== null || !isFile(path)) return false;
+  const inside = relative(project, path);
+  return !/^(\.git|node_modules)(\/|$)/.test(inside);
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
