@@ -82,7 +82,10 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     boot::prepare(&memory, &config, &header, io_thread, streams)?;
     let kick = EventFd::new(EFD_NONBLOCK | libc::EFD_CLOEXEC)
         .map_err(|e| host_failed("create an event descriptor", &e))?;
-    let machine = Machine::new(&kvm, Arc::clone(&memory), &header, &kick)?;
+    let doorbell = kick
+        .try_clone()
+        .map_err(|e| host_failed("copy an event descriptor", &e))?;
+    let machine = Machine::new(&kvm, Arc::clone(&memory), &header, doorbell)?;
     // Other threads kick the vCPU through its run page until the process is gone.
     let machine = Box::leak(Box::new(machine));
 

@@ -8,7 +8,7 @@ use kvm_bindings::kvm_regs;
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use spore_abi::boot::KernelHeader;
 use spore_abi::hostcall::{HostCall, number};
-use spore_abi::layout::{DOORBELL_CALL_GPA, GATE_VA, HOSTCALL_GPA, PAGE};
+use spore_abi::layout::{DOORBELL_CALL_GPA, DOORBELL_KICK_GPA, GATE_VA, HOSTCALL_GPA, PAGE};
 
 use crate::clock::{self, Clock};
 use crate::control::VcpuControl;
@@ -51,6 +51,8 @@ pub struct Runner {
 enum Left {
     /// The host-call doorbell rang.
     HostCall,
+    /// The kick doorbell rang, and KVM does not know it yet.
+    Kick,
     /// Another thread or a signal wants something.
     Interrupted,
     /// Nothing to do.
@@ -76,6 +78,7 @@ impl Runner {
                         self.upcall(machine)?;
                     }
                 }
+                Left::Kick => machine.kicked()?,
                 Left::Nothing => {}
             }
         }
@@ -197,6 +200,7 @@ impl Runner {
 fn enter(vcpu: &mut VcpuFd) -> Result<Left> {
     let stopped = match vcpu.run() {
         Ok(VcpuExit::MmioWrite(DOORBELL_CALL_GPA, _)) => return Ok(Left::HostCall),
+        Ok(VcpuExit::MmioWrite(DOORBELL_KICK_GPA, _)) => return Ok(Left::Kick),
         Ok(VcpuExit::Intr) => return Ok(Left::Interrupted),
         Err(e) if e.errno() == libc::EINTR => return Ok(Left::Interrupted),
         Err(e) if e.errno() == libc::EAGAIN => return Ok(Left::Nothing),
