@@ -165,24 +165,43 @@ impl Address {
             bytes.copy_from_slice(&self.bytes[at..at + 8]);
             u64::from_le_bytes(bytes)
         };
-        [u64::from(self.family) | u64::from(self.port) << 16 | u64::from(self.scope) << 32, half(0), half(8)]
+        [
+            u64::from(self.family) | u64::from(self.port) << 16 | u64::from(self.scope) << 32,
+            half(0),
+            half(8),
+        ]
     }
     /// From words. Every triple is accepted; the family is judged by whoever uses it.
     pub fn from_words(words: [u64; 3]) -> Self {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&words[1].to_le_bytes());
         bytes[8..].copy_from_slice(&words[2].to_le_bytes());
-        Self { family: words[0] as u16, port: (words[0] >> 16) as u16, scope: (words[0] >> 32) as u32, bytes }
+        Self {
+            family: words[0] as u16,
+            port: (words[0] >> 16) as u16,
+            scope: (words[0] >> 32) as u32,
+            bytes,
+        }
     }
     /// An IPv4 address.
     pub fn v4(address: [u8; 4], port: u16) -> Self {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&address);
-        Self { family: 4, port, scope: 0, bytes }
+        Self {
+            family: 4,
+            port,
+            scope: 0,
+            bytes,
+        }
     }
     /// An IPv6 address.
     pub fn v6(bytes: [u8; 16], port: u16, scope: u32) -> Self {
-        Self { family: 6, port, scope, bytes }
+        Self {
+            family: 6,
+            port,
+            scope,
+            bytes,
+        }
     }
 }
 
@@ -202,7 +221,12 @@ impl AcceptRecord {
     pub fn to_bytes(&self) -> [u8; ACCEPT_RECORD as usize] {
         let mut bytes = [0; ACCEPT_RECORD as usize];
         let peer = self.peer.to_words();
-        let words = [u64::from(self.slot) | u64::from(self.generation) << 32, peer[0], peer[1], peer[2]];
+        let words = [
+            u64::from(self.slot) | u64::from(self.generation) << 32,
+            peer[0],
+            peer[1],
+            peer[2],
+        ];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -235,7 +259,12 @@ impl DatagramHeader {
     pub fn to_bytes(&self) -> [u8; DATAGRAM_HEADER as usize] {
         let mut bytes = [0; DATAGRAM_HEADER as usize];
         let address = self.address.to_words();
-        let words = [u64::from(self.len) | u64::from(self.error) << 32, address[0], address[1], address[2]];
+        let words = [
+            u64::from(self.len) | u64::from(self.error) << 32,
+            address[0],
+            address[1],
+            address[2],
+        ];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -453,7 +482,9 @@ pub struct Header {
 }
 
 const _: () = assert!(core::mem::size_of::<Slot>() == 128);
-const _: () = assert!(core::mem::size_of::<Header>() as u64 <= crate::layout::RINGS_END - crate::layout::RINGS_GPA);
+const _: () = assert!(
+    core::mem::size_of::<Header>() as u64 <= crate::layout::RINGS_END - crate::layout::RINGS_GPA
+);
 const _: () = assert!(SLOTS == 64 * 64);
 
 /// Bytes between two free-running indices; `None` if the ring could not hold them,

@@ -47,7 +47,11 @@ impl RawAddress {
                 };
                 raw.len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
                 // SAFETY: sockaddr_storage is larger and at least as aligned.
-                unsafe { (&raw mut raw.storage).cast::<libc::sockaddr_in>().write(name) };
+                unsafe {
+                    (&raw mut raw.storage)
+                        .cast::<libc::sockaddr_in>()
+                        .write(name)
+                };
             }
             SocketAddr::V6(v6) => {
                 let name = libc::sockaddr_in6 {
@@ -61,7 +65,11 @@ impl RawAddress {
                 };
                 raw.len = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
                 // SAFETY: as above.
-                unsafe { (&raw mut raw.storage).cast::<libc::sockaddr_in6>().write(name) };
+                unsafe {
+                    (&raw mut raw.storage)
+                        .cast::<libc::sockaddr_in6>()
+                        .write(name)
+                };
             }
         }
         raw
@@ -77,7 +85,11 @@ impl RawAddress {
             }
             libc::AF_INET6 => {
                 // SAFETY: as above.
-                let name = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in6>().read() };
+                let name = unsafe {
+                    (&raw const self.storage)
+                        .cast::<libc::sockaddr_in6>()
+                        .read()
+                };
                 let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
                 let port = u16::from_be(name.sin6_port);
                 Some(std::net::SocketAddrV6::new(ip, port, 0, name.sin6_scope_id).into())
@@ -92,7 +104,10 @@ pub fn from_guest(address: &Address) -> Option<SocketAddr> {
     match address.family {
         4 => {
             let [a, b, c, d, ..] = address.bytes;
-            Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), address.port))
+            Some(SocketAddr::new(
+                Ipv4Addr::new(a, b, c, d).into(),
+                address.port,
+            ))
         }
         6 => {
             let ip = Ipv6Addr::from(address.bytes);
@@ -144,6 +159,12 @@ mod tests {
 
     #[test]
     fn other_families_are_refused() {
-        assert_eq!(from_guest(&Address { family: 5, ..Address::default() }), None);
+        assert_eq!(
+            from_guest(&Address {
+                family: 5,
+                ..Address::default()
+            }),
+            None
+        );
     }
 }

@@ -11,18 +11,41 @@
 //!   to `VcpuControl::set_idle_waker` is called after bits were set there and may
 //!   come at any time, also when nobody waits.
 
-use std::net::SocketAddr;
-use std::os::fd::RawFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+mod accept;
+mod address;
+mod batch;
+mod calls;
+mod datagram;
+mod engine;
+mod entry;
+mod listen;
+mod policy;
+mod rings;
+mod standard;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod thread;
 
-use vmm_sys_util::eventfd::EventFd;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::{Policy, PublishRule};
 use crate::control::VcpuControl;
-use crate::error::Result;
+use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_MEMORY_TOO_SMALL};
 use crate::events::Events;
 use crate::memory::GuestMemory;
+use crate::net::batch::Batch;
+use crate::net::engine::{EVENTS, Engine, WAKE};
+use crate::net::policy::Gate;
+use crate::net::rings::Rings;
+
+/// How long sockets may hold up the exit of a program.
+const EXIT_FLUSH: Duration = Duration::from_secs(2);
 
 /// What the rings need to know.
 pub struct NetConfig {
@@ -46,23 +69,61 @@ pub struct NetConfig {
 
 /// The rings of one guest.
 pub struct Net {
-    config: NetConfig,
+    control: Arc<VcpuControl>,
+    /// Shared memory.
+    rings: Rings,
+    engine: Mutex<Engine>,
+    /// Everything the engine watches; waited on without holding the engine.
+    epoll: Arc<sys::Epoll>,
+    kick: EventFd,
+    /// Ends a wait of the vCPU thread in the epoll set (without I/O thread).
+    nudge: EventFd,
+    io_thread: bool,
     /// 1 while the vCPU thread waits in `idle`.
     asleep: AtomicU32,
-    stdin_used: AtomicBool,
+    /// The vCPU thread wants the engine.
+    wanted: AtomicU32,
+    /// io_uring of the vCPU thread, where that does all the work.
+    batch: Mutex<Option<Batch>>,
 }
 
 impl Net {
-    /// Prepares the rings. Starts nothing; ports that must exist from the start
-    /// may be bound here and fail with SPORE_PORT_TAKEN or SPORE_PORT_PERMISSION.
+    /// Prepares the rings and binds the ports of all rules. Starts nothing. Fails
+    /// with SPORE_PORT_TAKEN or SPORE_PORT_PERMISSION.
     pub fn new(config: NetConfig) -> Result<Arc<Self>> {
+        sys::raise_descriptor_limit();
+        let rings = Rings::new(config.memory).map_err(|_| {
+            MonitorError::new(
+                SPORE_MEMORY_TOO_SMALL,
+                "guest memory has no room for the rings",
+            )
+        })?;
+        let gate = Gate::new(config.policy);
+        let publish = config.publish.as_deref();
+        let engine = Engine::new(rings.clone(), publish, gate, config.events, config.streams)?;
+        let epoll = Arc::clone(&engine.epoll);
+        let internal = |error: std::io::Error| {
+            MonitorError::new(SPORE_INTERNAL, format!("cannot prepare the rings: {error}"))
+        };
+        let nudge = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map_err(internal)?;
+        for event in [&config.kick, &nudge] {
+            let fd = std::os::fd::AsRawFd::as_raw_fd(event);
+            epoll.add(fd, WAKE, libc::EPOLLIN).map_err(internal)?;
+        }
         let net = Arc::new(Self {
-            config,
+            control: config.control,
+            rings,
+            engine: Mutex::new(engine),
+            epoll,
+            kick: config.kick,
+            nudge,
+            io_thread: config.io_thread,
             asleep: AtomicU32::new(0),
-            stdin_used: AtomicBool::new(false),
+            wanted: AtomicU32::new(0),
+            batch: Mutex::new(None),
         });
         let waker = Arc::downgrade(&net);
-        net.config.control.set_idle_waker(Box::new(move || {
+        net.control.set_idle_waker(Box::new(move || {
             if let Some(net) = waker.upgrade() {
                 net.wake();
             }
@@ -73,26 +134,80 @@ impl Net {
     /// Starts the I/O thread, if one is wanted. Called right before the first
     /// instruction, after all signals were blocked.
     pub fn start(self: &Arc<Self>) -> Result<()> {
-        Ok(())
+        if !self.io_thread {
+            return Ok(());
+        }
+        let net = Arc::clone(self);
+        let thread = std::thread::Builder::new()
+            .name("rings".into())
+            .stack_size(256 << 10);
+        thread
+            .spawn(move || thread::run(&net))
+            .map(drop)
+            .map_err(|error| {
+                MonitorError::new(
+                    SPORE_INTERNAL,
+                    format!("cannot start the I/O thread: {error}"),
+                )
+            })
     }
 
     /// A host call with number >= `NET_FIRST`, on the vCPU thread. Arguments come
     /// from the guest unchecked. Answer: a value or a negated errno.
-    pub fn host_call(&self, _number: u64, _args: &[u64; 6]) -> i64 {
-        -i64::from(libc::ENOSYS)
+    pub fn host_call(&self, number: u64, args: &[u64; 6]) -> i64 {
+        self.lock().call(number, args)
     }
 
     /// IDLE, on the vCPU thread: waits until the rings have news, `deadline`
     /// (CLOCK_MONOTONIC ns; `u64::MAX` none, 0 serve once without waiting) has
     /// passed, or attention is wanted.
     pub fn idle(&self, deadline: u64) {
-        if deadline == 0 {
-            return;
+        if !self.io_thread {
+            self.serve_and_wait(deadline);
+        } else if deadline == 0 {
+            self.lock().pass(None);
+        } else {
+            self.kick_if_rung();
+            self.wait(deadline);
         }
-        let attention = self.config.control.attention();
+    }
+
+    /// With an I/O thread: just sleeps.
+    fn wait(&self, deadline: u64) {
+        let attention = self.control.attention();
+        let news = &self.rings.header().to_guest;
         self.asleep.store(1, Ordering::SeqCst);
-        while attention.load(Ordering::SeqCst) == 0 && self.asleep.load(Ordering::SeqCst) == 1 {
+        while attention.load(Ordering::SeqCst) == 0
+            && !news.pending()
+            && self.asleep.load(Ordering::SeqCst) == 1
+        {
             if !wait_on(&self.asleep, 1, deadline) {
+                break;
+            }
+        }
+        self.asleep.store(0, Ordering::SeqCst);
+    }
+
+    /// Without one: the vCPU thread does the work before and while it waits.
+    fn serve_and_wait(&self, deadline: u64) {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = &mut *batch;
+        if batch.is_none() {
+            *batch = Batch::new();
+        }
+        let mut engine = self.lock();
+        engine.pass(batch.as_mut());
+        let attention = self.control.attention();
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        while deadline != 0 && !self.rings.header().to_guest.pending() {
+            self.asleep.store(1, Ordering::SeqCst);
+            if attention.load(Ordering::SeqCst) != 0 {
+                break;
+            }
+            let count = self.epoll.wait(&mut events, deadline);
+            self.asleep.store(0, Ordering::SeqCst);
+            engine.serve_host(&events[..count], batch.as_mut());
+            if count == 0 && sys::monotonic() >= deadline {
                 break;
             }
         }
@@ -101,34 +216,81 @@ impl Net {
 
     /// Ends a wait in `idle`. Any thread, any time.
     pub fn wake(&self) {
-        if self.asleep.swap(0, Ordering::SeqCst) == 1 {
-            // SAFETY: wakes waiters on a word that this object owns.
-            unsafe {
-                libc::syscall(
-                    libc::SYS_futex,
-                    self.asleep.as_ptr(),
-                    libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-                    1,
-                );
-            }
+        if self.asleep.swap(0, Ordering::SeqCst) == 0 {
+            return;
+        }
+        if !self.io_thread {
+            let _ = self.nudge.write(1);
+            return;
+        }
+        // SAFETY: wakes waiters on a word that this object owns.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                self.asleep.as_ptr(),
+                libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+                1,
+            );
         }
     }
 
     /// Whether the guest has been told of news that it has not looked at. Asked by
     /// the housekeeping thread while the vCPU is busy; true at two ticks in a row
-    /// raises `attention::RINGS`.
+    /// raises `attention::RINGS`. Also serves what a guest that computes has rung
+    /// without coming to wait.
     pub fn has_news(&self) -> bool {
-        false
+        let header = self.rings.header();
+        if self.io_thread {
+            self.kick_if_rung();
+        } else if let Ok(mut engine) = self.engine.try_lock() {
+            engine.pass(None);
+        }
+        header.to_guest.pending()
     }
 
     /// Whether the program ever asked for standard input (decides what Ctrl-C means).
     pub fn stdin_used(&self) -> bool {
-        self.stdin_used.load(Ordering::Relaxed)
+        self.engine.try_lock().is_ok_and(|engine| engine.stdin_used)
     }
 
     /// At exit, on the vCPU thread: writes out what the program sent to its
     /// streams and the log. May take as long as the reader takes.
-    pub fn drain(&self) {}
+    pub fn drain(&self) {
+        self.lock().flush_all(EXIT_FLUSH);
+    }
+
+    fn kick_if_rung(&self) {
+        let header = self.rings.header();
+        if header.to_host.pending() && header.io_sleep.word.swap(0, Ordering::SeqCst) == 1 {
+            let _ = self.kick.write(1);
+        }
+    }
+
+    /// The engine, for the vCPU thread: the I/O thread steps back.
+    fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.wanted.fetch_add(1, Ordering::SeqCst);
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wanted.fetch_sub(1, Ordering::SeqCst);
+        engine
+    }
+
+    /// The engine, for the I/O thread.
+    fn lock_politely(&self) -> MutexGuard<'_, Engine> {
+        while self.wanted.load(Ordering::SeqCst) != 0 {
+            sys::give_way();
+        }
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn guest_sleeps(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst) == 1
+    }
+
+    fn wake_if_news(&self) {
+        if self.guest_sleeps() && self.rings.header().to_guest.pending() {
+            self.wake();
+        }
+    }
 }
 
 /// Waits until `word` is no longer `value`; false once `deadline` has passed.
@@ -156,10 +318,4 @@ fn wait_on(word: &AtomicU32, value: u32, deadline: u64) -> bool {
         )
     };
     result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
-}
-
-/// Tells where a published port can be reached. (Used by the publishing code.)
-#[allow(dead_code, reason = "called once publishing is written")]
-fn tell(events: &Events, guest_port: u16, host: SocketAddr) {
-    events.listening(guest_port, host);
 }

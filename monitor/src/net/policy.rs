@@ -21,7 +21,10 @@ pub struct Gate {
 impl Gate {
     /// A gate for one guest.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, named: HashSet::new() }
+        Self {
+            policy,
+            named: HashSet::new(),
+        }
     }
     /// Whether `to` may be reached. A refusal is written to the log once per address.
     pub fn permits(&mut self, to: &SocketAddr) -> bool {
@@ -72,7 +75,14 @@ mod tests {
 
     #[test]
     fn ordinary_addresses_pass() {
-        for text in ["127.0.0.1", "10.0.0.1", "1.1.1.1", "::1", "2606:4700::1", "::ffff:10.0.0.1"] {
+        for text in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "1.1.1.1",
+            "::1",
+            "2606:4700::1",
+            "::ffff:10.0.0.1",
+        ] {
             assert!(permits(text), "{text}");
         }
     }
@@ -96,7 +106,10 @@ mod tests {
 
     #[test]
     fn each_rule_can_be_lifted() {
-        let policy = Policy { deny_link_local: false, deny_metadata: true };
+        let policy = Policy {
+            deny_link_local: false,
+            deny_metadata: true,
+        };
         let mut gate = Gate::new(policy);
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 80);
         assert!(gate.permits(&at("169.254.0.1")));

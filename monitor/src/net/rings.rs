@@ -19,14 +19,18 @@ impl Rings {
     /// Fails if RAM is too small to hold the header.
     pub fn new(memory: Arc<GuestMemory>) -> Result<Self, OutOfRange> {
         let header = memory.shared::<Header>(RINGS_GPA)?;
-        header.version.store(spore_abi::net::VERSION, Ordering::SeqCst);
+        header
+            .version
+            .store(spore_abi::net::VERSION, Ordering::SeqCst);
         Ok(Self { memory })
     }
     /// The header.
     #[inline]
     pub fn header(&self) -> &Header {
         // `new` has checked the range, and RAM never shrinks.
-        self.memory.shared::<Header>(RINGS_GPA).expect("checked when the view was made")
+        self.memory
+            .shared::<Header>(RINGS_GPA)
+            .expect("checked when the view was made")
     }
     /// One slot.
     #[inline]

@@ -1,0 +1,157 @@
+//! Host calls of the rings: what cannot go through a ring because the program
+//! needs the answer at once.
+
+use std::os::fd::AsRawFd;
+
+use spore_abi::net::{Address, SLOTS, call, host_flag, slot};
+
+use crate::net::address;
+use crate::net::datagram;
+use crate::net::engine::Engine;
+use crate::net::entry::{Descriptor, Entry, Kind, negated};
+use crate::net::listen;
+use crate::net::sys;
+
+/// A negated errno.
+const fn errno(number: i32) -> i64 {
+    -(number as i64)
+}
+
+impl Engine {
+    /// Carries out a call; the arguments are the guest's allegations.
+    pub fn call(&mut self, number: u64, args: &[u64; 6]) -> i64 {
+        if number == call::PERMIT {
+            return self.permit([args[0], args[1], args[2]]);
+        }
+        let index = args[0] as u32 as usize;
+        let generation = (args[0] >> 32) as u16;
+        if !(slot::FIRST..SLOTS).contains(&index) {
+            return errno(libc::EINVAL);
+        }
+        let target = Address::from_words([args[1], args[2], args[3]]);
+        let result = match number {
+            call::DATAGRAM => self.datagram(index, generation, target),
+            _ if self.entries[index].is_some() => Err(errno(libc::EBUSY)),
+            call::CONNECT => self.connect(index, generation, target),
+            call::LISTEN => self.listen(index, generation, target, args[4] as i32),
+            _ => Err(errno(libc::ENOSYS)),
+        };
+        result.unwrap_or_else(|error| error)
+    }
+
+    fn permit(&mut self, words: [u64; 3]) -> i64 {
+        match address::from_guest(&Address::from_words(words)) {
+            Some(to) if self.gate.permits(&to) => 0,
+            Some(_) => errno(libc::EACCES),
+            None => errno(libc::EAFNOSUPPORT),
+        }
+    }
+
+    fn connect(&mut self, index: usize, generation: u16, to: Address) -> Result<i64, i64> {
+        let to = address::from_guest(&to).ok_or(errno(libc::EAFNOSUPPORT))?;
+        if !self.gate.permits(&to) {
+            return Err(errno(libc::EACCES));
+        }
+        let fd = sys::socket(&to, libc::SOCK_STREAM).map_err(|error| negated(&error))?;
+        sys::no_delay(fd.as_raw_fd());
+        let outcome = match sys::connect(fd.as_raw_fd(), &to) {
+            Ok(()) => 0,
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                errno(libc::EINPROGRESS)
+            }
+            Err(error) => return Err(negated(&error)),
+        };
+        let entry = Entry::new(index, generation, Kind::Stream, Descriptor::Owned(fd));
+        let mut entry = entry
+            .with_buffers(&self.rings, true, true)
+            .ok_or(errno(libc::EFAULT))?;
+        let line = self.rings.slot(index);
+        if outcome == 0 {
+            entry.set(line, host_flag::CONNECTED);
+        }
+        entry.apply_options(line);
+        self.install(entry).map_err(|error| negated(&error))?;
+        Ok(outcome)
+    }
+
+    fn listen(
+        &mut self,
+        index: usize,
+        generation: u16,
+        at: Address,
+        backlog: i32,
+    ) -> Result<i64, i64> {
+        let at = address::from_guest(&at).ok_or(errno(libc::EAFNOSUPPORT))?;
+        let entry = Entry::new(index, generation, Kind::Listener, Descriptor::None);
+        let entry = entry
+            .with_buffers(&self.rings, true, false)
+            .ok_or(errno(libc::EFAULT))?;
+        let mine: Vec<usize> = if self.publish_all {
+            let publication = listen::bind_same(at.port()).map_err(|error| {
+                let wanted =
+                    std::net::SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), at.port());
+                crate::finish::eprintln_quietly(&listen::explain(&wanted, &error).to_string());
+                negated(&error)
+            })?;
+            vec![
+                self.add_publication(publication)
+                    .map_err(|error| negated(&error))?,
+            ]
+        } else {
+            let free = |place: &Option<listen::Publication>| matches!(place, Some(p) if p.guest == at.port() && p.slot.is_none());
+            (0..self.publications.len())
+                .filter(|&n| free(&self.publications[n]))
+                .collect()
+        };
+        if mine.is_empty() {
+            return Ok(0);
+        }
+        self.install(entry).map_err(|error| negated(&error))?;
+        let mut port = at.port();
+        for number in mine {
+            let Some(publication) = self.publications[number].as_mut() else {
+                continue;
+            };
+            if let Err(error) = publication.attach(index, backlog) {
+                let error = negated(&error);
+                self.close(index);
+                return Err(error);
+            }
+            port = publication.guest;
+            self.events.listening(publication.guest, publication.host);
+            self.accept(number);
+        }
+        Ok(i64::from(port))
+    }
+
+    fn datagram(&mut self, index: usize, generation: u16, peer: Address) -> Result<i64, i64> {
+        let to = address::from_guest(&peer).ok_or(errno(libc::EAFNOSUPPORT))?;
+        let peer = (to.port() != 0 || !to.ip().is_unspecified()).then_some(to);
+        if peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+            return Err(errno(libc::EACCES));
+        }
+        if let Some(entry) = &self.entries[index] {
+            if entry.kind != Kind::Datagram || entry.generation != generation {
+                return Err(errno(libc::EBUSY));
+            }
+            return datagram::set_peer(entry.fd.raw(), peer)
+                .map(|()| 0)
+                .map_err(errno);
+        }
+        let fd = sys::socket(&to, libc::SOCK_DGRAM).map_err(|error| negated(&error))?;
+        if to.is_ipv6() {
+            sys::dual_stack(fd.as_raw_fd());
+        }
+        if let Some(peer) = peer {
+            sys::connect(fd.as_raw_fd(), &peer).map_err(|error| negated(&error))?;
+        }
+        sys::broadcast(fd.as_raw_fd());
+        let entry = Entry::new(index, generation, Kind::Datagram, Descriptor::Owned(fd));
+        let mut entry = entry
+            .with_buffers(&self.rings, true, true)
+            .ok_or(errno(libc::EFAULT))?;
+        entry.set(self.rings.slot(index), host_flag::CONNECTED);
+        self.install(entry).map_err(|error| negated(&error))?;
+        Ok(0)
+    }
+}
