@@ -1,6 +1,5 @@
 /** The file that carries a launch configuration to the monitor. */
 
-import { randomBytes } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +15,8 @@ export function writeConfigFile(
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): string {
   const directory = env["XDG_RUNTIME_DIR"] || tmpdir();
-  const file = join(directory, `spore-${process.pid}-${randomBytes(6).toString("hex")}.json`);
+  // Not node:crypto, which takes 5 ms to load: "wx" refuses a name that someone else guessed.
+  const file = join(directory, `spore-${process.pid}-${Math.random().toString(36).slice(2)}.json`);
   try {
     writeFileSync(file, JSON.stringify(config), { mode: 0o600, flag: "wx" });
   } catch (cause) {
