@@ -102,9 +102,22 @@ async function collectApp(
       ...new Set([...packageFiles, ...missed, ...(await tracePackages(project, missed))]),
     ].sort();
   }
+  packageFiles = withManifests(packageFiles);
   for (const file of packageFiles) inputs.add(file);
-  explain(project, graph.modules, kept, own, graph.format, decisions);
+  const bundled = graph.modules.filter((module) => !isExternal(packageFolder(module) ?? "")).length;
+  const what = `${bundled} modules, ${graph.format}`;
+  decisions.push({ topic: "bundle", what, why: "everything that the entry imports" });
+  explain(project, kept, own, decisions);
   return { bundle, packageFiles, own };
+}
+
+/** Adds the package.json of every package: Node resolves names and formats by it. */
+function withManifests(files: readonly string[]): string[] {
+  const folders = new Set(files.map((file) => packageFolder(file)).filter((folder) => folder !== null));
+  const manifests = [...folders]
+    .map((folder) => join(folder, "package.json"))
+    .filter((path) => existsSync(path));
+  return [...new Set([...files, ...manifests])].sort();
 }
 
 /** Notes what the bundler read, and what it would have read had it been there. */
@@ -123,18 +136,10 @@ function noteModules(project: string, modules: readonly string[], inputs: Inputs
 
 function explain(
   project: string,
-  modules: readonly string[],
   kept: ReadonlyMap<string, string>,
   own: OwnFiles,
-  format: string,
   decisions: Decision[],
 ): void {
-  const bundled = modules.filter((module) => !kept.has(packageFolder(module) ?? "")).length;
-  decisions.push({
-    topic: "bundle",
-    what: `${bundled} modules, ${format}`,
-    why: "everything that the entry imports",
-  });
   for (const [folder, why] of [...kept].sort(([a], [b]) => (a < b ? -1 : 1))) {
     decisions.push({ topic: "package", what: `${packageName(folder)}: not bundled`, why });
   }
@@ -153,8 +158,7 @@ function explain(
 /** The files under /app (and /node_modules for packages above the project). */
 function addApp(tree: GuestTree, project: string, app: AppContents, inputs: Inputs): void {
   tree.directory(APP);
-  const manifest = join(project, "package.json");
-  if (existsSync(manifest)) tree.text(join(APP, "package.json"), readFileSync(manifest, "utf8"));
+  addManifest(tree, project, app);
   for (const file of app.own.data) {
     addAsIs(tree, project, file);
     inputs.add(file);
@@ -163,6 +167,23 @@ function addApp(tree: GuestTree, project: string, app: AppContents, inputs: Inpu
   }
   for (const file of app.packageFiles) addAsIs(tree, project, file);
   for (const { path, bytes } of app.bundle.files) tree.file(path, { bytes });
+}
+
+/**
+ * The project's own package.json. Modules beside the entry keep their names
+ * (worker.ts), so that Node goes by "type": it is stated if the author did not.
+ */
+function addManifest(tree: GuestTree, project: string, app: AppContents): void {
+  const host = join(project, "package.json");
+  const target = join(APP, "package.json");
+  const text = existsSync(host) ? readFileSync(host, "utf8") : "{}";
+  const manifest: unknown = JSON.parse(text);
+  const typeless = typeof manifest === "object" && manifest !== null && !("type" in manifest);
+  if (typeless && app.own.scripts.length > 0 && app.bundle.entry.endsWith(".mjs")) {
+    tree.text(target, `${JSON.stringify({ ...manifest, type: "module" }, null, 2)}\n`);
+  } else if (existsSync(host)) {
+    tree.text(target, text);
+  }
 }
 
 /** A host file or symlink at its guest path. */
