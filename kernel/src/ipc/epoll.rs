@@ -163,8 +163,8 @@ impl Epoll {
     }
 
     /// Registers a thread that is going to wait for the set.
-    pub fn wait(self: &Arc<Self>, thread: Arc<dyn Observer>) -> Waiting {
-        Waiting::new(self.clone(), thread)
+    pub fn wait(&self, thread: Arc<dyn Observer>) -> Result<Waiting> {
+        Ok(Waiting::new(self.me.upgrade().ok_or(Errno::EBADF)?, thread))
     }
 
     /// The wanted events that an item has now, and its data; `None` if there are none.

@@ -215,7 +215,7 @@ fn one_event_wakes_one_thread_and_leftovers_wake_the_next() {
     let epoll = Epoll::new();
     let sleepers = [Arc::new(Sleeper::default()), Arc::new(Sleeper::default())];
     let woken = || sleepers.each_ref().map(|sleeper| sleeper.0.load(Ordering::Relaxed));
-    let mut places: Vec<_> = sleepers.iter().map(|sleeper| epoll.wait(sleeper.clone())).collect();
+    let mut places: Vec<_> = sleepers.iter().map(|sleeper| epoll.wait(sleeper.clone()).unwrap()).collect();
     let (first, first_open) = fake();
     epoll.add(3, &first_open, IN | behaviour::EDGE, 1).unwrap();
     first.set(IN, IN);
