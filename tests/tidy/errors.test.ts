@@ -5,7 +5,9 @@ import { describe, expect, test } from "vitest";
 import { text, written } from "./files.ts";
 
 /** Environment variables look like codes; these are all of them. */
-const variables = new Set(["SPORE_HOME", "SPORE_MONITOR", "SPORE_DEBUG"]);
+const variables = new Set(
+  [...text("packages/cli/src/environment.ts").matchAll(/\["(SPORE_\w+)"/g)].map((match) => match[1]),
+);
 const entries = Object.entries<ErrorEntry>(registry);
 
 const sources = written(".ts", ".rs").filter(

@@ -1,6 +1,7 @@
 /** `--help`, printed from the descriptions of the commands. */
 
 import type { Command, Options } from "./command.ts";
+import { environment } from "./environment.ts";
 
 const width = 80;
 
@@ -22,6 +23,9 @@ export function overview(commands: readonly Command[]): string {
       ["-h, --help", "Show this page, or the page of a command."],
       ["    --version", "Show the version."],
     ]),
+    "",
+    "Environment:",
+    ...table(environment),
     "",
     "`spore COMMAND --help` tells more about a command.",
     "",

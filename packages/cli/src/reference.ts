@@ -1,6 +1,7 @@
 /** The reference page of the command line, printed from the descriptions of the commands. */
 
 import type { Command } from "./command.ts";
+import { environment } from "./environment.ts";
 import { argumentRows, optionRows, usage } from "./help.ts";
 
 /** docs/reference/cli.md. */
@@ -14,6 +15,7 @@ export function cliReference(commands: readonly Command[]): string {
     "",
   ];
   for (const command of shown) lines.push(...section(command));
+  lines.push("## Environment", "", "| variable | meaning |", "|---|---|", ...environment.map(row), "");
   return lines.join("\n");
 }
 
