@@ -101,10 +101,10 @@ export function atomicBeside(target: string): AtomicFile {
 }
 
 /** Writes a small file whole. */
-export function writeWhole(target: string, folder: string, text: string): void {
+export function writeWhole(target: string, folder: string, content: string | Uint8Array): void {
   const file = new AtomicFile(target, folder, "");
   try {
-    file.write(Buffer.from(text));
+    file.write(typeof content === "string" ? Buffer.from(content) : content);
     file.commit();
   } finally {
     file.discard();

@@ -25,20 +25,19 @@ export interface BuildRecord {
 /** Collects the paths that a build depends on. */
 export class Inputs {
   readonly #seen: Map<string, string> = new Map();
+  readonly #started: number = Date.now();
 
   /** Notes a path as it is now, or that it is not there. */
   add(path: string): void {
     if (!this.#seen.has(path)) this.#seen.set(path, fingerprint(path));
   }
 
-  /** Notes every file of a folder tree and the folders, so that additions count. */
-  addTree(folder: string): void {
-    this.add(folder);
-    for (const entry of readdirSync(folder, { withFileTypes: true })) {
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) this.addTree(path);
-      else this.add(path);
-    }
+  /** True if an input was written after this build began: what was built may be older than it. */
+  get moved(): boolean {
+    return [...this.#seen.keys()].some((path) => {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return stat !== undefined && stat.mtimeMs >= this.#started;
+    });
   }
 
   /** Path and fingerprint of each, in a fixed order. */
@@ -69,8 +68,9 @@ export function findRecord(store: Store, key: string): BuildRecord | null {
   return value.record;
 }
 
-/** Keeps a record. */
+/** Keeps a record, unless the inputs changed while they were read. */
 export function keepRecord(store: Store, key: string, inputs: Inputs, record: BuildRecord): void {
+  if (inputs.moved) return;
   writeWhole(
     join(store.builds, `${key}.json`),
     store.tmp,

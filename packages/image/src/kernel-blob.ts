@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseElf } from "@spore/elf";
 import { sporeError } from "@spore/errors";
-import { AtomicFile } from "./atomic-file.ts";
+import { writeWhole } from "./atomic-file.ts";
+import { isWhole } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
 import type { Store } from "./store.ts";
 import type { Blob, BlobPlace } from "./types.ts";
@@ -51,13 +52,7 @@ export function storeKernel(path: string, store: Store): Blob & BlobPlace {
   const { bytes, memoryLength } = flattenKernel(elf);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   const target = join(store.layers, sha256);
-  const file = new AtomicFile(target, store.tmp, "");
-  try {
-    file.write(bytes);
-    file.commit();
-  } finally {
-    file.discard();
-  }
+  if (!isWhole(target, bytes.length, sha256)) writeWhole(target, store.tmp, bytes);
   return {
     kind: "kernel",
     name: "kernel",

@@ -1,11 +1,13 @@
 /** From a tree of files to an EROFS layer in the store. */
 
 import { createHash } from "node:crypto";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ErofsError, type ImagePlan, planImage } from "@spore/erofs";
 import { sporeError } from "@spore/errors";
 import { AtomicFile } from "./atomic-file.ts";
 import type { GuestTree } from "./guest-tree.ts";
+import { HUGE } from "./memory-map.ts";
 import type { Store } from "./store.ts";
 import type { Blob, BlobPlace } from "./types.ts";
 
@@ -29,7 +31,8 @@ export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLa
     file.padTo(plan.size);
     const sha256 = file.digest();
     const path = join(store.layers, sha256);
-    file.commit(path);
+    // Kept as it is, the file stays shared with machines that run from it.
+    if (!isWhole(path, plan.size, sha256)) file.commit(path);
     const blob = {
       kind: "layer",
       name,
@@ -45,6 +48,21 @@ export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLa
   } finally {
     file.discard();
   }
+}
+
+/** True if a file has these bytes. */
+export function isWhole(path: string, length: number, sha256: string): boolean {
+  if (statSync(path, { throwIfNoEntry: false })?.size !== length) return false;
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(Math.min(Math.max(length, 1), HUGE));
+  const fd = openSync(path, "r");
+  try {
+    for (let count = readSync(fd, buffer); count > 0; count = readSync(fd, buffer))
+      hash.update(buffer.subarray(0, count));
+  } finally {
+    closeSync(fd);
+  }
+  return hash.digest("hex") === sha256;
 }
 
 function planned(name: string, tree: GuestTree): ImagePlan {

@@ -4,7 +4,7 @@
  * be part of a bundle.
  */
 
-import { readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, extname, join, relative, resolve } from "node:path";
 import { nodeFileTrace } from "@vercel/nft";
@@ -46,6 +46,27 @@ export async function tracePackages(project: string, modules: readonly string[])
   if (modules.length === 0) return [];
   const { fileList } = await nodeFileTrace([...modules], { base: "/", processCwd: project });
   return [...fileList].map((file) => join("/", file)).sort();
+}
+
+/** Folders that servers and view engines look into by habit, without a path that could be found. */
+const CONVENTIONAL = ["public", "static", "templates", "views"];
+
+/** Where those folders would be. */
+export function conventionalFolders(project: string): string[] {
+  return CONVENTIONAL.map((name) => join(project, name));
+}
+
+/** Files of conventional folders at the top of the project. */
+export function conventionalFiles(project: string): string[] {
+  const result: string[] = [];
+  for (const folder of conventionalFolders(project)) {
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) continue;
+    for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+      const path = join(folder, name);
+      if (isOwnFile(project, path) && !SECRET.test(basename(path))) result.push(path);
+    }
+  }
+  return result;
 }
 
 /** What the project's own modules open. */

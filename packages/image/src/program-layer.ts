@@ -3,8 +3,8 @@
  * memory that follows from where they lie in it.
  */
 
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { basename } from "node:path";
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { type ElfFile, FileType, parseElf, SegmentType, segmentOfType } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import { addBaseFiles } from "./base-files.ts";
@@ -158,7 +158,7 @@ function addLibraries(
   if (!interpreter) return [];
   const linker = basename(interpreter.named);
   const musl = linker.startsWith("ld-musl");
-  const included = new Map(request.include.map((each) => [each.guest, each.host]));
+  const included = includedFiles(request.include);
   const finder = new LibraryFinder({ family: musl ? "musl" : "glibc", inputs, included });
   if (!musl) finder.provide(linker, interpreter.named);
   finder.follow(request.host);
@@ -171,6 +171,22 @@ function addLibraries(
     addLibrary(tree, library, request.patch, inputs, decisions);
   }
   if (!musl) tree.file("/etc/ld.so.cache", { bytes: writeLibraryCache(new Map(result)) });
+  return result;
+}
+
+/** Included files and the files of included folders: guest path to host path. */
+function includedFiles(include: readonly Include[]): Map<string, string> {
+  const result = new Map<string, string>();
+  for (const { host, guest } of include) {
+    const stat = statSync(host, { throwIfNoEntry: false });
+    if (stat?.isFile()) result.set(guest, host);
+    if (!stat?.isDirectory()) continue;
+    for (const name of readdirSync(host, { recursive: true, encoding: "utf8" })) {
+      if (statSync(join(host, name), { throwIfNoEntry: false })?.isFile()) {
+        result.set(join(guest, name), join(host, name));
+      }
+    }
+  }
   return result;
 }
 

@@ -14,6 +14,8 @@ import { LibraryFinder } from "./libraries.ts";
 import { writeLibraryCache } from "./library-cache.ts";
 import { DEFAULT_NODE, nodeRelease } from "./node-release.ts";
 import {
+  conventionalFiles,
+  conventionalFolders,
   type OwnFiles,
   packagesNamed,
   packagesToKeep,
@@ -83,7 +85,13 @@ async function collectApp(
   const graph = await scanModules(request);
   noteModules(project, graph.modules, inputs);
   const kept = new Map([...packagesToKeep(graph.modules), ...graph.unbundled]);
-  const own = await traceOwnModules(project, graph.modules);
+  const own = withConventions(
+    project,
+    await traceOwnModules(project, graph.modules),
+    graph.modules,
+    inputs,
+    decisions,
+  );
   const named = packagesNamed(project, manifest, graph.modules);
   for (const path of named) {
     const folder = packageFolder(path);
@@ -109,6 +117,24 @@ async function collectApp(
   decisions.push({ topic: "bundle", what, why: "everything that the entry imports" });
   explain(project, kept, own, decisions);
   return { bundle, packageFiles, own };
+}
+
+/** Adds the folders that a server's files usually are in. */
+function withConventions(
+  project: string,
+  own: OwnFiles,
+  modules: readonly string[],
+  inputs: Inputs,
+  decisions: Decision[],
+): OwnFiles {
+  for (const folder of conventionalFolders(project)) inputs.add(folder);
+  const known = new Set([...own.data, ...own.scripts, ...modules]);
+  const more = conventionalFiles(project).filter((path) => !known.has(path));
+  if (more.length === 0) return own;
+  const folders = new Set(more.map((path) => relative(project, path).split("/")[0] ?? ""));
+  for (const folder of folders)
+    decisions.push({ topic: "folder", what: folder, why: "convention: servers look there" });
+  return { ...own, data: [...own.data, ...more].sort() };
 }
 
 /** Adds the package.json of every package: Node resolves names and formats by it. */
