@@ -28,8 +28,12 @@ pub mod number {
     /// 2 = GPA of the argument (at most 256 bytes). Only the terminal requests that
     /// the monitor lists are carried out.
     pub const TERMINAL_IOCTL: u64 = 4;
-    /// A trap for the debugger. args: 0 = signal, 1 = GPA of a [`super::DebugRegisters`].
-    /// The monitor may change the registers; the kernel continues with them.
+    /// The program stopped for the debugger: at its first instruction if
+    /// [`crate::boot::option::DEBUG_STOP`] is set, at [`crate::vcpu::attention::DEBUG`],
+    /// after a step (TF) or a breakpoint (rip behind the int3), and before a signal
+    /// with a fault is delivered. args: 0 = signal (SIGTRAP except for faults),
+    /// 1 = GPA of a [`super::DebugRegisters`]. The monitor may change the registers;
+    /// the kernel continues with them. Answer: the signal that the program gets, or 0.
     pub const DEBUG_STOP: u64 = 5;
     /// First number that belongs to sockets ([`crate::net`]).
     pub const NET_FIRST: u64 = 64;

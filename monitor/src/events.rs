@@ -8,6 +8,8 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::finish::eprintln_quietly;
+
 /// How events are told.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +59,14 @@ impl Events {
             } else {
                 std::io::stderr().write_all(line.as_bytes())
             };
+        }
+    }
+
+    /// A debugger may connect to `address`; the program waits for it.
+    pub fn waiting_for_debugger(&self, address: SocketAddr) {
+        self.machine(&json!({"event": "debugger", "address": address.to_string()}));
+        if self.style == Style::Human {
+            eprintln_quietly(&format!("waiting for gdb: target remote {address}"));
         }
     }
 

@@ -13,6 +13,7 @@ use spore_abi::vcpu::attention;
 
 use crate::clock::{self, Clock};
 use crate::control::VcpuControl;
+use crate::debugger::Watch;
 use crate::events::Events;
 use crate::finish::{self, Outcome};
 use crate::net::Net;
@@ -35,6 +36,8 @@ pub struct Housekeeping {
     net: Arc<Net>,
     clock: Arc<Clock>,
     events: Arc<Events>,
+    /// The debugger's connection while the guest runs.
+    watch: Arc<Watch>,
     timer: OwnedFd,
     /// The thread sleeps until a signal comes or the timer is armed.
     parked: AtomicBool,
@@ -48,6 +51,7 @@ impl Housekeeping {
         net: Arc<Net>,
         clock: Arc<Clock>,
         events: Arc<Events>,
+        watch: Arc<Watch>,
         grace_ms: u64,
     ) -> io::Result<Arc<Self>> {
         let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
@@ -64,6 +68,7 @@ impl Housekeeping {
             net,
             clock,
             events,
+            watch,
             timer,
             parked: AtomicBool::new(false),
             grace_ns: grace_ms.saturating_mul(1_000_000),
@@ -85,6 +90,11 @@ impl Housekeeping {
         if self.parked.swap(false, Ordering::SeqCst) {
             self.arm(clock::monotonic() + TICK_NS);
         }
+    }
+
+    /// What is watched has changed.
+    pub fn look_again(&self) {
+        self.arm(clock::monotonic() + SHORTEST_NS);
     }
 
     fn arm(&self, at: u64) {
@@ -196,17 +206,22 @@ impl Keeper {
         if let Some(at) = next {
             self.shared.arm(at);
         }
-        let mut wait = [self.signals.fd(), timer].map(|fd| libc::pollfd {
+        let debugger = self.shared.watch.fd();
+        let mut wait = [self.signals.fd(), timer, debugger].map(|fd| libc::pollfd {
             fd,
             events: libc::POLLIN,
             revents: 0,
         });
         let mut expirations = [0_u8; 8];
-        // SAFETY: polls two descriptors of ours and reads the timer's counter
-        // into a buffer of its size.
+        // SAFETY: polls descriptors of ours (-1 is skipped) and reads the timer's
+        // counter into a buffer of its size.
         unsafe {
-            libc::poll(wait.as_mut_ptr(), 2, -1);
+            libc::poll(wait.as_mut_ptr(), wait.len() as libc::nfds_t, -1);
             libc::read(timer, expirations.as_mut_ptr().cast(), 8);
+        }
+        if wait[2].revents != 0 {
+            self.shared.watch.pause();
+            self.shared.control.raise(attention::DEBUG);
         }
     }
 

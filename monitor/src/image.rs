@@ -17,7 +17,7 @@ use crate::error::{
     MonitorError, Result, SPORE_IMAGE_DAMAGED, SPORE_LAUNCH_CONFIG, SPORE_MEMORY_TOO_SMALL,
     SPORE_MEMORY_UNAVAILABLE,
 };
-use crate::mapping::{Mapping, round_to_pages};
+use crate::mapping::{Mapping, Sharing, round_to_pages};
 use crate::memory::{GuestMemory, Layer};
 
 /// Memory that must be left for the program once its segments are placed.
@@ -49,7 +49,13 @@ pub fn map(config: &Config) -> Result<GuestMemory> {
         let most = mebibytes(MAX_RAM);
         return Err(unavailable(format!("{most} is the most a guest can have")));
     }
-    let layers = config.layers.iter().map(map_layer).collect::<Result<_>>()?;
+    // A debugger writes breakpoints into the program's code.
+    let sharing = match config.gdb {
+        Some(_) => Sharing::Private,
+        None => Sharing::Shared,
+    };
+    let layers = config.layers.iter().map(|layer| map_layer(layer, sharing));
+    let layers = layers.collect::<Result<_>>()?;
     let ram = Mapping::anonymous(size).map_err(|e| unavailable(e.to_string()))?;
     let memory = GuestMemory::new(ram, layers);
     copy_private(&memory, &config.private)?;
@@ -71,7 +77,7 @@ pub fn free_start(private: &[PrivateRegion]) -> Result<u64> {
     Ok(free)
 }
 
-fn map_layer(layer: &LayerFile) -> Result<Layer> {
+fn map_layer(layer: &LayerFile, sharing: Sharing) -> Result<Layer> {
     let end = layer.gpa.0.checked_add(layer.length);
     let in_place = layer.gpa.0 >= LAYERS_GPA && end.is_some_and(|end| end <= LAYERS_END);
     if !in_place || !layer.gpa.0.is_multiple_of(HUGE) || !layer.offset.is_multiple_of(PAGE) {
@@ -79,7 +85,7 @@ fn map_layer(layer: &LayerFile) -> Result<Layer> {
     }
     let file = open(&layer.path, layer.offset, layer.length)?;
     let len = round_to_pages(layer.length).ok_or_else(|| wrong("a layer is too long"))?;
-    let mapping = Mapping::file(&file, layer.offset, len)
+    let mapping = Mapping::file(&file, layer.offset, len, sharing)
         .map_err(|e| damaged(&layer.path, &format!("it cannot be mapped: {e}")))?;
     Ok(Layer {
         gpa: layer.gpa.0,

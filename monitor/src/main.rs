@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::VcpuControl;
 use crate::crash::CrashContext;
+use crate::debugger::{Debugger, Watch};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_KVM_FAILED, SPORE_LAUNCH_CONFIG};
 use crate::events::{Events, Style};
 use crate::finish::Outcome;
@@ -102,14 +103,27 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
         kick,
         control: Arc::clone(&control),
     })?;
+    let watch = Watch::new();
     let housekeeping = Housekeeping::new(
         Arc::clone(&control),
         Arc::clone(&net),
         Arc::clone(&clock),
         Arc::clone(events),
+        Arc::clone(&watch),
         config.grace_ms,
     )
     .map_err(|e| host_failed("create a timer", &e))?;
+    let debugger = match config.gdb {
+        Some(port) => Some(Debugger::listen(
+            port,
+            Arc::clone(&memory),
+            &config.program,
+            watch,
+            Arc::clone(events),
+            Arc::clone(&housekeeping),
+        )?),
+        None => None,
+    };
     net.start()?;
     housekeeping
         .start(signals)
@@ -128,7 +142,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
             layers: config.layers_as_written,
             reporter: config.reporter,
         },
-        debugger: None,
+        debugger,
     };
     runner.run(machine)
 }

@@ -12,6 +12,16 @@ use spore_abi::layout::{HUGE, PAGE};
 pub struct Mapping {
     base: *mut u8,
     len: usize,
+    private: bool,
+}
+
+/// How a file is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Read-only, one copy in host memory for all.
+    Shared,
+    /// Writable by the monitor; what it writes is copied.
+    Private,
 }
 
 // SAFETY: the mapping is plain memory owned by this object; threads reach it
@@ -30,21 +40,24 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// `len` bytes of a file from `offset` (multiple of 4096), read-only and
-    /// shared with every other VM that maps them. `len` is a multiple of 4096.
-    pub fn file(file: &File, offset: u64, len: u64) -> io::Result<Self> {
+    /// `len` bytes of a file from `offset`, both multiples of 4096.
+    pub fn file(file: &File, offset: u64, len: u64, sharing: Sharing) -> io::Result<Self> {
         let space = len.checked_next_multiple_of(HUGE).ok_or_else(too_large)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let mut mapping = Self::reserve(space, libc::PROT_NONE, flags)?;
         let offset = libc::off_t::try_from(offset).map_err(|_| too_large())?;
+        let (protection, flags) = match sharing {
+            Sharing::Shared => (libc::PROT_READ, libc::MAP_SHARED),
+            Sharing::Private => (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE),
+        };
         // SAFETY: MAP_FIXED replaces part of the reservation that this object
         // owns and nothing has a pointer into yet.
         let mapped = unsafe {
             libc::mmap(
                 mapping.base.cast(),
                 len as usize,
-                libc::PROT_READ,
-                libc::MAP_SHARED | libc::MAP_FIXED,
+                protection,
+                flags | libc::MAP_FIXED,
                 file.as_raw_fd(),
                 offset,
             )
@@ -53,6 +66,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         mapping.trim(len as usize);
+        mapping.private = sharing == Sharing::Private;
         mapping.want_huge_pages();
         Ok(mapping)
     }
@@ -65,6 +79,11 @@ impl Mapping {
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether a file was mapped with [`Sharing::Private`].
+    pub fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Maps `len` bytes at a 2 MiB boundary.
@@ -90,6 +109,7 @@ impl Mapping {
             Ok(Self {
                 base,
                 len: len as usize,
+                private: false,
             })
         }
     }
@@ -146,7 +166,7 @@ mod tests {
         file.write_all(b"here").unwrap();
         let file = File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let mapping = Mapping::file(&file, 8192, 4096).unwrap();
+        let mapping = Mapping::file(&file, 8192, 4096, Sharing::Shared).unwrap();
         assert_eq!(mapping.as_ptr().align_offset(HUGE as usize), 0);
         // SAFETY: the mapping is 4096 bytes long.
         let first = unsafe { std::slice::from_raw_parts(mapping.as_ptr(), 4) };

@@ -155,6 +155,23 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Copies bytes into RAM, or into this guest's own copy of a layer: for the
+    /// debugger, whose breakpoints lie in the program's code. Layers must have
+    /// been mapped privately.
+    pub fn patch_bytes(&self, gpa: u64, from: &[u8]) -> Result<(), OutOfRange> {
+        if self.write_bytes(gpa, from).is_ok() {
+            return Ok(());
+        }
+        let to = self.readable_pointer(gpa, from.len() as u64)?;
+        if !self.layers.iter().all(|layer| layer.mapping.is_private()) {
+            return Err(OutOfRange);
+        }
+        // SAFETY: in range of a layer, and private mappings are writable; KVM
+        // sees the copied page as the host does.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.cast_mut(), from.len()) };
+        Ok(())
+    }
+
     /// Copies a value out of RAM or a layer (no alignment needed).
     pub fn read<T: Plain>(&self, gpa: u64) -> Result<T, OutOfRange> {
         let from = self.readable_pointer(gpa, size_of::<T>() as u64)?;

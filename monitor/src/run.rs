@@ -127,17 +127,21 @@ impl Runner {
         0
     }
 
-    fn exit(&self, args: &[u64; 6]) -> Outcome {
+    fn exit(&mut self, args: &[u64; 6]) -> Outcome {
         // What the program wrote comes before what is said about its end.
         self.net.drain();
         let [code, signal, record, ..] = *args;
         if record != 0 {
             crash::report(&self.memory, &self.crash, record);
         }
-        match signal {
+        let outcome = match signal {
             0 => Outcome::Exited(code as u8),
             signal => Outcome::Killed(signal as u32 & 0x7f),
+        };
+        if let Some(debugger) = &mut self.debugger {
+            debugger.ended(outcome);
         }
+        outcome
     }
 
     fn kernel_panic(&self, at: u64, len: u64) -> MonitorError {

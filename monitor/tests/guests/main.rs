@@ -1,6 +1,7 @@
 //! The real monitor with tiny guests, on real KVM.
 
 mod boot;
+mod debugger;
 mod guest;
 mod refusals;
 mod signals;

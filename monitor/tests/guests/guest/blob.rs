@@ -231,6 +231,23 @@ guest_terminal:
     je exit
     mov edi, 99
     jmp exit
+    // Stops for the debugger with rax = 0x11, rip = 0x400000, thread 3; the exit
+    // code is rax afterwards plus the byte at 0x400000.
+    .globl guest_debug
+guest_debug:
+    movabs r15, {direct}
+    mov qword ptr [r15 + 0x800000], 0x11
+    mov qword ptr [r15 + 0x800080], 0x400000
+    mov qword ptr [r15 + 0x800098], 3
+    mov eax, 5
+    mov edi, 5
+    mov esi, 0x800000
+    call host_call
+    mov edi, [r15 + 0x800000]
+    mov eax, 0x400000
+    movzx eax, byte ptr [rax]
+    add edi, eax
+    jmp exit
 terminal:
     push rdi
     mov eax, 4
@@ -355,7 +372,7 @@ entries! {
     guest_exit guest_exit_by_signal guest_idle guest_wait_for_signal guest_deaf
     guest_spin_for_tick guest_spin_for_timer guest_spin_for_signal guest_spin_in_kernel
     guest_fault guest_flush guest_syscall guest_panic guest_stray guest_triple_fault
-    guest_crash guest_argument guest_segments guest_terminal
+    guest_crash guest_argument guest_segments guest_terminal guest_debug
 }
 
 fn offset(symbol: *const u8) -> u64 {
