@@ -4,6 +4,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { type ElfFile, parseElf, readSymbols, type SymbolTable } from "@spore/elf";
 import { type ImageReader, openImage } from "@spore/erofs";
 import type { Layer, Module } from "./crash.ts";
+import { demangle } from "./demangle.ts";
 
 /** Where an address lies. */
 export interface Place {
@@ -52,7 +53,7 @@ export class Symbolizer {
     try {
       const hit = binary.symbols?.lookup(offset - load.offset + load.vaddr - before);
       return hit && hit.symbol.name !== ""
-        ? `${hit.symbol.name}+0x${(hit.offset + before).toString(16)}`
+        ? `${demangle(hit.symbol.name)}+0x${(hit.offset + before).toString(16)}`
         : undefined;
     } catch {
       // A damaged symbol table costs the name, not the report.
