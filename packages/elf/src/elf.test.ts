@@ -170,6 +170,19 @@ describe("unwind records", () => {
   });
 });
 
+describe("unwind records without a search table", () => {
+  test("are found in their section", () => {
+    const segment = segmentOfType(parse("pie"), SegmentType.gnuEhFrame);
+    const elf = parse("pie");
+    const index = segment ? elf.segments.findIndex((each) => each.type === SegmentType.gnuEhFrame) : 0;
+    const without = edited(programs.pie.bytes, elf.header.programHeaderOffset + index * 56, 0, 0, 0, 0);
+    expect(segmentOfType(parseElf(without), SegmentType.gnuEhFrame)).toBeUndefined();
+    expect(readFrames(parseElf(without)).map((each) => each.start)).toEqual(
+      readFrames(elf).map((each) => each.start),
+    );
+  });
+});
+
 describe("damaged files", () => {
   const good = programs.pie.bytes;
   const cases: [string, Uint8Array, ElfErrorReason][] = [

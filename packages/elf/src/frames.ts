@@ -4,6 +4,7 @@
  */
 import { bad, Cursor, OMIT } from "./cursor.ts";
 import { type ElfFile, SegmentType, segmentOfType } from "./file.ts";
+import { readSections } from "./sections.ts";
 
 /** A common information entry: what its frame records share. */
 export interface FrameCommon {
@@ -38,31 +39,53 @@ export interface FrameRecord {
 }
 
 /**
- * All frame records that the search table (.eh_frame_hdr) names, by address.
- * Empty if the file has no such table.
+ * All frame records by address: those that the search table (.eh_frame_hdr)
+ * names, or, in files without one, those of the .eh_frame section.
  */
 export function readFrames(elf: ElfFile): FrameRecord[] {
   const segment = segmentOfType(elf, SegmentType.gnuEhFrame);
-  if (!segment) return [];
-  const table = new Cursor(elf, segment.vaddr);
-  if (table.u8() !== 1) throw bad("table has an unknown version");
-  const frameEncoding = table.u8();
-  const countEncoding = table.u8();
-  const tableEncoding = table.u8();
-  table.pointer(frameEncoding, segment.vaddr);
-  if (countEncoding === OMIT || tableEncoding === OMIT) return [];
-  const count = table.size(countEncoding);
-  if (count > (table.end - table.at) / 2) throw bad("table is cut off");
+  const addresses = segment ? tableAddresses(elf, segment.vaddr) : sectionAddresses(elf);
   const commons = new Map<number, FrameCommon>();
   const records: FrameRecord[] = [];
-  for (let index = 0; index < count; index++) {
-    table.pointer(tableEncoding, segment.vaddr);
-    const address = table.pointer(tableEncoding, segment.vaddr);
-    if (address === undefined) throw bad("is missing");
+  for (const address of addresses) {
     const record = readRecord(elf, address, commons);
     if (record) records.push(record);
   }
   return records.sort((a, b) => a.start - b.start || a.end - b.end);
+}
+
+function tableAddresses(elf: ElfFile, start: number): number[] {
+  const table = new Cursor(elf, start);
+  if (table.u8() !== 1) throw bad("table has an unknown version");
+  const frameEncoding = table.u8();
+  const countEncoding = table.u8();
+  const tableEncoding = table.u8();
+  table.pointer(frameEncoding, start);
+  if (countEncoding === OMIT || tableEncoding === OMIT) return [];
+  const count = table.size(countEncoding);
+  if (count > (table.end - table.at) / 2) throw bad("table is cut off");
+  const addresses: number[] = [];
+  for (let index = 0; index < count; index++) {
+    table.pointer(tableEncoding, start);
+    const address = table.pointer(tableEncoding, start);
+    if (address === undefined) throw bad("is missing");
+    addresses.push(address);
+  }
+  return addresses;
+}
+
+function sectionAddresses(elf: ElfFile): number[] {
+  const section = readSections(elf).find((each) => each.name === ".eh_frame" && each.address !== 0);
+  const addresses: number[] = [];
+  const end = section ? section.address + section.size : 0;
+  for (let at = section?.address ?? 0; at + 8 <= end; ) {
+    const cursor = new Cursor(elf, at);
+    // A length of zero ends the records of one object file.
+    const length = cursor.u32();
+    if (length !== 0 && cursor.u32() !== 0) addresses.push(at);
+    at += 4 + length;
+  }
+  return addresses;
 }
 
 /** Positions of a record: `body` is the address of the field after the length. */

@@ -13,6 +13,7 @@ export interface Span {
 
 const TARGET = 1;
 const BOUNDARY = 2;
+const START = 4;
 
 /** One executable segment. */
 export class Region {
@@ -48,6 +49,17 @@ export class Region {
 
   isBoundary(address: number): boolean {
     return ((this.#flags[address - this.start] ?? 0) & BOUNDARY) !== 0;
+  }
+
+  /** Says that a function starts here, so that an instruction must. */
+  markStart(address: number): void {
+    this.#mark(address, START | TARGET);
+  }
+
+  /** Whether decoding `[start, end)` met every function start in it. */
+  isInStep(start: number, end: number): boolean {
+    const flags = this.#flags.subarray(start - this.start, end - this.start);
+    return flags.every((each) => (each & (START | BOUNDARY)) !== START);
   }
 
   #mark(address: number, flag: number): void {
@@ -94,10 +106,27 @@ export function readRegions(elf: ElfFile, frames: readonly FrameRecord[]): Regio
     .map((load) => {
       const bytes = elf.view.slice(load.offset, load.fileSize, "a segment");
       const region = new Region(load.vaddr, bytes);
-      region.spans = adoptGaps(region, bytes, cutSpans(region.start, region.end, frames, symbols));
-      for (const { start } of [...frames, ...symbols]) region.markTarget(start);
+      const records = frames.map((record) => boundsOf(record, bytes, load.vaddr));
+      region.spans = adoptGaps(region, bytes, cutSpans(region.start, region.end, records, symbols));
+      for (const { start } of [...records, ...symbols]) region.markStart(start);
       return region;
     });
+}
+
+/** mov rax, 15 (rt_sigreturn); syscall */
+const SIGNAL_RETURN: readonly number[] = [0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
+
+/**
+ * The function of an unwind record. That of a signal return starts one byte
+ * early, in the padding before it, because unwinding looks one byte before a
+ * return address.
+ */
+function boundsOf(record: FrameRecord, bytes: Uint8Array, base: number): Bounds {
+  const { start, end, common } = record;
+  const at = start + 1 - base;
+  const early =
+    common.augmentation.includes("S") && SIGNAL_RETURN.every((byte, index) => bytes[at + index] === byte);
+  return { start: early ? start + 1 : start, end };
 }
 
 /** A function by its symbol; `end` equals `start` where the size is not known. */
@@ -127,11 +156,11 @@ function functionSymbols(elf: ElfFile): Bounds[] {
 function cutSpans(
   start: number,
   end: number,
-  frames: readonly FrameRecord[],
+  records: readonly Bounds[],
   symbols: readonly Bounds[],
 ): Span[] {
   const inside = (each: Bounds): boolean => each.start >= start && each.start < end;
-  const sized = [...frames, ...symbols.filter((each) => each.end > each.start)].filter(inside);
+  const sized = [...records, ...symbols.filter((each) => each.end > each.start)].filter(inside);
   const joined = joinOverlapping(sized);
   const starts = [...joined, ...symbols].map((each) => each.start).sort((a, b) => a - b);
   const sizeless = symbols
@@ -159,7 +188,8 @@ function joinOverlapping(list: readonly Bounds[]): Bounds[] {
   return joined;
 }
 
-function firstAbove(sorted: readonly number[], value: number): number | undefined {
+/** The first number of an ascending list that is larger than `value`. */
+export function firstAbove(sorted: readonly number[], value: number): number | undefined {
   let low = 0;
   let high = sorted.length;
   while (low < high) {

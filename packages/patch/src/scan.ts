@@ -1,7 +1,7 @@
 /** Finds every `syscall` instruction and everything that may be jumped to. */
 import { type ElfFile, type FrameRecord, readLandingPads, SegmentFlag } from "@spore/elf";
 import { Code, FlowControl, type Instruction, Register } from "iced-x86";
-import type { Region, Span } from "./code.ts";
+import { firstAbove, type Region, type Span } from "./code.ts";
 
 /** One `syscall` instruction. */
 export interface Site {
@@ -28,6 +28,10 @@ class Scan {
   readonly sites: Site[] = [];
   readonly #elf: ElfFile;
   readonly #regions: readonly Region[];
+  /** Functions that jump to computed addresses, and what they load. */
+  readonly #dispatchers: { span: Span; loaded: ReadonlySet<number> }[] = [];
+  /** All addresses that `lea` instructions load. */
+  readonly #loaded = new Set<number>();
   /** Addresses found in data: jumped to, or numbers that look so. */
   readonly #possible = new Set<number>();
 
@@ -62,7 +66,9 @@ class Scan {
         if (target !== undefined) this.mark(target);
       }
     });
-    if (indirect) this.#relativeTables(new Set(loaded));
+    readable &&= region.isInStep(span.start, span.end);
+    for (const address of loaded) this.#loaded.add(address);
+    if (indirect) this.#dispatchers.push({ span, loaded: new Set(loaded) });
     if (!span.isFunction || !readable) {
       // Without known instructions every address may be the start of one.
       for (let address = span.start; address < span.end; address++) region.markBoundary(address);
@@ -87,24 +93,34 @@ class Scan {
 
   /**
    * A function with an indirect jump may go through a table of 32-bit distances,
-   * counted from the table itself or, with computed gotos, from a label. Every
-   * address it loads is tried as the one and the other: a target too many may
-   * cost a window, one too few would break the program.
+   * counted from the table itself or, with computed gotos, from a label of the
+   * function. Every address it loads is tried as the one and the other: a target
+   * too many may cost a window, one too few would break the program. A table
+   * ends at the latest where the next thing begins that is loaded anywhere.
    */
-  #relativeTables(addresses: ReadonlySet<number>): void {
-    const { view } = this.#elf;
-    const labels = [...addresses].filter((address) => this.#isCode(address));
-    for (const label of labels) this.#possible.add(label);
-    for (const table of addresses) {
-      const offset = this.#dataOffset(table);
-      if (offset === undefined) continue;
-      for (const base of [table, ...labels]) {
-        for (let at = offset; at < offset + LONGEST_TABLE * 4 && at + 4 <= view.length; at += 4) {
-          const target = base + view.i32(at);
-          if (!this.#isCode(target)) break;
-          this.#possible.add(target);
-        }
+  #relativeTables(): void {
+    const starts = [...this.#loaded].sort((a, b) => a - b);
+    for (const { span, loaded } of this.#dispatchers) {
+      const labels = [...loaded].filter((address) => this.#isCode(address));
+      for (const label of labels) this.#possible.add(label);
+      const inside = (target: number): boolean => target >= span.start && target < span.end;
+      for (const table of loaded) {
+        const size = (firstAbove(starts, table) ?? Number.POSITIVE_INFINITY) - table;
+        this.#relativeTable(table, size, table, (target) => this.#isCode(target));
+        for (const label of labels) this.#relativeTable(table, size, label, inside);
       }
+    }
+  }
+
+  #relativeTable(table: number, size: number, base: number, isTarget: (target: number) => boolean): void {
+    const { view } = this.#elf;
+    const offset = this.#dataOffset(table);
+    if (offset === undefined) return;
+    const end = Math.min(view.length, offset + Math.min(size, LONGEST_TABLE * 4));
+    for (let at = offset; at + 4 <= end; at += 4) {
+      const target = base + view.i32(at);
+      if (!isTarget(target)) return;
+      this.#possible.add(target);
     }
   }
 
@@ -115,6 +131,7 @@ class Scan {
    * start of an instruction, so other addresses are just numbers.
    */
   markPossible(): void {
+    this.#relativeTables();
     const { view } = this.#elf;
     for (const load of this.#elf.loads) {
       if ((load.flags & SegmentFlag.execute) !== 0) continue;

@@ -12,7 +12,7 @@ const MOST_MOVED = 4;
 type Kind =
   /** Can be moved anywhere. */
   | "plain"
-  /** A direct conditional jump: only behind the syscall. */
+  /** A direct conditional jump. */
   | "conditional"
   /** A direct jump or a return: only as the last one behind the syscall. */
   | "final"
@@ -97,7 +97,8 @@ export function chooseWindow(
   let best: { cost: number; first: number; last: number } | undefined;
   let reason: SkipReason = "not-relocatable";
   for (let first = at; first >= Math.max(0, at - MOST_MOVED); first--) {
-    if (first < at && candidates[first]?.kind !== "plain") break;
+    const kind = candidates[first]?.kind;
+    if (first < at && kind !== "plain" && kind !== "conditional") break;
     for (let last = at; last <= Math.min(candidates.length - 1, at + MOST_MOVED); last++) {
       if (last > at && !mayFollow(candidates, at, last)) break;
       if (sizeOf(candidates, first, last) < JUMP_SIZE) continue;
