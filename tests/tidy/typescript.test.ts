@@ -40,7 +40,9 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 const withoutNode = ["elf", "erofs", "sdk"];
 
 function importsOf(path: string): readonly string[] {
-  return [...text(path).matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1] ?? "");
+  const statement =
+    /^(?:import|export)\b[^;"'`]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm;
+  return [...text(path).matchAll(statement)].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
 }
 
 describe("package-arrows", () => {

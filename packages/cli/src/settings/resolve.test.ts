@@ -1,9 +1,9 @@
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SporeError } from "@spore/errors";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type ImageFlags, resolveSettings } from "./resolve.ts";
+import { type ImageFlags, resolveSettings, type Settings } from "./resolve.ts";
 
 const noFlags: ImageFlags = {
   publish: [],
@@ -23,7 +23,6 @@ beforeEach(() => {
   cwd = mkdtempSync(join(tmpdir(), "settings-"));
   project = join(cwd, "app");
   mkdirSync(project);
-  // A module loader remembers what it loaded, so every test has a directory of its own.
 });
 afterEach(() => rmSync(cwd, { recursive: true, force: true }));
 
@@ -31,14 +30,46 @@ function config(text: string, name = "spore.config.ts"): void {
   writeFileSync(join(project, name), text);
 }
 
-function resolved(flags: Partial<ImageFlags> = {}, args?: readonly string[]) {
-  return resolveSettings("app", { ...noFlags, ...flags }, args, cwd);
+/** In a process of its own: spore.config.ts is loaded by Node, not by the test runner. */
+function resolved(flags: Partial<ImageFlags> = {}, args?: readonly string[]): Settings {
+  const given = JSON.stringify(["app", { ...noFlags, ...flags }, args ?? null, cwd]);
+  const script = `
+    import { asSporeError } from ${JSON.stringify(import.meta.resolve("@spore/errors"))};
+    import { resolveSettings } from ${JSON.stringify(new URL("./resolve.ts", import.meta.url).href)};
+    const [target, flags, args, cwd] = ${given};
+    try {
+      console.log(JSON.stringify(await resolveSettings(target, flags, args ?? undefined, cwd)));
+    } catch (thrown) {
+      const { line, exitStatus } = asSporeError(thrown);
+      console.log(line);
+      process.exitCode = exitStatus;
+    }`;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+    encoding: "utf8",
+  });
+  if (stderr !== "") throw new Error(stderr);
+  if (status !== 0) throw new Failure(stdout.trimEnd(), status);
+  return JSON.parse(stdout) as Settings;
 }
 
-async function failure(work: Promise<unknown>): Promise<SporeError> {
-  const thrown: unknown = await work.catch((error: unknown) => error);
-  if (!(thrown instanceof SporeError)) throw new Error(`expected a SporeError, got ${String(thrown)}`);
-  return thrown;
+/** What the user would see. */
+class Failure extends Error {
+  readonly status: number | null;
+
+  constructor(line: string, status: number | null) {
+    super(line);
+    this.status = status;
+  }
+}
+
+function failure(work: () => unknown): Failure {
+  try {
+    work();
+  } catch (thrown) {
+    if (thrown instanceof Failure) return thrown;
+    throw thrown;
+  }
+  throw new Error("expected a failure");
 }
 
 const full = `
@@ -52,10 +83,10 @@ export default defineConfig({
 });`;
 
 describe("spore.config.ts", () => {
-  test("says what the flags would say; paths start from the project", async () => {
+  test("says what the flags would say; paths start from the project", () => {
     config(full);
     writeFileSync(join(project, "vars"), "# comment\nA=file\nC='file c'\n");
-    const { contents, defaults, configFile } = await resolved();
+    const { contents, defaults, configFile } = resolved();
     expect(contents).toEqual({
       target: "app",
       base: cwd,
@@ -80,11 +111,11 @@ describe("spore.config.ts", () => {
     expect(configFile).toBe(join(project, "spore.config.ts"));
   });
 
-  test("flags win over it, added files come together, arguments after -- replace its own", async () => {
+  test("flags win over it, added files come together, arguments after -- replace its own", () => {
     config(full);
     writeFileSync(join(project, "vars"), "");
     writeFileSync(join(cwd, "flagvars"), "B=flagfile\nD=flagfile\n");
-    const { contents, defaults } = await resolved(
+    const { contents, defaults } = resolved(
       {
         memory: 1 << 30,
         node: 26,
@@ -109,13 +140,13 @@ describe("spore.config.ts", () => {
   });
 
   test("may be JavaScript, and may be absent", async () => {
-    expect(await resolved()).toEqual({
+    expect(resolved()).toEqual({
       contents: { target: "app", base: cwd },
       defaults: {},
       configFile: undefined,
     });
     config("export default { node: 26 };", "spore.config.mjs");
-    expect((await resolved()).contents.node).toBe(26);
+    expect(resolved().contents.node).toBe(26);
   });
 
   test.each([
@@ -129,11 +160,11 @@ describe("spore.config.ts", () => {
     ["throw new Error('boom');", "boom"],
   ])("%s is refused with the file and the field", async (text, problem) => {
     config(text);
-    const error = await failure(resolved());
-    expect(error.code).toBe("SPORE_CONFIG_INVALID");
-    expect(error.exitStatus).toBe(78);
-    expect(error.line).toContain(join(project, "spore.config.ts"));
-    expect(error.line).toContain(problem);
+    const error = failure(() => resolved());
+    expect(error.status).toBe(78);
+    expect(error.message).toMatch(/^error\[SPORE_CONFIG_INVALID\]: /);
+    expect(error.message).toContain(join(project, "spore.config.ts"));
+    expect(error.message).toContain(problem);
   });
 });
 
@@ -144,9 +175,9 @@ test("an environment file that is missing, a directory or no list of variables i
     ["app", "it is a directory"],
     ["nonsense", "line 1 is not KEY=VALUE"],
   ] as const) {
-    const error = await failure(resolved({ "env-file": file }));
-    expect(error.code).toBe("SPORE_ENV_FILE");
-    expect(error.line).toContain(problem);
+    const error = failure(() => resolved({ "env-file": file }));
+    expect(error.message).toMatch(/^error\[SPORE_ENV_FILE\]: /);
+    expect(error.message).toContain(problem);
   }
 });
 
