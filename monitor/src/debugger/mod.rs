@@ -8,10 +8,11 @@
 mod target;
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use gdbstub::common::{Signal, Tid};
 use gdbstub::conn::ConnectionExt;
@@ -29,6 +30,9 @@ use target::GuestTarget;
 
 type Machine = GdbStubStateMachine<'static, GuestTarget, TcpStream>;
 type StopReason = MultiThreadStopReason<u64>;
+
+/// How long a debugger may take to hear that the program has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The descriptor that the housekeeping thread watches while the guest runs; -1
 /// while it is stopped, or without a debugger.
@@ -123,8 +127,12 @@ impl Debugger {
             Outcome::Exited(code) => StopReason::Exited(code),
             Outcome::Killed(signal) => StopReason::Terminated(target::gdb_signal(signal)),
         };
-        if let Some(GdbStubStateMachine::Running(session)) = self.session.take() {
+        if let Some(GdbStubStateMachine::Running(mut session)) = self.session.take() {
+            let connection = session.borrow_conn().try_clone();
             let _ = session.report_stop(&mut self.target, reason);
+            if let Ok(connection) = connection {
+                close_politely(connection);
+            }
         }
     }
 
@@ -202,6 +210,15 @@ impl Debugger {
             .run_state_machine(&mut self.target)
             .ok()
     }
+}
+
+/// Ends a connection so that the other side can read the last words: a socket
+/// closed with unread data would take them back.
+fn close_politely(mut connection: TcpStream) {
+    let _ = connection.shutdown(Shutdown::Write);
+    let _ = connection.set_read_timeout(Some(LAST_WORDS));
+    let mut rest = [0; 256];
+    while std::io::Read::read(&mut connection, &mut rest).is_ok_and(|got| got > 0) {}
 }
 
 /// The thread id as gdb wants it: never zero.
