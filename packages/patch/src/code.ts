@@ -20,6 +20,7 @@ export class Region {
   readonly start: number;
   readonly end: number;
   spans: readonly Span[] = [];
+  readonly #bytes: Uint8Array;
   readonly #decoder: Decoder;
   /** For every address: may something jump there, does an instruction start there. */
   readonly #flags: Uint8Array;
@@ -27,6 +28,7 @@ export class Region {
   constructor(start: number, bytes: Uint8Array) {
     this.start = start;
     this.end = start + bytes.length;
+    this.#bytes = bytes;
     this.#decoder = new Decoder(64, bytes, DecoderOptions.None);
     this.#flags = new Uint8Array(bytes.length);
   }
@@ -65,6 +67,17 @@ export class Region {
   #mark(address: number, flag: number): void {
     const at = address - this.start;
     if (this.contains(address)) this.#flags[at] = (this.#flags[at] ?? 0) | flag;
+  }
+
+  /** Whether the two bytes of a `syscall` stand anywhere in a span, be it as part of something else. */
+  holdsSyscallBytes(span: Span): boolean {
+    const end = span.end - this.start - 1;
+    for (let at = span.start - this.start; at >= 0 && at < end; at++) {
+      at = this.#bytes.indexOf(0x0f, at);
+      if (at < 0 || at >= end) return false;
+      if (this.#bytes[at + 1] === 0x05) return true;
+    }
+    return false;
   }
 
   /**
@@ -107,7 +120,7 @@ export function readRegions(elf: ElfFile, frames: readonly FrameRecord[]): Regio
       const bytes = elf.view.slice(load.offset, load.fileSize, "a segment");
       const region = new Region(load.vaddr, bytes);
       const records = frames.map((record) => boundsOf(record, bytes, load.vaddr));
-      region.spans = adoptGaps(region, bytes, cutSpans(region.start, region.end, records, symbols));
+      region.spans = adoptGaps(region, cutSpans(region.start, region.end, records, symbols));
       for (const { start } of [...records, ...symbols]) region.markStart(start);
       return region;
     });
@@ -204,11 +217,11 @@ export function firstAbove(sorted: readonly number[], value: number): number | u
  * Hands a gap to the function before it if that one runs on into it, as clone()
  * does in C libraries: its unwind record ends where the child has no caller.
  */
-function adoptGaps(region: Region, bytes: Uint8Array, spans: readonly Span[]): Span[] {
+function adoptGaps(region: Region, spans: readonly Span[]): Span[] {
   const adopted: Span[] = [];
   for (const span of spans) {
     const previous = adopted.at(-1);
-    const worthwhile = !span.isFunction && previous?.isFunction && holdsSyscall(bytes, region.start, span);
+    const worthwhile = !span.isFunction && previous?.isFunction && region.holdsSyscallBytes(span);
     if (previous && worthwhile && fallsThrough(region, previous)) {
       adopted[adopted.length - 1] = { start: previous.start, end: span.end, isFunction: true };
     } else {
@@ -216,13 +229,6 @@ function adoptGaps(region: Region, bytes: Uint8Array, spans: readonly Span[]): S
     }
   }
   return adopted;
-}
-
-function holdsSyscall(bytes: Uint8Array, base: number, span: Span): boolean {
-  for (let at = span.start - base; at + 1 < span.end - base; at++) {
-    if (bytes[at] === 0x0f && bytes[at + 1] === 0x05) return true;
-  }
-  return false;
 }
 
 /** Whether a function's last instruction goes on to the next one. */

@@ -3,7 +3,7 @@ import { fileOffset, parseElf, readFrames } from "@spore/elf";
 import { appendSegment, planAppendix } from "./append.ts";
 import { type Region, readRegions } from "./code.ts";
 import type { PatchOptions, PatchResult, SkippedSite } from "./report.ts";
-import { type Site, scanCode } from "./scan.ts";
+import { hasSites, type Site, scanCode } from "./scan.ts";
 import { type Stub, StubWriter, windowBytes } from "./stub.ts";
 import { chooseWindow, listCandidates, type Window } from "./window.ts";
 
@@ -20,7 +20,7 @@ export function patchSyscalls(bytes: Uint8Array, options: PatchOptions = {}): Pa
   const frames = readFrames(elf);
   const regions = readRegions(elf, frames);
   try {
-    const sites = scanCode(elf, regions, frames);
+    const sites = hasSites(regions) ? scanCode(elf, regions, frames) : [];
     const skipped: SkippedSite[] = [];
     const appendix = planAppendix(elf);
     if (sites.length === 0 || !appendix) {

@@ -15,6 +15,25 @@ export interface Site {
 /** A jump table holds no more entries than this. */
 const LONGEST_TABLE = 4096;
 
+/**
+ * Whether any function holds a `syscall` instruction. Decodes only the functions
+ * with the right two bytes somewhere: most programs have none at all, and large
+ * ones take seconds to decode.
+ */
+export function hasSites(regions: readonly Region[]): boolean {
+  let found = false;
+  for (const region of regions) {
+    for (const span of region.spans) {
+      if (!span.isFunction || !region.holdsSyscallBytes(span)) continue;
+      region.visit(span.start, span.end, ({ code }) => {
+        found ||= code === Code.Syscall;
+      });
+      if (found) return true;
+    }
+  }
+  return false;
+}
+
 /** Decodes all code once: marks branch targets in the regions and returns the sites by address. */
 export function scanCode(elf: ElfFile, regions: readonly Region[], frames: readonly FrameRecord[]): Site[] {
   const scan = new Scan(elf, regions);

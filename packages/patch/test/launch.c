@@ -6,8 +6,10 @@
  *
  *   launch COUNTER-FILE LD.SO ARGUMENT...
  *
+ * The counter file then holds the number of system calls made through the
+ * entry and, as a second number, 1 if the others were forbidden (Linux 5.11).
  * Exit status 77: the fixed address is in use, by chance of address
- * randomisation; 78: this kernel cannot forbid system calls by address.
+ * randomisation.
  */
 #define _GNU_SOURCE
 #include <elf.h>
@@ -129,7 +131,8 @@ int main(int argc, char **argv) {
   }
   fflush(0);
   /* From here on a system call outside the entry page raises SIGSYS. */
-  if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, ENTRY_PAGE, PAGE, 0) < 0) exit(78);
+  if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, ENTRY_PAGE, PAGE, 0) == 0)
+    ((volatile uint64_t *)COUNTER_PAGE)[1] = 1;
   __asm__ volatile("mov %0, %%rsp\n xor %%edx, %%edx\n xor %%ebp, %%ebp\n jmp *%1" ::"r"(stack), "r"(base + header.e_entry)
                    : "memory");
   __builtin_unreachable();
