@@ -1,1 +1,39 @@
-#![no_std]
+//! The library OS of Spore: the Linux system-call ABI for one application, in
+//! its own address space and at its privilege. See ARCHITECTURE.md.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod boot;
+pub mod debug;
+pub mod errno;
+pub mod fs;
+pub mod ipc;
+pub mod log;
+pub mod mm;
+pub mod net;
+pub mod panic;
+pub mod process;
+pub mod random;
+pub mod sched;
+pub mod signal;
+pub mod stats;
+pub mod syscall;
+pub mod trace;
+mod traps;
+
+#[cfg(not(test))]
+mod runtime {
+    //! What a freestanding program has to define: allocator and panic handler.
+
+    use spore_hal::heap::Heap;
+
+    #[global_allocator]
+    static HEAP: Heap = Heap::new();
+
+    #[panic_handler]
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        crate::panic::panicked(info)
+    }
+}

@@ -52,13 +52,20 @@ pub fn zero(gpa: u64, len: u64) {
     unsafe { core::ptr::write_bytes((DIRECT_VA + gpa) as *mut u8, 0, len as usize) }
 }
 
-/// Copies one page frame to another.
-pub fn copy_page(from: u64, to: u64) {
-    check_ram(from, PAGE);
+/// Copies one page, of RAM or of a layer, to a page frame.
+pub fn copy_frame(from: u64, to: u64) {
+    check_readable(from, PAGE);
     check_ram(to, PAGE);
     assert_frames(to);
-    // SAFETY: both pages lie in RAM; the destination is an allocated frame as for `write`.
+    // SAFETY: the source is mapped; the destination is an allocated frame as for `write`.
     unsafe { core::ptr::copy((DIRECT_VA + from) as *const u8, (DIRECT_VA + to) as *mut u8, PAGE as usize) }
+}
+
+/// Panics unless the range lies in RAM or in the layer space.
+pub(crate) fn check_readable(gpa: u64, len: u64) {
+    let end = gpa.checked_add(len);
+    let layer = gpa >= LAYERS_GPA && end.is_some_and(|end| end <= LAYERS_END);
+    assert!(layer || end.is_some_and(|end| end <= ram_size()), "address outside memory");
 }
 
 fn assert_frames(gpa: u64) {
@@ -78,4 +85,20 @@ pub fn launch_blob() -> &'static [u8] {
     // SAFETY: the region lies in RAM, was written before the first instruction and is
     // never written again.
     unsafe { core::slice::from_raw_parts((DIRECT_VA + BLOB_GPA) as *const u8, (BLOB_END - BLOB_GPA) as usize) }
+}
+
+/// Copies `count` records of plain data out of the launch data at `offset`; fewer if
+/// they would reach beyond its end.
+pub fn records<T: Copy>(offset: u32, count: u32) -> alloc::vec::Vec<T> {
+    let blob = launch_blob();
+    let fits = (blob.len().saturating_sub(offset as usize)) / size_of::<T>();
+    let count = (count as usize).min(fits);
+    (0..count)
+        .map(|index| {
+            let at = offset as usize + index * size_of::<T>();
+            // SAFETY: the bytes lie inside the launch data; the record types of the
+            // contract are integers, valid for every bit pattern.
+            unsafe { core::ptr::read_unaligned(blob.as_ptr().add(at).cast::<T>()) }
+        })
+        .collect()
 }

@@ -30,6 +30,18 @@ pub fn call(number: u64, args: [u64; 6]) -> i64 {
     }
 }
 
+/// Makes a host call whose second argument is the GPA of `block`, which the monitor
+/// may change. Kernel memory is mapped linearly, so its GPA is known.
+pub fn call_with<T>(number: u64, first: u64, block: &mut T) -> i64 {
+    call(number, [first, static_gpa(core::ptr::from_mut(block) as u64), 0, 0, 0, 0])
+}
+
+/// GPA of an address in kernel memory: image, heap or stack.
+pub fn static_gpa(address: u64) -> u64 {
+    use spore_abi::layout::KERNEL_WINDOW;
+    if address >= DIRECT_VA { address - DIRECT_VA } else { address.wrapping_sub(KERNEL_WINDOW) }
+}
+
 /// Wakes the I/O thread of the monitor (an ioeventfd; no exit to user space).
 pub fn kick() {
     // SAFETY: as for `call`; the store has no effect on memory.
@@ -98,6 +110,11 @@ pub mod ring_memory {
     /// Ring to kernel slice.
     pub fn read(gpa: u64, buffer: &mut [u8]) {
         direct::read(gpa, buffer);
+    }
+    /// Copies a plain record to RAM at `gpa`.
+    pub fn write_record<T: Copy>(gpa: u64, record: &T) {
+        // SAFETY: `record` is a live value of plain data; its bytes are only read.
+        write(gpa, unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) });
     }
     /// Kernel slice to ring.
     pub fn write(gpa: u64, bytes: &[u8]) {

@@ -10,6 +10,8 @@
 //! the memory map.
 #![no_std]
 
+extern crate alloc;
+
 pub mod cpu;
 pub mod direct;
 pub mod heap;

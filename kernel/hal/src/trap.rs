@@ -168,6 +168,11 @@ pub fn initialise() {
     vcpu.kernel_rsp.store(top, core::sync::atomic::Ordering::Relaxed);
 }
 
+/// Address of the vDSO's ELF header.
+pub fn vdso_address() -> u64 {
+    crate::vdso::address()
+}
+
 /// Leaves the kernel for the first time, with `frame` as the registers.
 pub fn enter_user(frame: &TrapFrame) -> ! {
     // SAFETY: the frame is copied to the kernel stack by the assembly, which then

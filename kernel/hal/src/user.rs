@@ -102,6 +102,13 @@ pub fn copy_out(to: u64, bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
+/// Copies `len` bytes of guest-physical memory (RAM or an image layer) to user memory.
+pub fn copy_frames(to: u64, gpa: u64, len: u64) -> Result<(), Fault> {
+    crate::direct::check_readable(gpa, len);
+    // SAFETY: the range was checked to be mapped; it is only read, byte by byte.
+    copy_out(to, unsafe { core::slice::from_raw_parts((spore_abi::layout::DIRECT_VA + gpa) as *const u8, len as usize) })
+}
+
 /// Fills `len` bytes of user memory with zero.
 pub fn zero(to: u64, len: u64) -> Result<(), Fault> {
     const ZEROS: [u8; 4096] = [0; 4096];

@@ -12,6 +12,23 @@ pub struct Timespec {
     pub nanoseconds: i64,
 }
 
+impl Timespec {
+    /// As nanoseconds, saturating. EINVAL for negative or unnormalised values.
+    pub fn to_nanoseconds(self) -> crate::errno::Result<u64> {
+        let seconds = u64::try_from(self.seconds).map_err(|_| crate::errno::Errno::EINVAL)?;
+        match u64::try_from(self.nanoseconds) {
+            Ok(nanoseconds) if nanoseconds < 1_000_000_000 => {
+                Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+            }
+            _ => Err(crate::errno::Errno::EINVAL),
+        }
+    }
+    /// From nanoseconds.
+    pub fn from_nanoseconds(nanoseconds: u64) -> Self {
+        Self { seconds: (nanoseconds / 1_000_000_000) as i64, nanoseconds: (nanoseconds % 1_000_000_000) as i64 }
+    }
+}
+
 /// `struct stat` of x86-64, 144 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

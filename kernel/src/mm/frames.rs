@@ -9,7 +9,6 @@
 //! Pages that were never handed out are zero (the host gave them so); pages that
 //! were are marked, and zeroed when they are given out as fresh memory again.
 
-use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -18,225 +17,307 @@ use spore_hal::{Lock, direct};
 
 use crate::errno::{Errno, Result};
 
-const PAGES_PER_BLOCK: u64 = HUGE / PAGE;
+const PAGES_PER_BLOCK: usize = (HUGE / PAGE) as usize;
 
+/// One bit per page.
+struct Bitmap {
+    words: Vec<u64>,
+}
+
+impl Bitmap {
+    const fn empty() -> Self {
+        Self { words: Vec::new() }
+    }
+    fn new(bits: usize) -> Self {
+        Self { words: vec![0; bits.div_ceil(64)] }
+    }
+    fn get(&self, bit: usize) -> bool {
+        self.words[bit / 64] >> (bit % 64) & 1 == 1
+    }
+    fn fill(&mut self, first: usize, count: usize, value: bool) {
+        for bit in first..first + count {
+            if value {
+                self.words[bit / 64] |= 1 << (bit % 64);
+            } else {
+                self.words[bit / 64] &= !(1 << (bit % 64));
+            }
+        }
+    }
+    /// First set bit in `[from, end)`.
+    fn next_set(&self, from: usize, end: usize) -> Option<usize> {
+        self.next(from, end, 0)
+    }
+    /// First clear bit in `[from, end)`.
+    fn next_clear(&self, from: usize, end: usize) -> Option<usize> {
+        self.next(from, end, u64::MAX)
+    }
+    fn next(&self, from: usize, end: usize, flip: u64) -> Option<usize> {
+        let mut at = from;
+        while at < end {
+            let word = (self.words[at / 64] ^ flip) >> (at % 64);
+            if word != 0 {
+                let found = at + word.trailing_zeros() as usize;
+                return (found < end).then_some(found);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        None
+    }
+}
+
+/// Nothing here allocates after `initialise`: the kernel heap itself grows from it.
 struct Frames {
-    /// Free runs of pages: first page number to length.
-    free: BTreeMap<u64, u64>,
+    free: Bitmap,
     /// Pages handed out at least once.
-    used_before: Vec<u64>,
-    /// Single pages that are free inside lent blocks.
-    singles: Vec<u64>,
-    free_pages: u64,
-    total_pages: u64,
+    used_before: Bitmap,
+    /// Free single pages inside blocks that are shared by single pages.
+    singles: Bitmap,
+    free_in_block: Vec<u16>,
+    first: usize,
+    end: usize,
+    free_pages: usize,
+    free_singles: usize,
+    /// No free page below.
+    low_hint: usize,
+    /// No free single page below.
+    single_hint: usize,
 }
 
-static FRAMES: Lock<Option<Frames>> = Lock::new(None);
-
-fn with<T>(work: impl FnOnce(&mut Frames) -> T) -> T {
-    let mut guard = FRAMES.lock();
-    let frames = guard.get_or_insert_with(|| Frames {
-        free: BTreeMap::new(),
-        used_before: Vec::new(),
-        singles: Vec::new(),
-        free_pages: 0,
-        total_pages: 0,
-    });
-    work(frames)
-}
+static FRAMES: Lock<Frames> = Lock::new(Frames {
+    free: Bitmap::empty(),
+    used_before: Bitmap::empty(),
+    singles: Bitmap::empty(),
+    free_in_block: Vec::new(),
+    first: 0,
+    end: 0,
+    free_pages: 0,
+    free_singles: 0,
+    low_hint: 0,
+    single_hint: 0,
+});
 
 /// Hands all RAM from `free_start` (GPA) on to the allocator. Called once at boot.
 pub fn initialise(free_start: u64, ram_size: u64) {
-    let first = free_start.div_ceil(PAGE);
-    let end = ram_size / PAGE;
-    let words = vec![0; (end as usize).div_ceil(64)];
-    with(|frames| {
-        frames.used_before = words;
-        frames.free.insert(first, end - first);
-        frames.free_pages = end - first;
-        frames.total_pages = end;
-    });
+    let first = free_start.div_ceil(PAGE) as usize;
+    let end = (ram_size / PAGE) as usize;
+    let mut fresh = Frames {
+        free: Bitmap::new(end),
+        used_before: Bitmap::new(end),
+        singles: Bitmap::new(end),
+        free_in_block: vec![0; end.div_ceil(PAGES_PER_BLOCK)],
+        first,
+        end,
+        free_pages: 0,
+        free_singles: 0,
+        low_hint: first,
+        single_hint: 0,
+    };
+    fresh.give(first, end - first);
+    *FRAMES.lock() = fresh;
 }
 
 impl Frames {
-    fn mark_used(&mut self, first: u64, count: u64) {
-        for page in first..first + count {
-            self.used_before[page as usize / 64] |= 1 << (page % 64);
+    fn adjust(&mut self, first: usize, count: usize, freed: bool) {
+        self.free.fill(first, count, freed);
+        let mut at = first;
+        while at < first + count {
+            let block = at / PAGES_PER_BLOCK;
+            let step = ((block + 1) * PAGES_PER_BLOCK).min(first + count) - at;
+            if freed {
+                self.free_in_block[block] += step as u16;
+            } else {
+                self.free_in_block[block] -= step as u16;
+            }
+            at += step;
         }
     }
 
-    fn take(&mut self, run: u64, run_len: u64, first: u64, count: u64) {
-        self.free.remove(&run);
-        if first > run {
-            self.free.insert(run, first - run);
-        }
-        if first + count < run + run_len {
-            self.free.insert(first + count, run + run_len - first - count);
-        }
+    fn take(&mut self, first: usize, count: usize) {
+        self.adjust(first, count, false);
         self.free_pages -= count;
+        if first == self.low_hint {
+            self.low_hint += count;
+        }
     }
 
-    fn lowest(&mut self, count: u64, align: u64) -> Option<u64> {
-        let (run, len, first) = self.free.iter().find_map(|(run, len)| {
-            let first = run.next_multiple_of(align);
-            (first + count <= run + len).then_some((*run, *len, first))
-        })?;
-        self.take(run, len, first, count);
-        Some(first)
+    fn give(&mut self, first: usize, count: usize) {
+        debug_assert!(self.free.next_set(first, first + count).is_none(), "page freed twice");
+        self.adjust(first, count, true);
+        self.free_pages += count;
+        self.low_hint = self.low_hint.min(first);
     }
 
-    fn highest(&mut self, count: u64, align: u64) -> Option<u64> {
-        let (run, len, first) = self.free.iter().rev().find_map(|(run, len)| {
-            let first = (run + len).checked_sub(count)? / align * align;
-            (first >= *run).then_some((*run, *len, first))
-        })?;
-        self.take(run, len, first, count);
-        Some(first)
-    }
-
-    fn give_back(&mut self, first: u64, count: u64) {
-        let mut start = first;
-        let mut len = count;
-        if let Some((before, before_len)) = self.free.range(..first).next_back().map(|(run, len)| (*run, *len)) {
-            debug_assert!(before + before_len <= first, "page freed twice");
-            if before + before_len == first {
-                self.free.remove(&before);
-                start = before;
-                len += before_len;
+    fn lowest(&mut self, count: usize, align: usize) -> Option<usize> {
+        let mut at = self.free.next_set(self.low_hint, self.end)?;
+        self.low_hint = at;
+        loop {
+            at = at.next_multiple_of(align);
+            if at + count > self.end {
+                return None;
+            }
+            match self.free.next_clear(at, at + count) {
+                None => {
+                    self.take(at, count);
+                    return Some(at);
+                }
+                Some(taken) => at = self.free.next_set(taken, self.end)?,
             }
         }
-        if let Some(after_len) = self.free.remove(&(first + count)) {
-            len += after_len;
-        }
-        self.free.insert(start, len);
-        self.free_pages += count;
     }
 
-    /// Runs of pages inside `[first, first + count)` that were used before; all are
-    /// marked used.
-    fn stale_runs(&mut self, first: u64, count: u64) -> Vec<(u64, u64)> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for page in first..first + count {
-            if self.used_before[page as usize / 64] >> (page % 64) & 1 == 1 {
-                match runs.last_mut() {
-                    Some((start, len)) if *start + *len == page => *len += 1,
-                    _ => runs.push((page, 1)),
+    fn highest(&mut self, count: usize) -> Option<usize> {
+        let align = if count == PAGES_PER_BLOCK { PAGES_PER_BLOCK } else { 1 };
+        let mut end = self.end;
+        while end >= self.first + count {
+            let at = (end - count) / align * align;
+            if at < self.first {
+                return None;
+            }
+            match self.free.next_clear(at, at + count) {
+                None => {
+                    self.take(at, count);
+                    return Some(at);
+                }
+                // Go down past the last taken page of the window.
+                Some(mut taken) => {
+                    while let Some(more) = self.free.next_clear(taken + 1, at + count) {
+                        taken = more;
+                    }
+                    end = if align == 1 { self.free_end_below(taken) } else { at };
                 }
             }
         }
-        self.mark_used(first, count);
-        runs
+        None
     }
+
+    /// End of the highest free run that lies below `page`.
+    fn free_end_below(&self, page: usize) -> usize {
+        let mut at = page;
+        while at > self.first && !self.free.get(at - 1) {
+            let block = (at - 1) / PAGES_PER_BLOCK;
+            at = if self.free_in_block[block] == 0 { block * PAGES_PER_BLOCK } else { at - 1 };
+        }
+        at
+    }
+
+    fn take_single(&mut self) -> Option<usize> {
+        if self.free_singles == 0 {
+            if let Some(first) = self.highest(PAGES_PER_BLOCK) {
+                self.singles.fill(first, PAGES_PER_BLOCK, true);
+                self.free_singles += PAGES_PER_BLOCK;
+                self.single_hint = first;
+            } else {
+                return self.highest(1);
+            }
+        }
+        let page = self.singles.next_set(self.single_hint, self.end)?;
+        self.single_hint = page;
+        self.singles.fill(page, 1, false);
+        self.free_singles -= 1;
+        Some(page)
+    }
+
+    fn stale_run(&self, from: usize, end: usize) -> Option<(usize, usize)> {
+        let first = self.used_before.next_set(from, end)?;
+        let last = self.used_before.next_clear(first, end).unwrap_or(end);
+        Some((first, last))
+    }
+}
+
+/// Zeroes those of the pages that were used before, and marks all as used.
+fn make_fresh(first: usize, count: usize) {
+    let mut from = first;
+    loop {
+        let run = FRAMES.lock().stale_run(from, first + count);
+        let Some((start, end)) = run else { break };
+        direct::zero(start as u64 * PAGE, (end - start) as u64 * PAGE);
+        from = end;
+    }
+    FRAMES.lock().used_before.fill(first, count, true);
+}
+
+fn gpa(page: usize) -> u64 {
+    page as u64 * PAGE
+}
+
+fn page(gpa: u64) -> usize {
+    (gpa / PAGE) as usize
 }
 
 /// Takes `len` bytes of arena (a multiple of the page size), aligned to `align`, from
 /// the low end. Answers the GPA; the content is zero. `None`: no such run.
 pub fn arena_take(len: u64, align: u64) -> Option<u64> {
-    let count = len / PAGE;
-    let (first, stale) = with(|frames| {
-        let first = frames.lowest(count, (align / PAGE).max(1))?;
-        Some((first, frames.stale_runs(first, count)))
-    })?;
-    zero_runs(&stale);
-    Some(first * PAGE)
+    let first = FRAMES.lock().lowest(page(len), page(align).max(1))?;
+    make_fresh(first, page(len));
+    Some(gpa(first))
 }
 
-/// Takes exactly `[gpa, gpa + len)` if all of it is free; content zero.
-pub fn arena_take_at(gpa: u64, len: u64) -> bool {
-    let (first, count) = (gpa / PAGE, len / PAGE);
-    let stale = with(|frames| {
-        let (run, run_len) = frames.free.range(..=first).next_back().map(|(run, len)| (*run, *len))?;
-        if first + count > run + run_len {
-            return None;
+/// Takes exactly `[start, start + len)` (GPA) if all of it is free; content zero.
+pub fn arena_take_at(start: u64, len: u64) -> bool {
+    let (first, count) = (page(start), page(len));
+    {
+        let mut frames = FRAMES.lock();
+        if first < frames.first || first + count > frames.end || frames.free.next_clear(first, first + count).is_some() {
+            return false;
         }
-        frames.take(run, run_len, first, count);
-        Some(frames.stale_runs(first, count))
-    });
-    match stale {
-        Some(stale) => {
-            zero_runs(&stale);
-            true
-        }
-        None => false,
+        frames.take(first, count);
     }
+    make_fresh(first, count);
+    true
 }
 
 /// Gives arena pages back.
-pub fn arena_give(gpa: u64, len: u64) {
-    with(|frames| frames.give_back(gpa / PAGE, len / PAGE));
-}
-
-fn zero_runs(runs: &[(u64, u64)]) {
-    for (page, count) in runs {
-        direct::zero(page * PAGE, count * PAGE);
-    }
+pub fn arena_give(start: u64, len: u64) {
+    FRAMES.lock().give(page(start), page(len));
 }
 
 /// A whole 2 MiB block from the high end, zeroed. ENOMEM.
 pub fn alloc_block() -> Result<u64> {
-    let (first, stale) = with(|frames| {
-        let first = frames.highest(PAGES_PER_BLOCK, PAGES_PER_BLOCK)?;
-        Some((first, frames.stale_runs(first, PAGES_PER_BLOCK)))
-    })
-    .ok_or(Errno::ENOMEM)?;
-    zero_runs(&stale);
-    Ok(first * PAGE)
+    let first = FRAMES.lock().highest(PAGES_PER_BLOCK).ok_or(Errno::ENOMEM)?;
+    make_fresh(first, PAGES_PER_BLOCK);
+    Ok(gpa(first))
 }
 
 /// Gives a block back.
-pub fn free_block(gpa: u64) {
-    arena_give(gpa, HUGE);
+pub fn free_block(start: u64) {
+    arena_give(start, HUGE);
 }
 
 /// A frame for the kernel heap: not zeroed, never given back.
 pub fn heap_block() -> Option<u64> {
-    // The heap may ask while this module itself allocates: then its small static
-    // reserve has to do.
-    let mut guard = FRAMES.try_lock()?;
-    let frames = guard.as_mut()?;
-    let first = frames.highest(PAGES_PER_BLOCK, PAGES_PER_BLOCK)?;
-    frames.mark_used(first, PAGES_PER_BLOCK);
-    Some(first * PAGE)
+    let mut frames = FRAMES.try_lock()?;
+    let first = frames.highest(PAGES_PER_BLOCK)?;
+    frames.used_before.fill(first, PAGES_PER_BLOCK, true);
+    Some(gpa(first))
 }
 
 /// `pages` contiguous pages, content arbitrary (rings, bulk file data). ENOMEM.
 pub fn alloc_run(pages: u64) -> Result<u64> {
-    with(|frames| {
-        let first = frames.highest(pages, 1)?;
-        frames.mark_used(first, pages);
-        Some(first * PAGE)
-    })
-    .ok_or(Errno::ENOMEM)
+    let mut frames = FRAMES.lock();
+    let count = usize::try_from(pages).map_err(|_| Errno::ENOMEM)?;
+    let first = frames.highest(count).ok_or(Errno::ENOMEM)?;
+    frames.used_before.fill(first, count, true);
+    Ok(gpa(first))
 }
 
 /// Gives a run back.
-pub fn free_run(gpa: u64, pages: u64) {
-    arena_give(gpa, pages * PAGE);
+pub fn free_run(start: u64, pages: u64) {
+    arena_give(start, pages * PAGE);
 }
 
 /// One zeroed page. ENOMEM. Single pages share blocks, so that the arena stays whole.
 pub fn alloc_page() -> Result<u64> {
-    let (page, stale) = with(|frames| {
-        if frames.singles.is_empty() {
-            let first = frames.highest(PAGES_PER_BLOCK, PAGES_PER_BLOCK).or_else(|| None);
-            match first {
-                Some(first) => frames.singles.extend((first..first + PAGES_PER_BLOCK).rev()),
-                None => frames.singles.extend(frames.highest(1, 1)),
-            }
-        }
-        let page = frames.singles.pop()?;
-        Some((page, !frames.stale_runs(page, 1).is_empty()))
-    })
-    .ok_or(Errno::ENOMEM)?;
-    if stale {
-        direct::zero(page * PAGE, PAGE);
-    }
-    Ok(page * PAGE)
+    let single = FRAMES.lock().take_single().ok_or(Errno::ENOMEM)?;
+    make_fresh(single, 1);
+    Ok(gpa(single))
 }
 
 /// Gives a page back to the shared blocks.
-pub fn free_page(gpa: u64) {
-    with(|frames| frames.singles.push(gpa / PAGE));
+pub fn free_page(start: u64) {
+    let mut frames = FRAMES.lock();
+    frames.singles.fill(page(start), 1, true);
+    frames.free_singles += 1;
+    frames.single_hint = frames.single_hint.min(page(start));
 }
 
 /// A zeroed page for a page table.
@@ -248,5 +329,68 @@ pub fn table_page() -> Option<u64> {
 
 /// Bytes of RAM in all and bytes that are free.
 pub fn totals() -> (u64, u64) {
-    with(|frames| (frames.total_pages * PAGE, (frames.free_pages + frames.singles.len() as u64) * PAGE))
+    let frames = FRAMES.lock();
+    (gpa(frames.end), gpa(frames.free_pages + frames.free_singles))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(pages: usize) -> Frames {
+        let mut frames = Frames {
+            free: Bitmap::new(pages),
+            used_before: Bitmap::new(pages),
+            singles: Bitmap::new(pages),
+            free_in_block: vec![0; pages.div_ceil(PAGES_PER_BLOCK)],
+            first: 100,
+            end: pages,
+            free_pages: 0,
+            free_singles: 0,
+            low_hint: 100,
+            single_hint: 0,
+        };
+        frames.give(100, pages - 100);
+        frames
+    }
+
+    #[test]
+    fn low_and_high_ends_do_not_meet() {
+        let mut frames = fresh(4096);
+        assert_eq!(frames.lowest(10, 1), Some(100));
+        assert_eq!(frames.highest(PAGES_PER_BLOCK), Some(4096 - 512));
+        assert_eq!(frames.lowest(8, 16), Some(112));
+        assert_eq!(frames.lowest(2, 1), Some(110));
+        frames.give(100, 10);
+        assert_eq!(frames.lowest(10, 1), Some(100));
+    }
+
+    #[test]
+    fn a_high_run_goes_below_what_is_taken() {
+        let mut frames = fresh(4096);
+        assert_eq!(frames.highest(16), Some(4080));
+        assert_eq!(frames.highest(16), Some(4064));
+        frames.give(4080, 16);
+        assert_eq!(frames.highest(8), Some(4088));
+        assert_eq!(frames.highest(16), Some(4048));
+        assert_eq!(frames.highest(PAGES_PER_BLOCK), Some(3072));
+    }
+
+    #[test]
+    fn single_pages_share_a_block() {
+        let mut frames = fresh(4096);
+        let first = frames.take_single();
+        let second = frames.take_single();
+        assert_eq!(first, Some(3584));
+        assert_eq!(second, Some(3585));
+        assert_eq!(frames.free_pages, 4096 - 100 - 512);
+    }
+
+    #[test]
+    fn memory_runs_out_with_none() {
+        let mut frames = fresh(612);
+        assert_eq!(frames.highest(PAGES_PER_BLOCK), None);
+        assert_eq!(frames.lowest(512, 1), Some(100));
+        assert_eq!(frames.take_single(), None);
+    }
 }

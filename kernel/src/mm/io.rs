@@ -4,6 +4,8 @@
 
 use alloc::vec::Vec;
 
+use spore_hal::host::ring_memory;
+
 use crate::errno::{Errno, Result};
 use crate::mm::user::{self, UserAddr};
 
@@ -83,7 +85,7 @@ macro_rules! cursor {
                 }
             }
             /// Moves the cursor over `len` bytes of the current chunk.
-            fn advance(&mut self, len: usize) {
+            pub fn advance(&mut self, len: usize) {
                 self.offset += len;
                 self.remaining -= len;
             }
@@ -118,6 +120,27 @@ impl<'a> Writer<'a> {
             }
             self.advance(len);
             done += len;
+        }
+        Ok(done)
+    }
+    /// Copies up to `len` bytes of a shared ring at `gpa`; answers how much. EFAULT
+    /// only if nothing could be copied.
+    pub fn put_ring(&mut self, gpa: u64, len: usize) -> Result<usize> {
+        if let Place::Kernel(buffer) = &mut self.place {
+            let len = len.min(self.remaining);
+            ring_memory::read(gpa, &mut buffer[self.offset..self.offset + len]);
+            self.advance(len);
+            return Ok(len);
+        }
+        let mut done = 0;
+        while done < len {
+            let Some((addr, room)) = self.chunk() else { break };
+            let room = room.min(len - done);
+            if ring_memory::to_user(addr.raw(), gpa + done as u64, room).is_err() {
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
+            }
+            self.advance(room);
+            done += room;
         }
         Ok(done)
     }
@@ -159,6 +182,30 @@ impl<'a> Reader<'a> {
             }
             self.advance(len);
             done += len;
+        }
+        Ok(done)
+    }
+}
+
+impl Reader<'_> {
+    /// Copies up to `len` bytes to a shared ring at `gpa`; answers how much. EFAULT
+    /// only if nothing could be copied.
+    pub fn take_ring(&mut self, gpa: u64, len: usize) -> Result<usize> {
+        if let Place::Kernel(source) = &self.place {
+            let len = len.min(self.remaining);
+            ring_memory::write(gpa, &source[self.offset..self.offset + len]);
+            self.advance(len);
+            return Ok(len);
+        }
+        let mut done = 0;
+        while done < len {
+            let Some((addr, left)) = self.chunk() else { break };
+            let left = left.min(len - done);
+            if ring_memory::from_user(gpa + done as u64, addr.raw(), left).is_err() {
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
+            }
+            self.advance(left);
+            done += left;
         }
         Ok(done)
     }

@@ -21,8 +21,10 @@ pub enum Flow {
     Done(Result<usize>),
     /// The call goes on as a future; the thread gives way.
     Block(BlockedCall),
-    /// The handler has replaced the registers (sigreturn, exit); nothing is returned.
+    /// The handler has replaced the registers (sigreturn); nothing is returned.
     Replaced,
+    /// The thread has ended.
+    Gone,
 }
 
 impl From<Result<usize>> for Flow {

@@ -1,0 +1,160 @@
+//! The system-call table: the one place that says which calls exist.
+//!
+//! A row: `number name(argument: Kind, …) Level handler, "note";` in number order.
+//! Kinds (`dispatch.rs`) say how a trace prints an argument; levels how well the
+//! call is supported. Rows after `@registers` get the registers themselves. `docs/reference/syscalls.md` is generated from these rows.
+
+use crate::errno::Errno;
+use crate::sched::block::Flow;
+use crate::syscall::{Call, clock, epoll, eventfd, identity, memory, pipe, poll, process, resource, signals, threads};
+use spore_hal::trap::TrapFrame;
+
+system_calls! {
+    7 poll(fds: Ptr, count: Size, timeout: Int) Full poll::poll, "";
+    9 mmap(addr: Ptr, len: Size, prot: Hex, flags: Hex, fd: Int, offset: Hex) Full memory::mmap, "MAP_HUGETLB is refused with ENOMEM; MAP_SHARED between processes does not exist";
+    10 mprotect(addr: Ptr, len: Size, prot: Hex) Partial memory::mprotect, "write/execute flips of code and read-only relocations are not enforced";
+    11 munmap(addr: Ptr, len: Size) Full memory::munmap, "";
+    12 brk(addr: Ptr) Full memory::brk, "";
+    13 rt_sigaction(signal: Signal, action: Ptr, old: Ptr, size: Size) Full signals::rt_sigaction, "";
+    14 rt_sigprocmask(how: Int, set: Ptr, old: Ptr, size: Size) Full signals::rt_sigprocmask, "";
+    22 pipe(fds: Ptr) Full pipe::pipe, "";
+    23 select(count: Int, read: Ptr, write: Ptr, except: Ptr, timeout: Ptr) Full poll::select, "";
+    24 sched_yield() Full threads::sched_yield, "";
+    25 mremap(old: Ptr, old_len: Size, new_len: Size, flags: Hex, new: Ptr) Full memory::mremap, "";
+    26 msync(addr: Ptr, len: Size, flags: Hex) Full memory::msync, "";
+    27 mincore(addr: Ptr, len: Size, vec: Ptr) Partial memory::mincore, "all mapped pages count as resident";
+    28 madvise(addr: Ptr, len: Size, advice: Int) Full memory::madvise, "";
+    34 pause() Full signals::pause, "";
+    35 nanosleep(request: Ptr, remaining: Ptr) Full clock::nanosleep, "";
+    36 getitimer(which: Int, value: Ptr) Partial clock::getitimer, "ITIMER_REAL only";
+    37 alarm(seconds: Size) Full clock::alarm, "";
+    38 setitimer(which: Int, value: Ptr, old: Ptr) Partial clock::setitimer, "ITIMER_REAL only";
+    39 getpid() Full identity::getpid, "";
+    57 fork() Refused process::no_processes, "EAGAIN, as when RLIMIT_NPROC is reached";
+    58 vfork() Refused process::no_processes, "EAGAIN, as when RLIMIT_NPROC is reached";
+    59 execve(path: Path, argv: Ptr, envp: Ptr) Refused process::execve, "EAGAIN";
+    60 exit(status: Int) Full process::exit, "";
+    61 wait4(pid: Int, status: Ptr, options: Hex, usage: Ptr) Partial process::wait4, "ECHILD: there are no children";
+    62 kill(pid: Int, signal: Signal) Full signals::kill, "";
+    63 uname(name: Ptr) Full identity::uname, "";
+    96 gettimeofday(value: Ptr, zone: Ptr) Full clock::gettimeofday, "";
+    97 getrlimit(resource: Int, limit: Ptr) Full resource::getrlimit, "";
+    98 getrusage(who: Int, usage: Ptr) Partial resource::getrusage, "times and peak memory";
+    99 sysinfo(info: Ptr) Full resource::sysinfo, "";
+    100 times(buffer: Ptr) Full clock::times, "";
+    101 ptrace(request: Int) Refused identity::not_permitted, "EPERM";
+    102 getuid() Full identity::getuid, "";
+    104 getgid() Full identity::getgid, "";
+    105 setuid(id: Int) Constant identity::set_id, "";
+    106 setgid(id: Int) Constant identity::set_id, "";
+    107 geteuid() Full identity::getuid, "";
+    108 getegid() Full identity::getgid, "";
+    109 setpgid(pid: Int, group: Int) Constant identity::zero, "";
+    110 getppid() Full identity::getppid, "";
+    111 getpgrp() Full identity::getpgrp, "";
+    112 setsid() Full identity::getpgrp, "";
+    113 setreuid(real: Int, effective: Int) Constant identity::zero, "";
+    114 setregid(real: Int, effective: Int) Constant identity::zero, "";
+    115 getgroups(size: Int, list: Ptr) Constant identity::zero, "";
+    116 setgroups(size: Int, list: Ptr) Constant identity::zero, "";
+    117 setresuid(real: Int, effective: Int, saved: Int) Constant identity::zero, "";
+    118 getresuid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresid, "";
+    119 setresgid(real: Int, effective: Int, saved: Int) Constant identity::zero, "";
+    120 getresgid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresid, "";
+    121 getpgid(pid: Int) Full identity::getpgrp, "";
+    122 setfsuid(id: Int) Constant identity::zero, "";
+    123 setfsgid(id: Int) Constant identity::zero, "";
+    124 getsid(pid: Int) Full identity::getpgrp, "";
+    125 capget(header: Ptr, data: Ptr) Full identity::capget, "";
+    126 capset(header: Ptr, data: Ptr) Constant identity::zero, "";
+    127 rt_sigpending(set: Ptr, size: Size) Full signals::rt_sigpending, "";
+    128 rt_sigtimedwait(set: Ptr, info: Ptr, timeout: Ptr, size: Size) Full signals::rt_sigtimedwait, "";
+    129 rt_sigqueueinfo(pid: Int, signal: Signal, info: Ptr) Full signals::rt_sigqueueinfo, "";
+    130 rt_sigsuspend(mask: Ptr, size: Size) Full signals::rt_sigsuspend, "";
+    131 sigaltstack(stack: Ptr, old: Ptr) Full signals::sigaltstack, "";
+    135 personality(persona: Hex) Constant identity::zero, "";
+    140 getpriority(which: Int, who: Int) Full resource::getpriority, "";
+    141 setpriority(which: Int, who: Int, value: Int) Full resource::setpriority, "";
+    142 sched_setparam(pid: Int, param: Ptr) Constant identity::zero, "";
+    143 sched_getparam(pid: Int, param: Ptr) Full resource::sched_getparam, "";
+    144 sched_setscheduler(pid: Int, policy: Int, param: Ptr) Constant identity::zero, "";
+    145 sched_getscheduler(pid: Int) Constant identity::zero, "SCHED_OTHER";
+    146 sched_get_priority_max(policy: Int) Full resource::priority_max, "";
+    147 sched_get_priority_min(policy: Int) Full resource::priority_min, "";
+    149 mlock(addr: Ptr, len: Size) Constant identity::zero, "";
+    150 munlock(addr: Ptr, len: Size) Constant identity::zero, "";
+    151 mlockall(flags: Hex) Constant identity::zero, "";
+    152 munlockall() Constant identity::zero, "";
+    157 prctl(option: Int, a: Hex, b: Hex, c: Hex, d: Hex) Partial identity::prctl, "names, dumpable, capability queries; others EINVAL";
+    158 arch_prctl(code: Hex, addr: Ptr) Partial threads::arch_prctl, "FS base; GS belongs to the library OS";
+    160 setrlimit(resource: Int, limit: Ptr) Full resource::setrlimit, "";
+    170 sethostname(name: Ptr, len: Size) Refused identity::not_permitted, "EPERM";
+    186 gettid() Full identity::gettid, "";
+    200 tkill(tid: Int, signal: Signal) Full signals::tkill, "";
+    201 time(value: Ptr) Full clock::time, "";
+    202 futex(addr: Ptr, op: Hex, value: Size, timeout: Ptr, addr2: Ptr, value3: Hex) Partial crate::sched::futex::futex, "priority inheritance is not offered";
+    203 sched_setaffinity(pid: Int, size: Size, mask: Ptr) Constant identity::zero, "";
+    204 sched_getaffinity(pid: Int, size: Size, mask: Ptr) Full resource::sched_getaffinity, "";
+    213 epoll_create(size: Int) Full epoll::epoll_create, "";
+    218 set_tid_address(addr: Ptr) Full threads::set_tid_address, "";
+    222 timer_create(clock: Int, event: Ptr, id: Ptr) Full clock::posix::timer_create, "";
+    223 timer_settime(id: Int, flags: Hex, value: Ptr, old: Ptr) Full clock::posix::timer_settime, "";
+    224 timer_gettime(id: Int, value: Ptr) Full clock::posix::timer_gettime, "";
+    225 timer_getoverrun(id: Int) Full clock::posix::timer_getoverrun, "";
+    226 timer_delete(id: Int) Full clock::posix::timer_delete, "";
+    227 clock_settime(clock: Int, value: Ptr) Refused identity::not_permitted, "EPERM";
+    228 clock_gettime(clock: Int, value: Ptr) Full clock::clock_gettime, "";
+    229 clock_getres(clock: Int, value: Ptr) Full clock::clock_getres, "";
+    230 clock_nanosleep(clock: Int, flags: Hex, request: Ptr, remaining: Ptr) Full clock::clock_nanosleep, "";
+    231 exit_group(status: Int) Full process::exit_group, "";
+    232 epoll_wait(fd: Int, events: Ptr, max: Int, timeout: Int) Full epoll::epoll_wait, "";
+    233 epoll_ctl(set: Int, op: Int, fd: Int, event: Ptr) Full epoll::epoll_ctl, "EPOLLEXCLUSIVE wakes every set that watches the file";
+    234 tgkill(pid: Int, tid: Int, signal: Signal) Full signals::tgkill, "";
+    237 mbind(addr: Ptr, len: Size, mode: Int) Refused identity::absent, "ENOSYS: one memory node";
+    238 set_mempolicy(mode: Int) Refused identity::absent, "ENOSYS: one memory node";
+    239 get_mempolicy(mode: Ptr) Refused identity::absent, "ENOSYS: one memory node";
+    247 waitid(which: Int, pid: Int, info: Ptr, options: Hex) Partial process::waitid, "ECHILD: there are no children";
+    270 pselect6(count: Int, read: Ptr, write: Ptr, except: Ptr, timeout: Ptr, mask: Ptr) Full poll::pselect6, "";
+    271 ppoll(fds: Ptr, count: Size, timeout: Ptr, mask: Ptr, size: Size) Full poll::ppoll, "";
+    272 unshare(flags: Hex) Refused identity::not_permitted, "EPERM";
+    273 set_robust_list(head: Ptr, len: Size) Full threads::set_robust_list, "";
+    274 get_robust_list(pid: Int, head: Ptr, len: Ptr) Full threads::get_robust_list, "";
+    281 epoll_pwait(fd: Int, events: Ptr, max: Int, timeout: Int, mask: Ptr, size: Size) Full epoll::epoll_pwait, "";
+    284 eventfd(count: Size) Full eventfd::eventfd, "";
+    290 eventfd2(count: Size, flags: Hex) Full eventfd::eventfd2, "";
+    291 epoll_create1(flags: Hex) Full epoll::epoll_create1, "";
+    293 pipe2(fds: Ptr, flags: Hex) Partial pipe::pipe2, "O_DIRECT (packets) is refused with EINVAL";
+    297 rt_tgsigqueueinfo(pid: Int, tid: Int, signal: Signal, info: Ptr) Full signals::rt_tgsigqueueinfo, "";
+    302 prlimit64(pid: Int, resource: Int, new: Ptr, old: Ptr) Full resource::prlimit64, "";
+    309 getcpu(cpu: Ptr, node: Ptr) Full resource::getcpu, "";
+    314 sched_setattr(pid: Int, attr: Ptr, flags: Hex) Constant identity::zero, "";
+    317 seccomp(op: Int, flags: Hex, args: Ptr) Refused identity::absent, "ENOSYS";
+    318 getrandom(buffer: Ptr, len: Size, flags: Hex) Full identity::getrandom, "";
+    321 bpf(command: Int) Refused identity::not_permitted, "EPERM";
+    322 execveat(dir: Dir, path: Path) Refused process::execve, "EAGAIN";
+    323 userfaultfd(flags: Hex) Refused identity::not_permitted, "EPERM";
+    324 membarrier(command: Int, flags: Hex, cpu: Int) Partial threads::membarrier, "one processor: a barrier is always met";
+    325 mlock2(addr: Ptr, len: Size, flags: Hex) Constant identity::zero, "";
+    329 pkey_mprotect(addr: Ptr, len: Size, prot: Hex, key: Int) Refused identity::absent, "ENOSYS: no protection keys";
+    330 pkey_alloc(flags: Hex, rights: Hex) Refused identity::absent, "ENOSYS: no protection keys";
+    331 pkey_free(key: Int) Refused identity::absent, "ENOSYS: no protection keys";
+    334 rseq(area: Ptr, len: Size, flags: Hex, signature: Hex) Refused identity::absent, "ENOSYS: programs fall back";
+    424 pidfd_send_signal(fd: Int, signal: Signal) Refused identity::absent, "ENOSYS";
+    425 io_uring_setup(entries: Size, params: Ptr) Refused identity::absent, "ENOSYS: programs fall back to epoll";
+    426 io_uring_enter(fd: Int) Refused identity::absent, "ENOSYS: programs fall back to epoll";
+    427 io_uring_register(fd: Int) Refused identity::absent, "ENOSYS: programs fall back to epoll";
+    434 pidfd_open(pid: Int, flags: Hex) Refused identity::absent, "ENOSYS";
+    441 epoll_pwait2(fd: Int, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Size) Full epoll::epoll_pwait2, "";
+    448 process_mrelease(fd: Int, flags: Hex) Refused identity::absent, "ENOSYS";
+    449 futex_waitv(waiters: Ptr, count: Size, flags: Hex, timeout: Ptr, clock: Int) Refused identity::absent, "ENOSYS";
+    @registers
+    15 rt_sigreturn() Full signals::rt_sigreturn, "";
+    56 clone(flags: Hex, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) Partial threads::clone, "threads only; processes answer EAGAIN";
+    435 clone3(args: Ptr, size: Size) Partial threads::clone3, "threads only; processes answer EAGAIN";
+}
+
+/// A call that is not in the table.
+fn missing(call: &Call, frame: &TrapFrame) -> Flow {
+    crate::stats::report_missing(call, frame.rip);
+    Errno::ENOSYS.into()
+}
