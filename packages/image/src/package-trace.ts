@@ -60,13 +60,17 @@ export function conventionalFolders(project: string): string[] {
 export function conventionalFiles(project: string): string[] {
   const result: string[] = [];
   for (const folder of conventionalFolders(project)) {
-    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) continue;
-    for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
-      const path = join(folder, name);
-      if (isOwnFile(project, path) && !SECRET.test(basename(path))) result.push(path);
-    }
+    const files = filesBelow(folder).filter((path) => isOwnFile(project, path));
+    result.push(...files.filter((path) => !SECRET.test(basename(path))));
   }
   return result;
+}
+
+/** All files of a folder; none if it is no folder. */
+function filesBelow(folder: string): string[] {
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return names.map((name) => join(folder, name)).filter((path) => isFile(path));
 }
 
 /** What the project's own modules open. */
@@ -96,6 +100,9 @@ export async function traceOwnModules(project: string, modules: readonly string[
     const path = join("/", file);
     const opened = reason.type.includes("asset") || reason.type.includes("sharedlib");
     if (opened && !known.has(path) && isOwnFile(project, path)) found.push(path);
+  }
+  for (const path of asking.flatMap((module) => namedInCalls(project, module))) {
+    if (!known.has(path) && isOwnFile(project, path) && !found.includes(path)) found.push(path);
   }
   const workers = asking.flatMap((module) => workersOf(module)).filter((path) => !known.has(path));
   const secrets = found.filter((path) => SECRET.test(basename(path)));
@@ -142,6 +149,20 @@ function workersOf(module: string): string[] {
   for (const [, , named = ""] of readFileSync(module, "utf8").matchAll(pattern)) {
     const path = resolve(module, "..", named);
     if (SCRIPT.test(path) && isFile(path)) result.push(path);
+  }
+  return result;
+}
+
+/** `readFileSync("settings.json")`: relative to the working directory, which is the project's root. */
+function namedInCalls(project: string, module: string): string[] {
+  const calls =
+    /\b(?:readFile|createReadStream|open|readdir|opendir|sendFile)(?:Sync)?\(\s*(["'`])([^"'`$\n]+)\1/g;
+  const result: string[] = [];
+  for (const [, , named = ""] of readFileSync(module, "utf8").matchAll(calls)) {
+    const path = resolve(project, named);
+    if (path === project || relative(project, path).startsWith("..")) continue;
+    if (isFile(path)) result.push(path);
+    else if (/readdir|opendir/.test(readFileSync(module, "utf8"))) result.push(...filesBelow(path));
   }
   return result;
 }

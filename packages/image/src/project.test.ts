@@ -1,0 +1,332 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { guestPath } from "./guest-paths.ts";
+import { openWorkshop, unpack } from "./test-workshop.ts";
+import type { BuildOptions, Image } from "./types.ts";
+
+const workshop = openWorkshop();
+afterAll(() => workshop.remove());
+
+/** Changes the root, the folder and then the program: what the guest's start amounts to. */
+const START = `#include <stdlib.h>
+#include <unistd.h>
+int main(int c,char**v){if(chroot(v[1])||chdir(v[2]))return 126;execv(v[3],v+3);return 127;}`;
+const start = workshop.compile("start", START, "gcc", "-static");
+
+/** Builds a project without patches and runs it from its own layers on the host's kernel. */
+async function run(
+  target: string,
+  options: Partial<BuildOptions> = {},
+): Promise<{ out: string; err: string; status: number | null }> {
+  const { image } = await workshop.build(target, { patch: false, ...options });
+  return runImage(image);
+}
+
+function runImage(image: Image): { out: string; err: string; status: number | null } {
+  const root = unpack(image);
+  const { argv, args, cwd } = image.defaults;
+  const command = [start, root, cwd, ...argv, ...args];
+  const rootless = process.getuid?.() === 0 ? [] : ["unshare", "--map-root-user"];
+  const [first = "", ...rest] = [...rootless, ...command];
+  const result = spawnSync(first, rest, { encoding: "utf8", env: { PATH: "/usr/bin" }, timeout: 30_000 });
+  return { out: result.stdout, err: result.stderr, status: result.status };
+}
+
+describe("projects run from their layers as they do from their folder", () => {
+  test("TypeScript with packages, data files, workers and a package that cannot be bundled", async () => {
+    const project = workshop.project("full", {
+      "package.json": JSON.stringify({ name: "full", type: "module", main: "src/main.ts" }),
+      "src/main.ts": `
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { pathToFileURL } from "node:url";
+import { inside } from "./lib/inside.ts";
+import { answer } from "plain";
+import { text } from "reader";
+import common from "common";
+interface Line { readonly what: string }
+const line: Line = { what: "typed" };
+console.log(line.what, answer, common.value);
+console.log("main", import.meta.url === pathToFileURL(process.argv[1] ?? "").href);
+console.log("url", readFileSync(new URL("./data/a.txt", import.meta.url), "utf8"));
+console.log("dirname", readFileSync(join(import.meta.dirname, "data", "a.txt"), "utf8"));
+console.log("cwd", readFileSync("settings.json", "utf8"));
+console.log("inside", inside());
+console.log("reader", text());
+const worker = new Worker(new URL("./worker.ts", import.meta.url));
+worker.on("message", (message: string) => console.log("worker", message));
+`,
+      "src/lib/inside.ts":
+        'import { readFileSync } from "node:fs";\nexport const inside = (): string => readFileSync(new URL("../data/a.txt", import.meta.url), "utf8");\n',
+      "src/worker.ts":
+        'import { parentPort } from "node:worker_threads";\nimport { inside } from "./lib/inside.ts";\nconst text: string = inside();\nparentPort?.postMessage(text);\n',
+      "src/data/a.txt": "A",
+      "settings.json": "{}",
+      "node_modules/plain/package.json": '{"name":"plain","type":"module","exports":"./index.js"}',
+      "node_modules/plain/index.js": "export const answer = 42;",
+      "node_modules/common/package.json": '{"name":"common","main":"main.js"}',
+      "node_modules/common/main.js": 'const os = require("os"); module.exports = { value: typeof os.cpus };',
+      "node_modules/reader/package.json": '{"name":"reader","type":"module","exports":"./index.js"}',
+      "node_modules/reader/index.js":
+        'import { readFileSync } from "node:fs"; import { shared } from "shared"; export const text = () => shared + readFileSync(new URL("./words.txt", import.meta.url), "utf8");',
+      "node_modules/reader/words.txt": "words",
+      "node_modules/reader/unused.txt": "unused",
+      "node_modules/shared/package.json": '{"name":"shared","type":"module","exports":"./index.js"}',
+      "node_modules/shared/index.js": 'export const shared = "shared ";',
+    });
+    const { out, err, status } = await run(project);
+    expect(err).toBe("");
+    expect(status).toBe(0);
+    expect(out.split("\n")).toEqual([
+      "typed 42 function",
+      "main true",
+      "url A",
+      "dirname A",
+      "cwd {}",
+      "inside A",
+      "reader shared words",
+      "worker A",
+      "",
+    ]);
+    const root = unpack((await workshop.build(project, { patch: false })).image);
+    expect(existsSync(join(root, "app/node_modules/reader/words.txt"))).toBe(true);
+    expect(existsSync(join(root, "app/node_modules/reader/unused.txt"))).toBe(false);
+    expect(existsSync(join(root, "app/node_modules/plain"))).toBe(false);
+  });
+
+  test("CommonJS: __dirname, require.main, a JSON file, sloppy code", async () => {
+    const project = workshop.project("commonjs", {
+      "package.json": JSON.stringify({
+        name: "commonjs",
+        scripts: { start: "NODE_ENV=production node --no-warnings server.js --port 1" },
+      }),
+      "server.js":
+        'sloppy = 1; const { where } = require("./lib/where"); console.log(require.main === module, __dirname, where(), require("./data.json").x, process.argv.slice(2).join(" "));',
+      "lib/where.js":
+        'const fs = require("fs"); exports.where = () => __filename + fs.readFileSync(__dirname + "/w.txt", "utf8");',
+      "lib/w.txt": "!",
+      "data.json": '{"x":7}',
+    });
+    const { out, err } = await run(project);
+    expect(err).toBe("");
+    expect(out).toBe("true /app /app/lib/where.js! 7 --port 1\n");
+  });
+
+  test("a native add-on comes unbundled, with the library it needs", async () => {
+    const headers = join(
+      execFileSync("node", ["-p", "process.execPath"], { encoding: "utf8" }).trim(),
+      "../../include/node",
+    );
+    const project = workshop.project("native", {
+      "package.json": '{"name":"native","main":"index.js"}',
+      "index.js": 'console.log(require("addon").value());',
+      "node_modules/addon/package.json": '{"name":"addon","main":"index.js"}',
+      "node_modules/addon/index.js": 'module.exports = require("./build/addon.node");',
+      "addon.c":
+        '#include <node_api.h>\nint answer(void);\nstatic napi_value value(napi_env e, napi_callback_info i){napi_value r;napi_create_int32(e,answer(),&r);return r;}\nNAPI_MODULE_INIT(){napi_value f;napi_create_function(env,"value",5,value,0,&f);napi_set_named_property(env,exports,"value",f);return exports;}\n',
+      "answer.c": "int answer(void){return 42;}",
+    });
+    mkdirSync(join(project, "node_modules/addon/build"));
+    mkdirSync(join(workshop.folder, "libs"));
+    const library = join(workshop.folder, "libs/libanswer.so");
+    execFileSync("gcc", ["-shared", "-fPIC", "-o", library, join(project, "answer.c")]);
+    const output = join(project, "node_modules/addon/build/addon.node");
+    const flags = ["-shared", "-fPIC", `-I${headers}`, "-o", output, join(project, "addon.c"), library];
+    execFileSync("gcc", [...flags, `-Wl,-rpath,${join(workshop.folder, "libs")}`]);
+    expect(await run(project)).toEqual({ out: "42\n", err: "", status: 0 });
+  });
+
+  test("packages of a workspace, above the project and linked into it", async () => {
+    const root = workshop.project("workspace", {
+      "package.json": '{"private":true}',
+      "node_modules/hoisted/package.json": '{"name":"hoisted","main":"index.js"}',
+      "node_modules/hoisted/index.js":
+        'exports.text = require("fs").readFileSync(__dirname + "/t.txt", "utf8");',
+      "node_modules/hoisted/t.txt": "hoisted",
+      "libs/ours/package.json": '{"name":"@ours/lib","type":"module","exports":"./index.ts"}',
+      "libs/ours/index.ts":
+        'import { readFileSync } from "node:fs";\nexport const ours: string = readFileSync(new URL("o.txt", import.meta.url), "utf8");',
+      "libs/ours/o.txt": "ours",
+      "apps/one/package.json": '{"name":"one","type":"module"}',
+      "apps/one/index.ts":
+        'import { text } from "hoisted";\nimport { ours } from "@ours/lib";\nconsole.log(text, ours);',
+    });
+    mkdirSync(join(root, "node_modules/@ours"));
+    symlinkSync("../../libs/ours", join(root, "node_modules/@ours/lib"));
+    expect(await run(join(root, "apps/one"))).toEqual({ out: "hoisted ours\n", err: "", status: 0 });
+  });
+
+  test("a stack trace shows the lines of the source", async () => {
+    const project = workshop.project("trace", {
+      "package.json": '{"name":"trace","type":"module"}',
+      "src/index.ts": 'import { fail } from "./fail.ts";\n\nfail({ a: "b" });\n',
+      "src/fail.ts":
+        "interface A { a: string }\n\nexport function fail(a: A): never {\n  throw new Error('no ' + a.a);\n}\n",
+    });
+    const { err, status } = await run(project);
+    expect(status).toBe(1);
+    expect(err).toContain("Error: no b");
+    expect(err).toContain("/app/src/fail.ts:4:9");
+    expect(err).toContain("/app/src/index.ts:3:1");
+    expect(err).not.toContain(workshop.folder);
+  });
+
+  test("top-level await, a missing optional package and a JSON import", async () => {
+    const project = workshop.project("modern", {
+      "package.json":
+        '{"name":"modern","type":"module","exports":{".":{"types":"./x.d.ts","import":"./app.mjs"}}}',
+      "app.mjs":
+        'import info from "./info.json" with { type: "json" };\nimport "maybe";\nconst { value } = await import("./late.mjs");\nconsole.log(info.name, value);',
+      "late.mjs": "export const value = await Promise.resolve(3);",
+      "info.json": '{"name":"info"}',
+      "node_modules/maybe/package.json": '{"name":"maybe"}',
+      "node_modules/maybe/index.js": 'try { require("not-installed"); } catch { console.log("without"); }',
+    });
+    expect(await run(project)).toEqual({ out: "without\ninfo 3\n", err: "", status: 0 });
+  });
+});
+
+describe("entry", () => {
+  const manifest = (fields: object): Record<string, string> => ({ "package.json": JSON.stringify(fields) });
+  const cases: [
+    why: string,
+    files: Record<string, string>,
+    entry: string,
+    options?: Partial<BuildOptions>,
+  ][] = [
+    [
+      "named by the configuration",
+      { ...manifest({ main: "a.js" }), "a.js": "", "b.ts": "" },
+      "b.ts",
+      { entry: "b.ts" },
+    ],
+    [
+      "package.json: spore.entry",
+      { ...manifest({ main: "a.js", spore: { entry: "./c.ts" } }), "a.js": "", "c.ts": "" },
+      "c.ts",
+    ],
+    [
+      "package.json: main",
+      { ...manifest({ main: "./lib" }), "lib/index.js": "", "index.js": "" },
+      "lib/index.js",
+    ],
+    [
+      "package.json: exports",
+      { ...manifest({ exports: { ".": [{ import: "./e.mjs" }] } }), "e.mjs": "" },
+      "e.mjs",
+    ],
+    ["package.json: module", { ...manifest({ module: "m.js" }), "m.js": "" }, "m.js"],
+    [
+      "package.json: scripts.start",
+      { ...manifest({ scripts: { start: "npx tsx src/x.ts" } }), "src/x.ts": "" },
+      "src/x.ts",
+    ],
+    ["convention: src/index.ts", { ...manifest({}), "src/index.ts": "", "index.js": "" }, "src/index.ts"],
+    ["convention: server.mjs", { "server.mjs": "" }, "server.mjs"],
+    [
+      "convention: app.ts (package.json: main names dist/x.js, which does not exist)",
+      { ...manifest({ main: "dist/x.js" }), "app.ts": "" },
+      "app.ts",
+    ],
+  ];
+  test.each(cases)("%s", async (why, files, entry, options) => {
+    const project = workshop.project(`entry-${cases.findIndex(([each]) => each === why)}`, files);
+    const { decisions } = await workshop.build(project, options);
+    expect(decisions.find(({ topic }) => topic === "entry")).toEqual({ topic: "entry", what: entry, why });
+  });
+
+  test("none", async () => {
+    const project = workshop.project("none", { ...manifest({ main: "gone.js" }), "readme.md": "" });
+    const failure = workshop.build(project);
+    await expect(failure).rejects.toMatchObject({ code: "SPORE_NO_ENTRY" });
+    await expect(failure).rejects.toThrow(/main names gone.js, which does not exist/);
+  });
+
+  test("a package.json that is not JSON", async () => {
+    const project = workshop.project("broken", { "package.json": "{", "index.js": "" });
+    await expect(workshop.build(project)).rejects.toMatchObject({ code: "SPORE_CONFIG_INVALID" });
+  });
+});
+
+describe("building", () => {
+  test("a source that cannot be read names its line", async () => {
+    const project = workshop.project("syntax", { "index.ts": "const a = 1;\nconst b = ;\n" });
+    const failure = workshop.build(project);
+    await expect(failure).rejects.toMatchObject({ code: "SPORE_BUNDLE_FAILED" });
+    await expect(failure).rejects.toThrow("index.ts:2:11: ");
+  });
+
+  test("an import that is not installed names itself", async () => {
+    const project = workshop.project("missing", { "index.ts": 'import "nowhere";\n' });
+    await expect(workshop.build(project)).rejects.toThrow(/index.ts:1:8: Could not resolve "nowhere"/);
+  });
+
+  test("a release of Node that is not known", async () => {
+    const project = workshop.project("old", { "index.ts": "" });
+    const failure = workshop.build(project, { node: 18 as never });
+    await expect(failure).rejects.toMatchObject({ code: "SPORE_NODE_VERSION" });
+  });
+
+  test("secrets stay at home", async () => {
+    const project = workshop.project("secret", {
+      "index.js":
+        'const fs = require("fs"); fs.readFileSync(__dirname + "/server.key"); fs.readFileSync(".env"); fs.readFileSync(__dirname + "/open.txt");',
+      ".env": "KEY=1",
+      "server.key": "key",
+      "open.txt": "open",
+    });
+    const { image, decisions } = await workshop.build(project);
+    const root = unpack(image);
+    expect(existsSync(join(root, "app/open.txt"))).toBe(true);
+    for (const name of [".env", "server.key"]) {
+      expect(existsSync(join(root, "app", name))).toBe(false);
+      expect(decisions.some(({ what }) => what === `${name}: left out`)).toBe(true);
+    }
+  });
+
+  test("a changed module is built again over the same Node layer, an unchanged project is not", async () => {
+    const files = {
+      "package.json": '{"type":"module"}',
+      "index.ts": 'import "./x.ts";',
+      "x.ts": "console.log(1);",
+    };
+    const project = workshop.project("again", files);
+    const past = new Date(Date.now() - 60_000);
+    for (const name of ["", ...Object.keys(files)]) utimesSync(join(project, name), past, past);
+    const first = await workshop.build(project);
+    expect((await workshop.build(project)).reused).toBe(true);
+    writeFileSync(join(project, "x.ts"), "console.log(2);");
+    const third = await workshop.build(project);
+    expect(third.reused).toBe(false);
+    expect(third.image.layers[0]).toEqual(first.image.layers[0]);
+    expect(third.image.layers[1]?.sha256).not.toBe(first.image.layers[1]?.sha256);
+  });
+
+  test("the same project gives the same bytes wherever it lies", async () => {
+    const files = {
+      "package.json": '{"name":"same","type":"module"}',
+      "index.ts": 'import { where } from "reader";\nconsole.log(where, import.meta.url);',
+      "node_modules/reader/package.json": '{"name":"reader","main":"index.js"}',
+      "node_modules/reader/index.js": "exports.where = __dirname;",
+    };
+    const one = await workshop.build(workshop.project("here", files));
+    const other = await workshop.build(workshop.project("there/deeper", files));
+    expect(other.image.digest).toBe(one.image.digest);
+    expect(readFileSync(one.image.path).includes(workshop.folder)).toBe(false);
+  });
+});
+
+test.each([
+  ["/p/src/a.ts", "/app/src/a.ts"],
+  ["/p/node_modules/x/y.js", "/app/node_modules/x/y.js"],
+  ["/p", "/app"],
+])("guest path of %s", (host, guest) => expect(guestPath("/p", host)).toBe(guest));
+
+test.each([
+  ["/w/node_modules/x/y.js", "/node_modules/x/y.js"],
+  ["/w/lib/z.ts", "/app/.up2/lib/z.ts"],
+  ["/other/node_modules/x/y.js", "/app/.up3/other/node_modules/x/y.js"],
+])("guest path of %s, outside", (host, guest) => expect(guestPath("/w/apps/p", host)).toBe(guest));
