@@ -3,22 +3,27 @@ import { type ElfFile, type Segment, SegmentType } from "@spore/elf";
 
 const PAGE = 4096;
 const ENTRY_SIZE = 56;
+const READ = 4;
 const READ_EXECUTE = 5;
 
-/** Where a new segment goes and which program header makes room for it. */
+/** Where a new segment goes. */
 export interface Appendix {
   readonly vaddr: number;
   readonly offset: number;
-  /** Index of the program header that is given up. */
-  readonly slot: number;
+  /** Index of the program header that is given up; undefined: the table moves into the segment. */
+  readonly slot: number | undefined;
+  /** Bytes at the segment's start that the moved table takes. */
+  readonly reserved: number;
 }
 
-/** Finds a place behind everything else, or undefined if no program header can be spared. */
+/** Finds a place behind everything else; undefined for a file that has no loadable segments. */
 export function planAppendix(elf: ElfFile): Appendix | undefined {
+  if (elf.loads.length === 0) return undefined;
   const slot = spareSlot(elf.segments);
-  if (slot === undefined || elf.loads.length === 0) return undefined;
   const end = Math.max(...elf.loads.map((load) => load.vaddr + load.memorySize));
-  return { vaddr: roundUp(end), offset: roundUp(elf.view.length), slot };
+  const tableSize = (elf.header.programHeaderCount + 1) * ENTRY_SIZE;
+  const reserved = slot === undefined ? Math.ceil(tableSize / 16) * 16 : 0;
+  return { vaddr: roundUp(end), offset: roundUp(elf.view.length), slot, reserved };
 }
 
 /**
@@ -34,39 +39,64 @@ function spareSlot(segments: readonly Segment[]): number | undefined {
   return spare && segments.indexOf(spare);
 }
 
-/** The file with the segment appended. `bytes` is not changed. */
+/**
+ * The file with the segment appended: `reserved` bytes, then `content`. `bytes`
+ * of the file are not changed.
+ */
 export function appendSegment(elf: ElfFile, appendix: Appendix, content: Uint8Array): Uint8Array {
+  const { offset, reserved, slot, vaddr } = appendix;
   const { programHeaderOffset: table, programHeaderCount: count } = elf.header;
-  const bytes = new Uint8Array(appendix.offset + content.length);
+  const size = reserved + content.length;
+  const bytes = new Uint8Array(offset + size);
   bytes.set(elf.view.bytes);
-  bytes.set(content, appendix.offset);
+  bytes.set(content, offset + reserved);
   // Loadable segments must ascend: the new entry follows the last of them, and
   // the entries between it and the slot that is given up move by one.
-  const entry = (index: number): Uint8Array =>
-    elf.view.slice(table + index * ENTRY_SIZE, ENTRY_SIZE, "a program header");
   const lastLoad = elf.segments.findLastIndex((each) => each.type === SegmentType.load);
-  const order: (number | "new")[] = [];
+  const entries: Uint8Array[] = [];
   for (let index = 0; index < count; index++) {
-    if (index !== appendix.slot) order.push(index);
-    if (index === lastLoad) order.push("new");
+    const entry = elf.view.slice(table + index * ENTRY_SIZE, ENTRY_SIZE, "a program header").slice();
+    if (index !== slot) entries.push(entry);
+    if (index === lastLoad)
+      entries.push(makeEntry(SegmentType.load, READ_EXECUTE, offset, vaddr, size, PAGE));
   }
-  order.forEach((each, index) => {
-    bytes.set(each === "new" ? makeEntry(appendix, content.length) : entry(each), table + index * ENTRY_SIZE);
+  if (slot === undefined) moveTable(bytes, appendix, entries);
+  const start = slot === undefined ? offset : table;
+  entries.forEach((entry, index) => {
+    bytes.set(entry, start + index * ENTRY_SIZE);
   });
   return bytes;
 }
 
-function makeEntry(appendix: Appendix, size: number): Uint8Array {
+/** Points the file header and the table's entry for itself to the table's new place. */
+function moveTable(bytes: Uint8Array, appendix: Appendix, entries: Uint8Array[]): void {
+  const header = new DataView(bytes.buffer);
+  header.setBigUint64(32, BigInt(appendix.offset), true);
+  header.setUint16(56, entries.length, true);
+  const own = entries.findIndex((entry) => entry[0] === SegmentType.phdr && entry[3] === 0);
+  if (own < 0) return;
+  const size = entries.length * ENTRY_SIZE;
+  entries[own] = makeEntry(SegmentType.phdr, READ, appendix.offset, appendix.vaddr, size, 8);
+}
+
+function makeEntry(
+  type: number,
+  flags: number,
+  offset: number,
+  vaddr: number,
+  size: number,
+  align: number,
+): Uint8Array {
   const entry = new Uint8Array(ENTRY_SIZE);
   const view = new DataView(entry.buffer);
-  view.setUint32(0, SegmentType.load, true);
-  view.setUint32(4, READ_EXECUTE, true);
-  view.setBigUint64(8, BigInt(appendix.offset), true);
-  view.setBigUint64(16, BigInt(appendix.vaddr), true);
-  view.setBigUint64(24, BigInt(appendix.vaddr), true);
+  view.setUint32(0, type, true);
+  view.setUint32(4, flags, true);
+  view.setBigUint64(8, BigInt(offset), true);
+  view.setBigUint64(16, BigInt(vaddr), true);
+  view.setBigUint64(24, BigInt(vaddr), true);
   view.setBigUint64(32, BigInt(size), true);
   view.setBigUint64(40, BigInt(size), true);
-  view.setBigUint64(48, BigInt(PAGE), true);
+  view.setBigUint64(48, BigInt(align), true);
   return entry;
 }
 

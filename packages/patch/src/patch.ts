@@ -1,11 +1,11 @@
 /** The patcher: scan, choose windows, write stubs, append them, overwrite the windows. */
 import { fileOffset, parseElf, readFrames } from "@spore/elf";
 import { appendSegment, planAppendix } from "./append.ts";
-import { type Region, readRegions } from "./code.ts";
+import { readRegions, type Span } from "./code.ts";
 import type { PatchOptions, PatchResult, SkippedSite } from "./report.ts";
 import { hasSites, type Site, scanCode } from "./scan.ts";
 import { type Stub, StubWriter, windowBytes } from "./stub.ts";
-import { chooseWindow, listCandidates, type Window } from "./window.ts";
+import { type Candidate, chooseWindow, listCandidates, type Window } from "./window.ts";
 
 /** Address of the library OS's fast entry: `FAST_ENTRY_VA` in abi/src/layout.rs. */
 export const FAST_ENTRY_ADDRESS = 0x7f80_0020_0100;
@@ -24,11 +24,10 @@ export function patchSyscalls(bytes: Uint8Array, options: PatchOptions = {}): Pa
     const skipped: SkippedSite[] = [];
     const appendix = planAppendix(elf);
     if (sites.length === 0 || !appendix) {
-      for (const { address } of sites) skipped.push({ address, reason: "no-header-slot" });
-      return { bytes, report: { sites: sites.length, patched: 0, skipped, windows: [] } };
+      return { bytes, report: { sites: 0, patched: 0, skipped: [], windows: [] } };
     }
     const writer = new StubWriter(
-      appendix.vaddr,
+      appendix.vaddr + appendix.reserved,
       options.entry ?? { kind: "jump", address: FAST_ENTRY_ADDRESS },
     );
     const stubs: Stub[] = [];
@@ -49,7 +48,11 @@ export function patchSyscalls(bytes: Uint8Array, options: PatchOptions = {}): Pa
         patched: stubs.length,
         skipped: skipped.sort((a, b) => a.address - b.address),
         windows: stubs.map(describe),
-        stubs: { vaddr: appendix.vaddr, offset: appendix.offset, size: code.length },
+        stubs: {
+          vaddr: appendix.vaddr + appendix.reserved,
+          offset: appendix.offset + appendix.reserved,
+          size: code.length,
+        },
       },
     };
   } finally {
@@ -62,12 +65,10 @@ function chooseWindows(sites: readonly Site[], skipped: SkippedSite[]): Window[]
   const windows: Window[] = [];
   const taken = new Set<number>();
   const siteAddresses = new Set(sites.map((site) => site.address));
-  const lists = new Map<Region, Map<number, ReturnType<typeof listCandidates>>>();
+  const lists = new Map<Span, Candidate[]>();
   for (const site of sites) {
-    const ofRegion = lists.get(site.region) ?? new Map();
-    lists.set(site.region, ofRegion);
-    const candidates = ofRegion.get(site.span.start) ?? listCandidates(site);
-    ofRegion.set(site.span.start, candidates);
+    const candidates = lists.get(site.span) ?? listCandidates(site);
+    lists.set(site.span, candidates);
     const others = (address: number): boolean =>
       taken.has(address) || (address !== site.address && siteAddresses.has(address));
     const window = chooseWindow(site, candidates, others);

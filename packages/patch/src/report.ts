@@ -18,15 +18,9 @@ export interface PatchOptions {
  * - `branch-target`: every window of five bytes has a branch target inside;
  * - `not-relocatable`: every window holds an instruction that cannot be moved;
  * - `unreadable-function`: its function holds bytes that are no code;
- * - `too-far`: the stub would lie more than 2 GiB away;
- * - `no-header-slot`: the file has no program header to spare for the stubs.
+ * - `too-far`: the stub would lie more than 2 GiB away.
  */
-export type SkipReason =
-  | "branch-target"
-  | "not-relocatable"
-  | "unreadable-function"
-  | "too-far"
-  | "no-header-slot";
+export type SkipReason = "branch-target" | "not-relocatable" | "unreadable-function" | "too-far";
 
 /** A site that still traps. */
 export interface SkippedSite {
@@ -48,7 +42,7 @@ export interface PatchReport {
     readonly end: number;
     readonly stub: number;
   }[];
-  /** The appended segment, if anything was patched. */
+  /** The appended code, if anything was patched. */
   readonly stubs?: { readonly vaddr: number; readonly offset: number; readonly size: number };
 }
 

@@ -20,7 +20,7 @@ type Kind =
   | "fixed";
 
 /** An instruction of the function, as far as choosing needs it. */
-interface Candidate {
+export interface Candidate {
   readonly address: number;
   readonly size: number;
   readonly kind: Kind;
