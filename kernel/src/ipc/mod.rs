@@ -7,11 +7,12 @@ pub mod epoll;
 pub mod eventfd;
 pub mod interest;
 pub mod ioctl;
+pub mod mask;
 pub mod pipe;
 pub mod ring;
 pub mod stream;
-pub mod mask;
 pub mod timeout;
+pub mod unix;
 
 use alloc::sync::Arc;
 

@@ -16,7 +16,7 @@ pub const DEFAULT_LIMIT: usize = 212_992;
 /// What both ends share. Side `n` writes channel `n` and reads the other one.
 struct Pair {
     channels: [Channel; 2],
-    notifiers: [Notifier; 2],
+    notifiers: [Arc<Notifier>; 2],
     /// Error that the next operation of the side answers, 0 for none.
     errors: [AtomicU16; 2],
 }
@@ -30,10 +30,16 @@ pub struct End {
 
 /// Two connected ends with at most `limit` bytes under way in each direction.
 pub fn pair(limit: usize) -> (End, End) {
+    pair_between(limit, [Arc::new(Notifier::new()), Arc::new(Notifier::new())])
+}
+
+/// Two connected ends that announce their changes to notifiers that exist already
+/// (those of the sockets that become connected).
+pub fn pair_between(limit: usize, notifiers: [Arc<Notifier>; 2]) -> (End, End) {
     let channel = || Channel::new(limit, ready_room(limit));
     let pair = Arc::new(Pair {
         channels: [channel(), channel()],
-        notifiers: [Notifier::new(), Notifier::new()],
+        notifiers,
         errors: [AtomicU16::new(0), AtomicU16::new(0)],
     });
     (End { pair: pair.clone(), side: 0 }, End { pair, side: 1 })
