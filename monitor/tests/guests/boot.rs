@@ -33,6 +33,11 @@ fn idle_returns_at_its_deadline() {
 }
 
 #[test]
+fn the_guests_clock_is_the_hosts() {
+    assert_eq!(status_of("guest_clock"), Some(0));
+}
+
+#[test]
 fn exceptions_reach_the_kernel_at_cpl3() {
     assert_eq!(status_of("guest_fault"), Some(14));
 }

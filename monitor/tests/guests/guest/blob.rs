@@ -62,6 +62,44 @@ guest_idle:
     xor edi, edi
     jmp exit
 
+    // Reads its clock from the time page, idles for 20 ms and reads it again: 0 if
+    // the counter is the monitor's and the time fits.
+    .globl guest_clock
+guest_clock:
+    movabs r15, {direct}
+    call read_clock
+    mov edi, 1
+    mov rcx, 1 << 36
+    cmp rdx, rcx
+    ja exit
+    lea rbx, [rax + 20000000]
+    mov rdi, rbx
+    mov eax, 2
+    call host_call
+    call read_clock
+    // From 1 ms too early to 4 s too late.
+    sub rax, rbx
+    add rax, 1000000
+    mov edi, 2
+    mov rcx, 4000000000
+    cmp rax, rcx
+    ja exit
+    xor edi, edi
+    jmp exit
+// CLOCK_MONOTONIC in rax, ticks since the page was written in rdx.
+read_clock:
+    lfence
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    sub rax, [r15 + {time} + 8]
+    mov rcx, rax
+    mul qword ptr [r15 + {time} + 16]
+    shrd rax, rdx, 32
+    add rax, [r15 + {time} + 24]
+    mov rdx, rcx
+    ret
+
     // Waits for signals; the exit code is the lowest of them.
     .globl guest_wait_for_signal
 guest_wait_for_signal:
@@ -372,7 +410,7 @@ entries! {
     guest_exit guest_exit_by_signal guest_idle guest_wait_for_signal guest_deaf
     guest_spin_for_tick guest_spin_for_timer guest_spin_for_signal guest_spin_in_kernel
     guest_fault guest_flush guest_syscall guest_panic guest_stray guest_triple_fault
-    guest_crash guest_argument guest_segments guest_terminal guest_debug
+    guest_crash guest_argument guest_segments guest_terminal guest_debug guest_clock
 }
 
 fn offset(symbol: *const u8) -> u64 {
