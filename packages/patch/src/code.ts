@@ -1,6 +1,7 @@
 /** The executable parts of a file, cut at function bounds, with a decoder each. */
 import { type ElfFile, type FrameRecord, readSymbols, SegmentFlag, SymbolType } from "@spore/elf";
-import { Code, Decoder, DecoderOptions, FlowControl, Instruction } from "iced-x86";
+import type { Decoder, Instruction } from "iced-x86";
+import { iced } from "./iced.ts";
 
 /** A stretch of code: a function, or what lies between two functions. */
 export interface Span {
@@ -29,6 +30,7 @@ export class Region {
     this.start = start;
     this.end = start + bytes.length;
     this.#bytes = bytes;
+    const { Decoder, DecoderOptions } = iced();
     this.#decoder = new Decoder(64, bytes, DecoderOptions.None);
     this.#flags = new Uint8Array(bytes.length);
   }
@@ -85,7 +87,7 @@ export class Region {
    * the same object every time; it must not keep it.
    */
   visit(start: number, end: number, visitor: (instruction: Instruction, address: number) => void): void {
-    const instruction = new Instruction();
+    const instruction = new (iced().Instruction)();
     this.#seek(start);
     for (let address = start; address < end; ) {
       this.#decoder.decodeOut(instruction);
@@ -233,6 +235,7 @@ function adoptGaps(region: Region, spans: readonly Span[]): Span[] {
 
 /** Whether a function's last instruction goes on to the next one. */
 function fallsThrough(region: Region, span: Span): boolean {
+  const { Code, FlowControl } = iced();
   let through = false;
   region.visit(span.start, span.end, ({ code, flowControl }) => {
     const goesOn = flowControl === FlowControl.Next || flowControl === FlowControl.ConditionalBranch;

@@ -1,7 +1,8 @@
 /** Finds every `syscall` instruction and everything that may be jumped to. */
 import { type ElfFile, type FrameRecord, readLandingPads, SegmentFlag } from "@spore/elf";
-import { Code, FlowControl, type Instruction, Register } from "iced-x86";
+import type { Instruction } from "iced-x86";
 import { firstAbove, type Region, type Span } from "./code.ts";
+import { iced } from "./iced.ts";
 
 /** One `syscall` instruction. */
 export interface Site {
@@ -21,6 +22,7 @@ const LONGEST_TABLE = 4096;
  * ones take seconds to decode.
  */
 export function hasSites(regions: readonly Region[]): boolean {
+  const { Code } = iced();
   let found = false;
   for (const region of regions) {
     for (const span of region.spans) {
@@ -64,6 +66,7 @@ class Scan {
   }
 
   span(region: Region, span: Span): void {
+    const { Code, FlowControl } = iced();
     const found: number[] = [];
     const loaded: number[] = [];
     let indirect = false;
@@ -99,7 +102,8 @@ class Scan {
 
   /** Entries of `jmp [table + register * 8]`, as programs at a fixed address use it. */
   #absoluteTable(instruction: Instruction): void {
-    if (instruction.memoryBase !== Register.None || instruction.memoryIndex === Register.None) return;
+    const { None } = iced().Register;
+    if (instruction.memoryBase !== None || instruction.memoryIndex === None) return;
     const { view } = this.#elf;
     const offset = this.#dataOffset(Number(instruction.memoryDisplacement));
     if (offset === undefined) return;
@@ -182,6 +186,7 @@ class Scan {
 
 /** Where a direct branch or call goes. */
 function branchTarget(instruction: Instruction): number | undefined {
+  const { FlowControl } = iced();
   switch (instruction.flowControl) {
     case FlowControl.UnconditionalBranch:
     case FlowControl.ConditionalBranch:

@@ -1,5 +1,5 @@
 /** Writes the code that patched sites jump to. */
-import { BlockEncoder, BlockEncoderOptions } from "iced-x86";
+import { iced } from "./iced.ts";
 import type { PatchEntry } from "./report.ts";
 import { JUMP_SIZE, type Window } from "./window.ts";
 
@@ -69,6 +69,7 @@ export class StubWriter {
   /** Copies instructions here; what is relative to their address is adjusted. */
   #move(window: Window, addresses: readonly number[]): boolean {
     if (addresses.length === 0) return true;
+    const { BlockEncoder, BlockEncoderOptions } = iced();
     const encoder = new BlockEncoder(64, BlockEncoderOptions.None);
     try {
       for (const address of addresses) {

@@ -1,5 +1,6 @@
 /** Chooses the bytes around a `syscall` that make room for a five-byte jump. */
-import { Code, FlowControl, type Instruction, Register } from "iced-x86";
+import type { Instruction } from "iced-x86";
+import { iced } from "./iced.ts";
 import type { SkipReason } from "./report.ts";
 import type { Site } from "./scan.ts";
 
@@ -57,10 +58,11 @@ export function listCandidates(site: Site): Candidate[] {
 }
 
 function writesStackPointer(instruction: Instruction): boolean {
-  return instruction.opCount > 0 && instruction.op0Register === Register.RSP;
+  return instruction.opCount > 0 && instruction.op0Register === iced().Register.RSP;
 }
 
 function kindOf(instruction: Instruction): Kind {
+  const { Code, FlowControl } = iced();
   switch (instruction.code) {
     // An indirect branch may have to land on it.
     case Code.Endbr64:
