@@ -10,8 +10,10 @@ pub mod ioctl;
 pub mod mask;
 pub mod pipe;
 pub mod ring;
+pub mod signalfd;
 pub mod stream;
 pub mod timeout;
+pub mod timerfd;
 pub mod unix;
 
 use alloc::sync::Arc;
