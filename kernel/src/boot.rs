@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::boot::{BootInfo, FileRecord, LayerRecord, Span, VmaRecord};
 use spore_abi::layout::{ARENA_VA, PAGE, SPARSE_END};
-use spore_hal::direct;
+use spore_hal::{Lock, direct};
 use spore_hal::trap::{self, TrapFrame, USER_CS, USER_SS};
 
 use crate::mm::AddressSpace;
@@ -23,6 +23,13 @@ pub const STACK_SIZE: u64 = 8 << 20;
 const STACK_READY: u64 = 128 << 10;
 /// End of the main stack; a gap lies above it.
 pub const STACK_TOP: u64 = SPARSE_END - (16 << 20);
+
+static AUXILIARY: Lock<Vec<u8>> = Lock::new(Vec::new());
+
+/// The auxiliary vector as the program got it, for /proc/self/auxv.
+pub fn auxiliary_vector() -> Vec<u8> {
+    AUXILIARY.lock().clone()
+}
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
@@ -175,7 +182,9 @@ fn build_stack(info: &BootInfo) -> u64 {
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    words.extend(auxiliary(info, platform, random, exec_name).iter().flatten());
+    let vector: Vec<u64> = auxiliary(info, platform, random, exec_name).into_iter().flatten().collect();
+    *AUXILIARY.lock() = vector.iter().flat_map(|word| word.to_le_bytes()).collect();
+    words.extend(&vector);
     if words.len() % 2 == 1 {
         stack.at -= 8;
     }
