@@ -1,6 +1,7 @@
 /** Bundling with esbuild: one look at the module graph, then the output. */
 
 import { readFileSync } from "node:fs";
+import { builtinModules } from "node:module";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { sporeError } from "@spore/errors";
@@ -120,7 +121,11 @@ export async function writeBundle(
       chunkNames: ".chunks/[name]-[hash]",
       outExtension: { ".js": extension },
       splitting: format === "esm" && extra.length > 0,
-      plugins: [resolvePlugin(request, isExternal, external), placePlugin(project, entry, entryOutput)],
+      plugins: [
+        ...(format === "esm" ? [builtInPlugin()] : []),
+        resolvePlugin(request, isExternal, external),
+        placePlugin(project, entry, entryOutput),
+      ],
     });
   } catch (error) {
     throw bundleError(request, error);
@@ -230,6 +235,29 @@ function resolvePlugin(
   };
 }
 
+/**
+ * Takes Node's own modules as `require` does. An ESM import of one reads all
+ * its exports, and those of node:http load a whole HTTP client when they are
+ * read: a server would start in twice the time.
+ */
+function builtInPlugin(): Plugin {
+  const names = new Set(builtinModules);
+  return {
+    name: "spore-built-in",
+    setup(setup) {
+      setup.onResolve({ filter: /^[a-z]/ }, ({ path }) =>
+        path.startsWith("node:") || names.has(path) ? { path, namespace: "built-in" } : undefined,
+      );
+      setup.onLoad({ filter: /.*/, namespace: "built-in" }, ({ path }) => {
+        const name = JSON.stringify(path);
+        const unknown = `Object.assign(new Error("No such built-in module: " + ${name}), { code: "ERR_UNKNOWN_BUILTIN_MODULE" })`;
+        const contents = `module.exports = globalThis.process.getBuiltinModule(${name});\nif (!module.exports) throw ${unknown};`;
+        return { contents, loader: "js" };
+      });
+    },
+  };
+}
+
 /** Tells modules that ask where they are: at their own place in the guest, not in the bundle's. */
 function placePlugin(project: string, entry: string, entryOutput: string): Plugin {
   return {
@@ -271,9 +299,9 @@ function loaderOf(path: string): Loader {
 
 /** Adds what Node needs to know: a `require` for bundled CommonJS modules, and the source map. */
 function finished(text: string, format: ModuleFormat, name: string): string {
-  const needsRequire = format === "esm" && /\b__require\b/.test(text);
+  const needsRequire = format === "esm" && /^var __require = /m.test(text);
   const lead = needsRequire
-    ? 'import { createRequire as __spore_require } from "node:module"; const require = __spore_require(import.meta.url); '
+    ? 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url); '
     : "";
   const shebang = /^#!.*\n/.exec(text)?.[0] ?? "";
   return `${shebang}${lead}${text.slice(shebang.length)}//# sourceMappingURL=${name}.map\n`;
