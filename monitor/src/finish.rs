@@ -57,6 +57,40 @@ pub fn install_panic_hook() {
     }));
 }
 
+/// Faults of the monitor itself: one line with a code as well. A bus error comes
+/// from an image file that became shorter while it was mapped.
+pub fn install_fault_handler() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE] {
+        // SAFETY: a zeroed sigaction with a handler that only makes calls which
+        // are safe in signal handlers.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as extern "C" fn(i32) as usize;
+            action.sa_flags = libc::SA_ONSTACK | libc::SA_RESETHAND;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+extern "C" fn on_fault(signal: i32) {
+    let (line, status): (&[u8], i32) = match signal {
+        libc::SIGBUS => (BUS_ERROR, 65),
+        _ => (FAULT, 70),
+    };
+    terminal::restore();
+    // SAFETY: write and _exit are async-signal-safe.
+    unsafe {
+        libc::write(2, line.as_ptr().cast(), line.len());
+        libc::_exit(status);
+    }
+}
+
+const BUS_ERROR: &[u8] =
+    b"error[SPORE_IMAGE_DAMAGED]: a file of the image became shorter while it ran \xe2\x80\x94 build it again\n";
+const FAULT: &[u8] =
+    b"error[SPORE_INTERNAL]: unexpected: the monitor made an invalid access \xe2\x80\x94 \
+this is a bug in Spore: please report it; SPORE_DEBUG=1 prints where it happened\n";
+
 /// Whether SPORE_DEBUG=1 asks for details.
 pub fn debugging() -> bool {
     std::env::var_os("SPORE_DEBUG").is_some_and(|value| value == "1")

@@ -6,6 +6,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS,
@@ -20,6 +21,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::descriptors as gdt;
 use crate::error::{
     MonitorError, Result, SPORE_KVM_FAILED, SPORE_KVM_MISSING, SPORE_KVM_PERMISSION,
+    SPORE_MEMORY_UNAVAILABLE,
 };
 use crate::memory::GuestMemory;
 
@@ -77,20 +79,57 @@ pub fn open_kvm() -> Result<Kvm> {
     }
 }
 
+/// The processor's features as KVM offers them.
+pub enum Features {
+    /// Another thread reads them.
+    Reading(JoinHandle<Result<CpuId>>),
+    /// They are read when they are needed.
+    Later(Arc<Kvm>),
+}
+
+impl Features {
+    /// Reads them on another processor, if there is one: it takes half a
+    /// millisecond where the CPUID instruction traps.
+    pub fn read_ahead(kvm: &Arc<Kvm>, processors: usize) -> Self {
+        let kvm = Arc::clone(kvm);
+        if processors < 2 {
+            return Self::Later(kvm);
+        }
+        let again = Arc::clone(&kvm);
+        match std::thread::Builder::new().spawn(move || supported_features(&again)) {
+            Ok(thread) => Self::Reading(thread),
+            Err(_) => Self::Later(kvm),
+        }
+    }
+
+    fn get(self) -> Result<CpuId> {
+        match self {
+            Self::Later(kvm) => supported_features(&kvm),
+            Self::Reading(thread) => thread
+                .join()
+                .map_err(|_| problem("cannot read the processor's features"))?,
+        }
+    }
+}
+
+fn supported_features(kvm: &Kvm) -> Result<CpuId> {
+    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(|e| failed("read the processor's features", e))
+}
+
 impl Machine {
     /// Creates VM and vCPU. `kick` is signalled when the kick doorbell rings.
     pub fn new(
         kvm: &Kvm,
         memory: Arc<GuestMemory>,
         header: &KernelHeader,
+        features: Features,
         kick: EventFd,
     ) -> Result<Self> {
         let vm = kvm.create_vm().map_err(|e| failed("create a VM", e))?;
         add_slots(&vm, &memory)?;
         let mut vcpu = vm.create_vcpu(0).map_err(|e| failed("create a vCPU", e))?;
-        let cpuid = kvm
-            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(|e| failed("read the processor's features", e))?;
+        let cpuid = features.get()?;
         vcpu.set_cpuid2(&cpuid)
             .map_err(|e| failed("set the processor's features", e))?;
         set_registers(&vcpu, header, &cpuid)?;
@@ -151,8 +190,16 @@ fn add_slots(vm: &VmFd, memory: &GuestMemory) -> Result<()> {
         // SAFETY: the mapping is owned by `GuestMemory`, which the machine keeps
         // for as long as the VM exists; slots do not overlap (RAM ends below the
         // layers, KVM refuses overlapping layers).
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(|e| failed("give memory to the VM", e))?;
+        unsafe { vm.set_user_memory_region(region) }.map_err(|e| match e.errno() {
+            libc::ENOMEM => MonitorError::new(
+                SPORE_MEMORY_UNAVAILABLE,
+                format!(
+                    "the host does not give {} MiB of memory: KVM cannot map it",
+                    size >> 20
+                ),
+            ),
+            _ => failed("give memory to the VM", e),
+        })?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_KVM_FAILED, SPORE
 use crate::events::{Events, Style};
 use crate::finish::Outcome;
 use crate::housekeeping::Housekeeping;
-use crate::machine::Machine;
+use crate::machine::{Features, Machine};
 use crate::net::{Net, NetConfig};
 use crate::run::Runner;
 use crate::signals::ProgramSignals;
@@ -46,6 +46,7 @@ use crate::signals::ProgramSignals;
 fn main() {
     let started = Instant::now();
     finish::install_panic_hook();
+    finish::install_fault_handler();
     let config = arguments().and_then(|path| config::load(&path));
     let config = config.unwrap_or_else(|error| finish::with_error(&error));
     let events = Arc::new(Events::new(config.events, started));
@@ -74,9 +75,11 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     if let Some(built) = &config.built {
         events.built(built);
     }
-    let kvm = machine::open_kvm()?;
+    let kvm = Arc::new(machine::open_kvm()?);
     let streams = streams(config.events);
-    let io_thread = use_processors(config.cpus.as_deref()) >= 2;
+    let processors = use_processors(config.cpus.as_deref());
+    let io_thread = processors >= 2;
+    let features = Features::read_ahead(&kvm, processors);
 
     let memory = Arc::new(image::map(&config)?);
     let header = image::load_kernel(&memory, &config.kernel)?;
@@ -86,7 +89,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let doorbell = kick
         .try_clone()
         .map_err(|e| host_failed("copy an event descriptor", &e))?;
-    let machine = Machine::new(&kvm, Arc::clone(&memory), &header, doorbell)?;
+    let machine = Machine::new(&kvm, Arc::clone(&memory), &header, features, doorbell)?;
     // Other threads kick the vCPU through its run page until the process is gone.
     let machine = Box::leak(Box::new(machine));
 

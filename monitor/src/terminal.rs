@@ -2,7 +2,7 @@
 //! settings, put back on every way out.
 
 use std::os::fd::RawFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use crate::memory::GuestMemory;
 
@@ -76,12 +76,14 @@ pub fn ioctl(memory: &GuestMemory, fd: RawFd, request: u64, argument: u64) -> i6
     result
 }
 
-/// Puts the terminal back as it was. Called on every way out, also twice.
+/// Puts the terminal back as it was. Called on every way out, also twice, and
+/// from signal handlers: it never waits for the lock, which is held for one ioctl.
 pub fn restore() {
-    let original = ORIGINAL
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let original = match ORIGINAL.try_lock() {
+        Ok(mut original) => original.take(),
+        Err(TryLockError::Poisoned(original)) => original.into_inner().take(),
+        Err(TryLockError::WouldBlock) => None,
+    };
     if let Some((fd, mut settings)) = original {
         // In the background, setting a terminal would stop this process.
         // SAFETY: ignoring a signal has no preconditions.

@@ -83,3 +83,38 @@ fn the_launch_file_is_removed_if_it_says_so() {
         assert_eq!(guest.path("launch.json").exists(), !delete);
     }
 }
+
+/// Runs the monitor as root of a namespace in which /dev was prepared by `setup`.
+fn with_other_dev(setup: &str) -> std::process::Output {
+    let guest = Guest::new("guest_exit");
+    let command = guest.command();
+    let monitor = command.get_program();
+    let launch = guest.path("launch.json");
+    let script = format!("{setup} && exec \"$0\" --config \"$1\"");
+    let mut shell = std::process::Command::new("unshare");
+    shell.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+    shell.arg(monitor).arg(launch).output().unwrap()
+}
+
+#[test]
+fn a_machine_without_kvm_is_told_so() {
+    let output = with_other_dev("mount -t tmpfs none /dev");
+    let line = assert_error(&output, "SPORE_KVM_MISSING", 69);
+    assert!(line.contains("/dev/kvm does not exist"), "{line}");
+}
+
+#[test]
+fn a_user_without_permission_is_told_so() {
+    // The device of another user, opened without the privileges of root.
+    let output = with_other_dev(
+        "mount -t tmpfs none /dev && touch /dev/kvm && chmod 0 /dev/kvm && \
+         set -- \"$1\" && exec setpriv --bounding-set -all --inh-caps -all \"$0\" --config \"$1\"",
+    );
+    assert_error(&output, "SPORE_KVM_PERMISSION", 77);
+}
+
+#[test]
+fn something_else_at_dev_kvm_is_told_so() {
+    let output = with_other_dev("mount -t tmpfs none /dev && touch /dev/kvm");
+    assert_error(&output, "SPORE_KVM_FAILED", 71);
+}
