@@ -87,11 +87,8 @@ impl Channel {
             Some(first) => (first.end - start) as usize,
             None => usize::MAX,
         };
-        let bytes = if mode.discard {
-            out.remaining().min(max).min(state.ring.len())
-        } else {
-            state.ring.peek(0, out, max)?
-        };
+        let bytes =
+            if mode.discard { out.remaining().min(max).min(state.ring.len()) } else { state.ring.peek(0, out, max)? };
         let was_ready = state.writable();
         let reached = state.attachments.front().is_some_and(|first| bytes > 0 && first.start < start + bytes as u64);
         if mode.peek {

@@ -21,8 +21,8 @@ use crate::fs::stat::Stat;
 use crate::ipc::anonymous::{self, Home};
 use crate::sched::notify::{Notifier, Observer};
 use items::{Item, Items, Key};
-pub use waiters::Waiting;
 use waiters::Waiters;
+pub use waiters::Waiting;
 
 /// Behaviour bits beside the events (`linux/eventpoll.h`).
 pub mod behaviour {

@@ -37,11 +37,8 @@ pub fn pair(limit: usize) -> (End, End) {
 /// (those of the sockets that become connected).
 pub fn pair_between(limit: usize, notifiers: [Arc<Notifier>; 2]) -> (End, End) {
     let channel = || Channel::new(limit, ready_room(limit));
-    let pair = Arc::new(Pair {
-        channels: [channel(), channel()],
-        notifiers,
-        errors: [AtomicU16::new(0), AtomicU16::new(0)],
-    });
+    let pair =
+        Arc::new(Pair { channels: [channel(), channel()], notifiers, errors: [AtomicU16::new(0), AtomicU16::new(0)] });
     (End { pair: pair.clone(), side: 0 }, End { pair, side: 1 })
 }
 
@@ -77,7 +74,10 @@ impl End {
         match self.incoming().read(out, mode, files) {
             Ok(moved) => {
                 // The error comes behind the bytes, and before the end of file.
-                if moved.bytes == 0 && out.remaining() > 0 && let Some(error) = self.take_error() {
+                if moved.bytes == 0
+                    && out.remaining() > 0
+                    && let Some(error) = self.take_error()
+                {
                     return Err(error);
                 }
                 if moved.announce {

@@ -26,9 +26,7 @@ use crate::ipc::anonymous::{self, Home};
 use crate::ipc::ioctl;
 use crate::ipc::stream::{DEFAULT_LIMIT, End};
 use crate::mm::io::{Reader, Writer};
-use crate::net::socket::{
-    Received, SendParameters, Shutdown, Socket, SocketAddress, Timeouts, family, kind,
-};
+use crate::net::socket::{Received, SendParameters, Shutdown, Socket, SocketAddress, Timeouts, family, kind};
 use crate::sched::notify::Notifier;
 use inbox::Inbox;
 use names::{Address, Name};
@@ -198,8 +196,8 @@ impl UnixSocket {
         if read_ended {
             ready |= events::IN | events::RDNORM | events::RDHUP;
         }
-        let write_ended =
-            write_shut || (self.kind == kind::SEQPACKET && connected && receiver.as_ref().is_none_or(|to| to.inbox.refuses()));
+        let write_ended = write_shut
+            || (self.kind == kind::SEQPACKET && connected && receiver.as_ref().is_none_or(|to| to.inbox.refuses()));
         let unconnected = self.kind != kind::DGRAM && !connected && !listening;
         if read_ended && write_ended || unconnected {
             ready |= events::HUP;
@@ -258,6 +256,13 @@ impl File for UnixSocket {
     }
     fn path(&self) -> String {
         format!("socket:[{}]", self.inode)
+    }
+    fn patience(&self, writing: bool) -> Option<u64> {
+        let timeout = if writing { &self.timeouts.send } else { &self.timeouts.receive };
+        match timeout.load(Ordering::Relaxed) {
+            0 => None,
+            nanoseconds => Some(nanoseconds),
+        }
     }
     fn socket(&self) -> Option<&dyn Socket> {
         Some(self)

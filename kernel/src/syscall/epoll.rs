@@ -6,8 +6,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::{OpenFile, open};
-use crate::ipc::{self, epoll::Epoll, mask};
 use crate::ipc::timeout::Timeout;
+use crate::ipc::{self, epoll::Epoll, mask};
 use crate::mm::user::{self, UserAddr};
 use crate::sched::block::{Flow, park};
 use crate::sched::current;
@@ -80,7 +80,14 @@ pub fn epoll_pwait(epfd: i32, events: UserAddr, max: i32, timeout: i32, mask: Us
 }
 
 /// epoll_pwait2(2): the timeout is a `struct timespec`, NULL for none.
-pub fn epoll_pwait2(epfd: i32, events: UserAddr, max: i32, timeout: UserAddr, mask: UserAddr, mask_size: usize) -> Flow {
+pub fn epoll_pwait2(
+    epfd: i32,
+    events: UserAddr,
+    max: i32,
+    timeout: UserAddr,
+    mask: UserAddr,
+    mask_size: usize,
+) -> Flow {
     let arguments = Timeout::from_timespec(timeout).and_then(|timeout| Ok((timeout, mask::read(mask, mask_size)?)));
     match arguments {
         Ok((timeout, mask)) => wait(epfd, events, max, timeout, mask),

@@ -19,7 +19,12 @@ pub fn pipe2(descriptors: UserAddr, flags: u32) -> Result<()> {
     }
     let (reader, writer) = Pipe::pair();
     let status = flags & open::NONBLOCK;
-    install_pair(descriptors, (reader, open::RDONLY | status), (writer, open::WRONLY | status), flags & open::CLOEXEC != 0)
+    install_pair(
+        descriptors,
+        (reader, open::RDONLY | status),
+        (writer, open::WRONLY | status),
+        flags & open::CLOEXEC != 0,
+    )
 }
 
 /// Gives two files descriptors and stores these as two ints at `descriptors`; both

@@ -44,9 +44,10 @@ pub fn ppoll(fds: UserAddr, count: usize, timeout: UserAddr, set: UserAddr, set_
 
 /// select(2): the time left is stored in `timeout`.
 pub fn select(count: i32, read: UserAddr, write: UserAddr, except: UserAddr, timeout: UserAddr) -> Flow {
-    flow(read_timeval(timeout).and_then(|time| {
-        start_select(count, [read, write, except], time, None, Some(TimeLeft::timeval(timeout)))
-    }))
+    flow(
+        read_timeval(timeout)
+            .and_then(|time| start_select(count, [read, write, except], time, None, Some(TimeLeft::timeval(timeout)))),
+    )
 }
 
 /// pselect6(2): `set` points to the address and size of a signal mask.
@@ -175,7 +176,9 @@ fn poll_once(table: &DescriptorTable, fds: &mut [PollFd]) -> usize {
 
 fn poll_interests(table: &DescriptorTable, fds: &[PollFd]) -> Vec<Interest> {
     let entries = fds.iter().enumerate();
-    entries.filter_map(|(place, fd)| Some(Interest { place, open: table.get(fd.fd).ok()?, wanted: wanted(fd) })).collect()
+    entries
+        .filter_map(|(place, fd)| Some(Interest { place, open: table.get(fd.fd).ok()?, wanted: wanted(fd) }))
+        .collect()
 }
 
 fn store_results(addr: UserAddr, fds: &[PollFd]) -> Result<()> {

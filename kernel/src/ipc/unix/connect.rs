@@ -197,7 +197,9 @@ impl UnixSocket {
         }
         if how.write {
             news |= WRITABLE;
-            if self.kind == kind::SEQPACKET && let Some(receiver) = self.receiver() {
+            if self.kind == kind::SEQPACKET
+                && let Some(receiver) = self.receiver()
+            {
                 receiver.inbox.end();
                 receiver.notifier.notify(READABLE | events::RDHUP | events::HUP);
             }
@@ -219,7 +221,9 @@ impl UnixSocket {
                 tell_all(&listener.starved);
             }
             Role::Messages(peer) => {
-                if self.kind == kind::SEQPACKET && let Some(peer) = peer.upgrade() {
+                if self.kind == kind::SEQPACKET
+                    && let Some(peer) = peer.upgrade()
+                {
                     peer.lose_peer(unread);
                 }
             }
