@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::boot::{BootInfo, FileRecord, LayerRecord, Span, VmaRecord};
-use spore_abi::layout::{ARENA_VA, PAGE, SPARSE_END};
+use spore_abi::layout::{HUGE, PAGE, SPARSE_END};
 use spore_hal::{Lock, direct};
 use spore_hal::trap::{self, TrapFrame, USER_CS, USER_SS};
 
@@ -213,7 +213,11 @@ pub fn start() -> ! {
     direct::set_ram_size(info.ram_size);
     trap::initialise();
     crate::random::seed(&info.seed);
-    frames::initialise(info.free_start, info.ram_size);
+    // The frame allocator's own tables need a heap before there are frames.
+    let tables = info.ram_size / PAGE / 2 + (512 << 10);
+    let first_heap = tables.next_multiple_of(HUGE);
+    spore_hal::heap::add_first(info.free_start, first_heap);
+    frames::initialise(info.free_start + first_heap, info.ram_size);
     spore_hal::heap::set_frame_source(frames::heap_block);
     sched::initialise();
     STARTED.store(spore_hal::time::monotonic(), Ordering::Relaxed);
@@ -234,7 +238,6 @@ pub fn start() -> ! {
     thread.saved.lock().extended.load(sched::components());
     crate::debug::initialise(info.options, &mut frame);
     sched::leave(&mut frame);
-    debug_assert!(info.free_start + ARENA_VA > ARENA_VA);
     trap::enter_user(&frame)
 }
 

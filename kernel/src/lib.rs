@@ -25,12 +25,7 @@ mod traps;
 
 #[cfg(not(test))]
 mod runtime {
-    //! What a freestanding program has to define: allocator and panic handler.
-
-    use spore_hal::heap::Heap;
-
-    #[global_allocator]
-    static HEAP: Heap = Heap::new();
+    //! What a freestanding program has to define.
 
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {

@@ -47,12 +47,18 @@ impl Heap {
     pub const fn new() -> Self {
         Self(Lock::new(Talc::new(Grow)))
     }
-    /// Gives the heap a first piece of memory: a static area of the kernel image.
-    pub fn add_static(&self, area: &'static mut [u8]) {
-        // SAFETY: the area is exclusively owned and lives as long as the kernel.
-        let claimed = unsafe { self.0.lock().claim(Span::from_base_size(area.as_mut_ptr(), area.len())) };
-        debug_assert!(claimed.is_ok());
-    }
+}
+
+/// The kernel's heap. Tests on the host use that of the standard library.
+#[cfg_attr(not(feature = "hosted"), global_allocator)]
+static HEAP: Heap = Heap::new();
+
+/// Gives the heap its first memory: `len` bytes of RAM at `gpa` that nobody else uses.
+pub fn add_first(gpa: u64, len: u64) {
+    assert!(gpa >= spore_abi::layout::FREE_GPA && gpa + len <= crate::direct::ram_size(), "not free memory");
+    // SAFETY: the range is mapped RAM that the caller took out of use for good.
+    let claimed = unsafe { HEAP.0.lock().claim(Span::from_base_size((DIRECT_VA + gpa) as *mut u8, len as usize)) };
+    assert!(claimed.is_ok(), "the first heap memory is too small");
 }
 
 /// Names where further memory comes from; called once at boot.

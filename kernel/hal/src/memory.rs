@@ -125,3 +125,13 @@ strlen:
 2:  ret
 "#
 );
+
+// The prebuilt core and alloc libraries name the unwinder. Panics abort here, so
+// nothing ever calls it.
+global_asm!(
+    ".section .text.unwind_absent,\"ax\",@progbits",
+    ".globl rust_eh_personality, _Unwind_Resume",
+    "rust_eh_personality:",
+    "_Unwind_Resume:",
+    "ud2",
+);

@@ -180,7 +180,7 @@ pub fn release_robust(thread: &'static crate::sched::thread::Thread) {
     let Ok(words) = user::read::<[u64; 3]>(UserAddr::new(head)) else { return };
     let offset = words[1];
     let mut entry = words[0];
-    let mut release = |entry: u64| {
+    let release = |entry: u64| {
         let addr = (entry & !1).wrapping_add(offset);
         let Ok(value) = user::read::<u32>(UserAddr::new(addr)) else { return };
         if value & TID == thread.tid() as u32 {
