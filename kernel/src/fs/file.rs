@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use spore_hal::Lock;
 
 use crate::errno::{Errno, Result};
+use crate::fs::inode::Inode;
 use crate::fs::stat::{Stat, StatFs};
 use crate::mm::io::{Reader, Writer};
 use crate::sched::notify::Notifier;
@@ -156,6 +157,14 @@ pub trait File: Any + Send + Sync {
     /// Path to show in /proc/self/maps and /proc/self/fd.
     fn path(&self) -> String {
         String::from("anon_inode:[unknown]")
+    }
+    /// The inode that was opened, for files that have a place in the name space.
+    fn inode(&self) -> Option<Arc<dyn Inode>> {
+        None
+    }
+    /// Longest time that a blocking read or write (`writing`) waits, in ns (SO_RCVTIMEO, SO_SNDTIMEO).
+    fn patience(&self, _writing: bool) -> Option<u64> {
+        None
     }
     /// Called when the last descriptor to this open file is closed.
     fn released(&self, _open: &OpenFile) {}

@@ -13,9 +13,19 @@ pub mod pipe;
 pub mod poll;
 pub mod process;
 pub mod resource;
+pub mod signalfd;
 pub mod signals;
+pub mod at;
+pub mod copy;
+pub mod descriptor;
+pub mod directory;
+pub mod file;
+pub mod inotify;
+pub mod metadata;
+pub mod transfer;
 pub mod table;
 pub mod threads;
+pub mod timerfd;
 
 use core::sync::atomic::Ordering;
 

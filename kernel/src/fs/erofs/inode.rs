@@ -96,6 +96,14 @@ impl Inode {
     }
     /// Everything but a chunk table can be checked once for the whole file.
     fn check(&self, volume: &Volume) -> Result<()> {
+        let most = match self.mode & mode::TYPE {
+            mode::LINK => BLOCK - 1,
+            mode::DIRECTORY => volume.len(),
+            _ => i64::MAX.cast_unsigned(),
+        };
+        if self.size > most {
+            return Err(Errno::EIO);
+        }
         match self.layout {
             Layout::Plain { at } => volume.bytes(at, self.size).map(|_| ()),
             Layout::Inline { at, tail } => {

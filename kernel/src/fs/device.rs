@@ -1,0 +1,144 @@
+//! Device files: /dev/null and its kin.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::any::Any;
+
+use crate::errno::{Errno, Result};
+use crate::fs::file::{File, OpenFile, PageSource};
+use crate::fs::inode::{InodeRef, New, path_text};
+use crate::fs::overlay::Node;
+use crate::fs::overlay::node::device_number;
+use crate::fs::stat::{Stat, StatFs};
+use crate::mm::io::{Reader, Writer};
+
+/// What a character device does (major 1, `Documentation/admin-guide/devices.txt`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Null,
+    Zero,
+    Full,
+    Random,
+}
+
+const NULL: u64 = device_number(1, 3);
+const ZERO: u64 = device_number(1, 5);
+const FULL: u64 = device_number(1, 7);
+const RANDOM: u64 = device_number(1, 8);
+const URANDOM: u64 = device_number(1, 9);
+const TTY: u64 = device_number(5, 0);
+const PTMX: u64 = device_number(5, 2);
+
+/// Opens device `number` through its file `inode`. ENXIO.
+pub fn open(number: u64, inode: InodeRef) -> Result<Arc<dyn File>> {
+    let kind = match number {
+        NULL => Kind::Null,
+        ZERO => Kind::Zero,
+        FULL => Kind::Full,
+        RANDOM | URANDOM => Kind::Random,
+        TTY => return terminal(),
+        _ => return Err(Errno::ENXIO),
+    };
+    Ok(Arc::new(Device { kind, inode }))
+}
+
+/// The first standard stream that is a terminal. ENXIO without one.
+fn terminal() -> Result<Arc<dyn File>> {
+    for fd in 0..3 {
+        if let Some(open) = crate::fs::standard_stream(fd)
+            && crate::fs::is_terminal(&open)
+        {
+            return Ok(open.file.clone());
+        }
+    }
+    Err(Errno::ENXIO)
+}
+
+/// Fills /dev. Called once at boot, before anything runs.
+pub fn populate(root: &Arc<Node>) -> Result<()> {
+    let dev = super::directory(root.as_ref(), b"dev")?;
+    let nodes: [(&[u8], u32, u64); 7] = [
+        (b"null", 0o666, NULL),
+        (b"zero", 0o666, ZERO),
+        (b"full", 0o666, FULL),
+        (b"random", 0o666, RANDOM),
+        (b"urandom", 0o666, URANDOM),
+        (b"tty", 0o666, TTY),
+        (b"ptmx", 0o666, PTMX),
+    ];
+    for (name, permissions, number) in nodes {
+        super::replace(&dev, name, &root.new_device(permissions, number))?;
+    }
+    let links: [(&[u8], &[u8]); 4] = [
+        (b"fd", b"/proc/self/fd"),
+        (b"stdin", b"/proc/self/fd/0"),
+        (b"stdout", b"/proc/self/fd/1"),
+        (b"stderr", b"/proc/self/fd/2"),
+    ];
+    for (name, target) in links {
+        if matches!(dev.lookup(name), Err(Errno::ENOENT)) {
+            dev.create(name, New::Link(target))?;
+        }
+    }
+    super::directory(dev.as_ref(), b"shm")?.change(&super::sticky())
+}
+
+/// An open device file.
+struct Device {
+    kind: Kind,
+    inode: InodeRef,
+}
+
+impl Device {
+    fn random(out: &mut Writer<'_>) -> Result<usize> {
+        let mut done = 0;
+        let mut bytes = [0; 256];
+        while out.remaining() > 0 {
+            let part = bytes.len().min(out.remaining());
+            crate::random::fill(&mut bytes[..part]);
+            match out.put(&bytes[..part]) {
+                Ok(copied) => done += copied,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl File for Device {
+    fn read(&self, _open: &OpenFile, out: &mut Writer<'_>, _position: u64) -> Result<usize> {
+        match self.kind {
+            Kind::Null => Ok(0),
+            Kind::Zero | Kind::Full => out.zero(out.remaining()),
+            Kind::Random => Self::random(out),
+        }
+    }
+    fn write(&self, _open: &OpenFile, data: &mut Reader<'_>, _position: u64) -> Result<usize> {
+        match self.kind {
+            Kind::Full => Err(Errno::ENOSPC),
+            Kind::Null | Kind::Zero | Kind::Random => Ok(data.remaining()),
+        }
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn stat(&self) -> Result<Stat> {
+        self.inode.stat()
+    }
+    fn statfs(&self) -> Result<StatFs> {
+        self.inode.statfs()
+    }
+    fn map_page(&self, _offset: u64, _write: bool) -> Result<PageSource> {
+        if self.kind == Kind::Zero { Ok(PageSource::Hole) } else { Err(Errno::ENODEV) }
+    }
+    fn path(&self) -> String {
+        path_text(self.inode.as_ref())
+    }
+    fn inode(&self) -> Option<InodeRef> {
+        Some(self.inode.clone())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,84 @@
+//! Building the name space from what the monitor handed over.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use spore_abi::boot::BootInfo;
+
+use super::context::FsContext;
+use super::overlay::{Node, Tree};
+use super::path::{Base, resolve};
+use super::{device, directory, procfs, replace, set_root, sticky, sysfs};
+use crate::boot;
+use crate::errno::{Errno, Result};
+use crate::fs::erofs::Volume;
+use crate::fs::inode::{InodeRef, require_directory};
+
+/// Mounts everything and answers the first process's context. What is damaged is left out.
+pub fn initialise(info: &BootInfo) -> FsContext {
+    let root = mount_layers(info);
+    set_root(root.clone());
+    if populate(&root).is_err() {
+        crate::log!("the image's system directories are damaged: /dev, /proc or /sys is missing");
+    }
+    for file in boot::file_records(info.files) {
+        let (path, data) = (boot::bytes(file.path), boot::bytes(file.data));
+        if place_file(&root, path, data, file.mode).is_err() {
+            crate::log!("cannot place {}", String::from_utf8_lossy(path));
+        }
+    }
+    let mut context = FsContext::new();
+    let wanted = boot::bytes(info.cwd);
+    let base = Base { root: context.root.clone(), start: context.root.clone() };
+    match working_directory(&base, wanted) {
+        Ok(cwd) => context.cwd = cwd,
+        Err(_) => crate::log!("working directory {} does not exist", String::from_utf8_lossy(wanted)),
+    }
+    context
+}
+
+fn working_directory(base: &Base, path: &[u8]) -> Result<InodeRef> {
+    let inode = resolve(base, path, true)?;
+    require_directory(&inode)?;
+    Ok(inode)
+}
+
+fn mount_layers(info: &BootInfo) -> Arc<Node> {
+    let mut volumes = Vec::new();
+    for layer in boot::layer_records(info.layers) {
+        match Volume::open(spore_hal::direct::layer(layer.gpa, layer.len), layer.gpa) {
+            Ok(volume) => volumes.push(volume),
+            Err(_) => crate::log!("the image layer at {:#x} is damaged and left out", layer.gpa),
+        }
+    }
+    Tree::mount(volumes).unwrap_or_else(|_| {
+        crate::log!("the image's root directory is damaged; the file system is empty");
+        Tree::empty()
+    })
+}
+
+/// Directories that every program may expect, and what is mounted.
+pub(super) fn populate(root: &Arc<Node>) -> Result<()> {
+    for name in [&b"tmp"[..], b"dev", b"proc", b"sys", b"run", b"root", b"var"] {
+        directory(root.as_ref(), name)?;
+    }
+    let var = directory(root.as_ref(), b"var")?;
+    for inode in [directory(root.as_ref(), b"tmp")?, directory(var.as_ref(), b"tmp")?] {
+        inode.change(&sticky())?;
+    }
+    device::populate(root)?;
+    procfs::mount(root)?;
+    sysfs::mount(root)
+}
+
+/// Puts launch data at an absolute path, making directories on the way.
+fn place_file(root: &Arc<Node>, path: &[u8], data: &'static [u8], mode: u32) -> Result<()> {
+    let mut names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+    let last = names.pop().ok_or(Errno::EINVAL)?;
+    let mut at: InodeRef = root.clone();
+    for name in names {
+        at = directory(at.as_ref(), name)?;
+    }
+    replace(&at, last, &root.new_over(mode & 0o7777, data))
+}

@@ -1,0 +1,118 @@
+//! /proc, as far as programs read it.
+
+mod descriptors;
+mod maps;
+mod net;
+mod process;
+mod settings;
+pub mod system;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::errno::{Errno, Result};
+use crate::fs::inode::{Inode, Target};
+use crate::fs::overlay::Node;
+use crate::fs::synthetic::{Entry, FileSystem, Listing, Subject};
+use crate::process::APP_PID;
+use crate::sched;
+
+static SYSTEM: FileSystem = FileSystem { device: 0x16, magic: 0x9FA0, path: "/proc", size: 0, root: &ROOT };
+
+/// Mounts it at /proc.
+pub fn mount(root: &Arc<Node>) -> Result<()> {
+    let place = root.lookup(b"proc")?;
+    match crate::fs::inode::downcast::<Node>(&place) {
+        Some(node) => node.mount(SYSTEM.root()),
+        None => Ok(()),
+    }
+}
+
+static ROOT: Entry = Entry::Directory(
+    &[
+        ("cmdline", Entry::Fixed("spore\n")),
+        ("cpuinfo", Entry::Text(system::cpuinfo)),
+        ("filesystems", Entry::Fixed("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n\terofs\n")),
+        ("loadavg", Entry::Text(system::loadavg)),
+        ("meminfo", Entry::Text(system::meminfo)),
+        ("mounts", Entry::Link(mounts)),
+        ("net", Entry::Link(net_link)),
+        ("self", Entry::Link(own)),
+        ("stat", Entry::Text(system::stat)),
+        ("sys", Entry::Directory(settings::ENTRIES, None)),
+        ("thread-self", Entry::Link(own_thread)),
+        ("uptime", Entry::Text(system::uptime)),
+        ("version", Entry::Text(system::version)),
+    ],
+    Some(&Processes),
+);
+
+fn text(text: String) -> Result<Target> {
+    Ok(Target::Text(text.into_bytes()))
+}
+
+fn mounts(_: Subject) -> Result<Target> {
+    text(String::from("self/mounts"))
+}
+
+fn net_link(_: Subject) -> Result<Target> {
+    text(String::from("self/net"))
+}
+
+fn own(_: Subject) -> Result<Target> {
+    text(format!("{APP_PID}"))
+}
+
+fn own_thread(_: Subject) -> Result<Target> {
+    text(format!("{APP_PID}/task/{}", sched::current().tid()))
+}
+
+/// Threads of the application by id.
+fn thread_ids() -> Vec<i32> {
+    let process = sched::current().process();
+    let mut ids: Vec<i32> = process.threads.lock().iter().map(|thread| thread.tid()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// A number as a directory name: digits without leading zeros. ENOENT.
+fn number(name: &str) -> Result<i32> {
+    let number: i32 = name.parse().map_err(|_| Errno::ENOENT)?;
+    if format!("{number}") == name { Ok(number) } else { Err(Errno::ENOENT) }
+}
+
+/// The directories of processes; every thread id leads to its process, unlisted.
+struct Processes;
+
+static PROCESS: Entry = Entry::Directory(process::ENTRIES, None);
+
+impl Listing for Processes {
+    fn names(&self, _: Subject) -> Vec<String> {
+        alloc::vec![format!("{APP_PID}")]
+    }
+    fn entry(&self, _: Subject, name: &str) -> Result<(&'static Entry, Subject)> {
+        let tid = number(name)?;
+        if tid == APP_PID || thread_ids().contains(&tid) {
+            return Ok((&PROCESS, Subject { tid, fd: 0 }));
+        }
+        Err(Errno::ENOENT)
+    }
+}
+
+/// `task`: the threads of a process.
+struct Tasks;
+
+static TASKS: Tasks = Tasks;
+static TASK: Entry = Entry::Directory(process::TASK_ENTRIES, None);
+
+impl Listing for Tasks {
+    fn names(&self, _: Subject) -> Vec<String> {
+        thread_ids().into_iter().map(|id| format!("{id}")).collect()
+    }
+    fn entry(&self, _: Subject, name: &str) -> Result<(&'static Entry, Subject)> {
+        let tid = number(name)?;
+        if thread_ids().contains(&tid) { Ok((&TASK, Subject { tid, fd: 0 })) } else { Err(Errno::ENOENT) }
+    }
+}

@@ -1,0 +1,116 @@
+//! /sys, as far as programs read it: processors, memory limits, huge pages.
+
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::errno::Result;
+use crate::fs::inode::Inode;
+use crate::fs::overlay::Node;
+use crate::fs::synthetic::{Entry, FileSystem, Subject};
+use crate::mm::frames;
+
+static SYSTEM: FileSystem =
+    FileSystem { device: 0x17, magic: 0x6265_6572, path: "/sys", size: 4096, root: &ROOT };
+
+/// Mounts it at /sys.
+pub fn mount(root: &Arc<Node>) -> Result<()> {
+    let place = root.lookup(b"sys")?;
+    match crate::fs::inode::downcast::<Node>(&place) {
+        Some(node) => node.mount(SYSTEM.root()),
+        None => Ok(()),
+    }
+}
+
+static ROOT: Entry = Entry::Directory(
+    &[
+        ("devices", Entry::Directory(&[("system", Entry::Directory(DEVICES_SYSTEM, None))], None)),
+        ("fs", Entry::Directory(&[("cgroup", Entry::Directory(CGROUP, None))], None)),
+        ("kernel", Entry::Directory(&[("mm", Entry::Directory(&[("transparent_hugepage", HUGE)], None))], None)),
+    ],
+    None,
+);
+
+const DEVICES_SYSTEM: &[(&str, Entry)] = &[
+    (
+        "cpu",
+        Entry::Directory(
+            &[
+                ("online", Entry::Text(processors)),
+                ("possible", Entry::Text(processors)),
+                ("present", Entry::Text(processors)),
+                ("kernel_max", Entry::Fixed("0\n")),
+                ("cpu0", Entry::Directory(CPU, None)),
+            ],
+            None,
+        ),
+    ),
+    (
+        "node",
+        Entry::Directory(
+            &[("online", Entry::Fixed("0\n")), ("possible", Entry::Fixed("0\n")), ("node0", Entry::Directory(NODE, None))],
+            None,
+        ),
+    ),
+];
+
+const NODE: &[(&str, Entry)] = &[("cpulist", Entry::Text(processors))];
+
+const CPU: &[(&str, Entry)] = &[
+    ("online", Entry::Fixed("1\n")),
+    (
+        "topology",
+        Entry::Directory(
+            &[
+                ("core_id", Entry::Fixed("0\n")),
+                ("physical_package_id", Entry::Fixed("0\n")),
+                ("core_siblings_list", Entry::Fixed("0\n")),
+                ("thread_siblings_list", Entry::Fixed("0\n")),
+                ("thread_siblings", Entry::Fixed("1\n")),
+            ],
+            None,
+        ),
+    ),
+];
+
+const CGROUP: &[(&str, Entry)] = &[
+    ("cgroup.controllers", Entry::Fixed("cpu memory pids\n")),
+    ("cgroup.procs", Entry::Text(processes)),
+    ("cgroup.type", Entry::Fixed("domain\n")),
+    ("cpu.max", Entry::Fixed("max 100000\n")),
+    ("cpu.weight", Entry::Fixed("100\n")),
+    ("memory.current", Entry::Text(memory_used)),
+    ("memory.high", Entry::Fixed("max\n")),
+    ("memory.max", Entry::Text(memory_all)),
+    ("memory.swap.max", Entry::Fixed("0\n")),
+    ("pids.max", Entry::Fixed("max\n")),
+];
+
+const HUGE: Entry = Entry::Directory(
+    &[
+        ("enabled", Entry::Fixed("always [madvise] never\n")),
+        ("defrag", Entry::Fixed("always defer defer+madvise [madvise] never\n")),
+        ("hpage_pmd_size", Entry::Fixed("2097152\n")),
+    ],
+    None,
+);
+
+fn processors(_: Subject) -> Result<Vec<u8>> {
+    Ok(match crate::fs::procfs::system::processors() {
+        1 => b"0\n".to_vec(),
+        count => format!("0-{}\n", count - 1).into_bytes(),
+    })
+}
+
+fn processes(_: Subject) -> Result<Vec<u8>> {
+    Ok(format!("{}\n", crate::process::APP_PID).into_bytes())
+}
+
+fn memory_all(_: Subject) -> Result<Vec<u8>> {
+    Ok(format!("{}\n", frames::totals().0).into_bytes())
+}
+
+fn memory_used(_: Subject) -> Result<Vec<u8>> {
+    let (all, free) = frames::totals();
+    Ok(format!("{}\n", all - free).into_bytes())
+}
