@@ -238,7 +238,21 @@ fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<
             failed.what.trim_start_matches(PREFIX)
         ))
     })?;
+    set_extended_state(vcpu, cpuid)?;
+    set_system_call_entry(vcpu, header)?;
+    let regs = kvm_regs {
+        rip: header.start,
+        rsp: header.boot_stack,
+        rdi: DIRECT_VA + BOOT_GPA,
+        rflags: 2,
+        ..kvm_regs::default()
+    };
+    vcpu.set_regs(&regs)
+        .map_err(|e| failed("set the vCPU's registers", e))
+}
 
+/// XCR0: what KVM offers of [`XCR0_WANTED`].
+fn set_extended_state(vcpu: &VcpuFd, cpuid: &CpuId) -> Result<()> {
     let supported = cpuid
         .as_slice()
         .iter()
@@ -253,8 +267,11 @@ fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<
         ..kvm_xcr::default()
     };
     vcpu.set_xcrs(&xcrs)
-        .map_err(|e| failed("set the vCPU's extended state", e))?;
+        .map_err(|e| failed("set the vCPU's extended state", e))
+}
 
+/// Where the `syscall` instruction goes. The kernel masks no flags with it.
+fn set_system_call_entry(vcpu: &VcpuFd, header: &KernelHeader) -> Result<()> {
     let star = u64::from(gdt::KERNEL_CODE) << 32 | 0x23 << 48;
     let msrs = [
         (MSR_STAR, star),
@@ -270,18 +287,10 @@ fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<
     let set = vcpu
         .set_msrs(&list)
         .map_err(|e| failed("set the system-call entry", e))?;
-    if set != msrs.len() {
-        return Err(problem("it refuses to set the system-call entry"));
+    match set == msrs.len() {
+        true => Ok(()),
+        false => Err(problem("it refuses to set the system-call entry")),
     }
-    let regs = kvm_regs {
-        rip: header.start,
-        rsp: header.boot_stack,
-        rdi: DIRECT_VA + BOOT_GPA,
-        rflags: 2,
-        ..kvm_regs::default()
-    };
-    vcpu.set_regs(&regs)
-        .map_err(|e| failed("set the vCPU's registers", e))
 }
 
 /// A flat segment at CPL3.

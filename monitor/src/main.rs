@@ -39,6 +39,7 @@ use crate::events::{Events, Style};
 use crate::finish::Outcome;
 use crate::housekeeping::Housekeeping;
 use crate::machine::{Features, Machine};
+use crate::memory::GuestMemory;
 use crate::net::{Net, NetConfig};
 use crate::run::Runner;
 use crate::signals::ProgramSignals;
@@ -98,7 +99,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let control = Arc::new(VcpuControl::new(Arc::clone(&memory)).map_err(small)?);
     let net = Net::new(NetConfig {
         memory: Arc::clone(&memory),
-        publish: config.publish,
+        publish: config.publish.clone(),
         policy: config.policy,
         streams,
         io_thread,
@@ -106,27 +107,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
         kick,
         control: Arc::clone(&control),
     })?;
-    let watch = Watch::new();
-    let housekeeping = Housekeeping::new(
-        Arc::clone(&control),
-        Arc::clone(&net),
-        Arc::clone(&clock),
-        Arc::clone(events),
-        Arc::clone(&watch),
-        config.grace_ms,
-    )
-    .map_err(|e| host_failed("create a timer", &e))?;
-    let debugger = match config.gdb {
-        Some(port) => Some(Debugger::listen(
-            port,
-            Arc::clone(&memory),
-            &config.program,
-            watch,
-            Arc::clone(events),
-            Arc::clone(&housekeeping),
-        )?),
-        None => None,
-    };
+    let (housekeeping, debugger) = watchers(&config, &memory, &control, &net, &clock, events)?;
     net.start()?;
     housekeeping
         .start(signals)
@@ -148,6 +129,39 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
         debugger,
     };
     runner.run(machine)
+}
+
+/// The housekeeping thread's state and the debugger, which it watches.
+fn watchers(
+    config: &Config,
+    memory: &Arc<GuestMemory>,
+    control: &Arc<VcpuControl>,
+    net: &Arc<Net>,
+    clock: &Arc<Clock>,
+    events: &Arc<Events>,
+) -> Result<(Arc<Housekeeping>, Option<Debugger>)> {
+    let watch = Watch::new();
+    let housekeeping = Housekeeping::new(
+        Arc::clone(control),
+        Arc::clone(net),
+        Arc::clone(clock),
+        Arc::clone(events),
+        Arc::clone(&watch),
+        config.grace_ms,
+    )
+    .map_err(|e| host_failed("create a timer", &e))?;
+    let debugger = match config.gdb {
+        Some(port) => Some(Debugger::listen(
+            port,
+            Arc::clone(memory),
+            &config.program,
+            watch,
+            Arc::clone(events),
+            Arc::clone(&housekeeping),
+        )?),
+        None => None,
+    };
+    Ok((housekeeping, debugger))
 }
 
 /// Host descriptors of the program's standard streams. With events on standard
