@@ -7,7 +7,6 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { writeWhole } from "./atomic-file.ts";
 import type { Store } from "./store.ts";
 import type { Decision, TargetKind } from "./types.ts";
 
@@ -69,8 +68,14 @@ export function findRecord(store: Store, key: string): BuildRecord | null {
 }
 
 /** Keeps a record, unless the inputs changed while they were read. */
-export function keepRecord(store: Store, key: string, inputs: Inputs, record: BuildRecord): void {
+export async function keepRecord(
+  store: Store,
+  key: string,
+  inputs: Inputs,
+  record: BuildRecord,
+): Promise<void> {
   if (inputs.moved) return;
+  const { writeWhole } = await import("./atomic-file.ts");
   writeWhole(
     join(store.builds, `${key}.json`),
     store.tmp,

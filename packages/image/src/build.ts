@@ -2,11 +2,11 @@
 
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { sporeError } from "@spore/errors";
 import { addBuilderSources, findRecord, Inputs, keepRecord, recordKey } from "./build-record.ts";
-import { looksLikeImage, openImageSync, storeImage } from "./image-file.ts";
-import { defaultKernel } from "./kernel-blob.ts";
-import { readStart } from "./program-file.ts";
+import { readStart } from "./host-file.ts";
+import { looksLikeImage, openImageSync } from "./image-file.ts";
 import type { ResolvedBuild } from "./resolved-build.ts";
 import { defaultStore, prepareStore, type Store, storeAt } from "./store.ts";
 import type { BuildOptions, BuildResult, Decision, Image, TargetKind } from "./types.ts";
@@ -75,7 +75,19 @@ async function construct(
     kind === "program"
       ? await (await import("./program-target.ts")).buildProgram(build, inputs, decisions)
       : await (await import("./project-target.ts")).buildProject(build, inputs, decisions);
+  const { storeImage } = await import("./image-writer.ts");
   const path = storeImage(content, store);
-  keepRecord(store, key, inputs, { image: path, kind, decisions });
+  await keepRecord(store, key, inputs, { image: path, kind, decisions });
   return { image: openImageSync(path, store), decisions };
+}
+
+/** Writes an image with all its blobs into one file, atomically. */
+export async function writeImageFile(image: Image, output: string): Promise<void> {
+  const { writeImage } = await import("./image-writer.ts");
+  writeImage(image, output);
+}
+
+/** Where the build of this repository leaves the linked kernel. */
+function defaultKernel(): string {
+  return fileURLToPath(new URL("../../../build/kernel.elf", import.meta.url));
 }

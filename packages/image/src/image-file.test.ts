@@ -11,7 +11,8 @@ import {
 import { join } from "node:path";
 import { SporeError } from "@spore/errors";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openImage, writeImageFile } from "./image-file.ts";
+import { writeImageFile } from "./build.ts";
+import { openImage } from "./image-file.ts";
 import { HUGE, PAGE } from "./memory-map.ts";
 import { openWorkshop } from "./test-workshop.ts";
 import type { Image } from "./types.ts";

@@ -1,5 +1,5 @@
 /**
- * The image file: reading, checking and writing.
+ * The image file: reading and checking (image-writer.ts writes it).
  *
  *   0     header page: magic, version, table place, length of the file, digests
  *   4096  table: JSON, padded with spaces to whole pages
@@ -15,26 +15,18 @@ import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { sporeError } from "@spore/errors";
-import { AtomicFile, atomicBeside } from "./atomic-file.ts";
-import { parseTable, type StoredBlob, type StoredImage, tableText } from "./image-table.ts";
-import { alignUp, HUGE, PAGE } from "./memory-map.ts";
+import {
+  HEADER,
+  MAGIC,
+  parseTable,
+  type StoredBlob,
+  type StoredImage,
+  TABLE_LIMIT,
+  VERSION,
+} from "./image-table.ts";
+import { PAGE } from "./memory-map.ts";
 import { defaultStore, type Store, storeAt } from "./store.ts";
 import type { Blob, BlobPlace, Image } from "./types.ts";
-
-const MAGIC = "SPOREIMG";
-const VERSION = 1;
-/** No table comes near this; a length beyond it is damage. */
-const TABLE_LIMIT = 64 << 20;
-/** Offsets in the header page. */
-const HEADER = {
-  magic: 0,
-  version: 8,
-  tableOffset: 16,
-  tableLength: 24,
-  fileLength: 32,
-  tableSha: 40,
-  headerSha: 72,
-};
 
 /** What goes into an image file. */
 export type ImageContent = Omit<Image, "path" | "digest">;
@@ -59,98 +51,6 @@ export function openImageSync(path: string, store: Store): Image {
     const layers = table.layers.map((blob, index) => locate(blob, `layer ${index}`, fd, path, size, store));
     const { kind, name, program, defaults } = table;
     return { path, digest, kind, name, program, defaults, kernel, layers };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Writes an image with all its blobs into one file, atomically. */
-export async function writeImageFile(image: ImageContent, output: string): Promise<void> {
-  const file = atomicBeside(resolve(output));
-  try {
-    const stored = withOffsets(image);
-    writeFront(file, stored.image, stored.length);
-    for (const [index, blob] of [image.kernel, ...image.layers].entries()) {
-      const place = index === 0 ? stored.image.kernel : stored.image.layers[index - 1];
-      file.padTo(place?.offset ?? file.length);
-      copyBlob(file, blob);
-    }
-    file.padTo(stored.length);
-    file.commit();
-  } finally {
-    file.discard();
-  }
-}
-
-/** Writes an image into the store, its blobs by name; gives its path. */
-export function storeImage(image: ImageContent, store: Store): string {
-  const away = (blob: Blob): StoredBlob => ({ ...blobFields(blob), offset: null });
-  const stored: StoredImage = { ...image, kernel: away(image.kernel), layers: image.layers.map(away) };
-  const text = Buffer.from(tableText(stored));
-  const digest = createHash("sha256").update(text).digest("hex");
-  const target = join(store.images, digest);
-  const file = new AtomicFile(target, store.tmp, "");
-  try {
-    writeFront(file, stored, PAGE + text.length);
-    file.commit();
-  } finally {
-    file.discard();
-  }
-  return target;
-}
-
-/** Header and table. */
-function writeFront(file: AtomicFile, stored: StoredImage, length: number): void {
-  const table = Buffer.from(tableText(stored));
-  const header = Buffer.alloc(PAGE);
-  header.write(MAGIC, HEADER.magic, "latin1");
-  header.writeUInt32LE(VERSION, HEADER.version);
-  header.writeBigUInt64LE(BigInt(PAGE), HEADER.tableOffset);
-  header.writeBigUInt64LE(BigInt(table.length), HEADER.tableLength);
-  header.writeBigUInt64LE(BigInt(length), HEADER.fileLength);
-  createHash("sha256").update(table).digest().copy(header, HEADER.tableSha);
-  createHash("sha256").update(header).digest().copy(header, HEADER.headerSha);
-  file.write(header);
-  file.write(table);
-}
-
-/** Gives every blob its offset. The table's length depends on the offsets, so it settles in rounds. */
-function withOffsets(image: ImageContent): { image: StoredImage; length: number } {
-  let tableLength = 0;
-  for (;;) {
-    let end = PAGE + tableLength;
-    const put = (blob: Blob): StoredBlob => {
-      const offset = alignUp(end, blob.length >= HUGE ? HUGE : PAGE);
-      end = offset + blob.length;
-      return { ...blobFields(blob), offset };
-    };
-    const stored = { ...image, kernel: put(image.kernel), layers: image.layers.map(put) };
-    const needed = Buffer.byteLength(tableText(stored));
-    if (needed <= tableLength) return { image: stored, length: alignUp(end, PAGE) };
-    tableLength = needed;
-  }
-}
-
-function blobFields(blob: Blob): Blob {
-  const { kind, name, sha256, length, memoryLength, metadataLength, metadataSha256 } = blob;
-  return { kind, name, sha256, length, memoryLength, metadataLength, metadataSha256 };
-}
-
-function copyBlob(file: AtomicFile, blob: Blob & BlobPlace): void {
-  const fd = openForReading(blob.path);
-  try {
-    const buffer = Buffer.allocUnsafe(Math.min(HUGE, Math.max(blob.length, 1)));
-    const hash = createHash("sha256");
-    let done = 0;
-    while (done < blob.length) {
-      const count = readSync(fd, buffer, 0, Math.min(buffer.length, blob.length - done), blob.offset + done);
-      if (count === 0) throw damaged(blob.path, `${blob.name} is cut short`);
-      hash.update(buffer.subarray(0, count));
-      file.write(buffer.subarray(0, count));
-      done += count;
-    }
-    if (hash.digest("hex") !== blob.sha256)
-      throw damaged(blob.path, `the bytes of ${blob.name} have changed`);
   } finally {
     closeSync(fd);
   }
@@ -232,7 +132,8 @@ function readExactly(fd: number, path: string, offset: number, length: number, l
   return bytes;
 }
 
-function openForReading(path: string): number {
+/** Opens a file; one that is not there is a target not found. */
+export function openForReading(path: string): number {
   try {
     return openSync(path, "r");
   } catch (error) {
@@ -240,7 +141,8 @@ function openForReading(path: string): number {
   }
 }
 
-function damaged(file: string, problem: string, cause?: unknown): Error {
+/** The error of a part that is not what it was. */
+export function damaged(file: string, problem: string, cause?: unknown): Error {
   return sporeError("SPORE_IMAGE_DAMAGED", { file, problem }, { cause });
 }
 

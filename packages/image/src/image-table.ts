@@ -1,7 +1,24 @@
-/** The table of an image file: its JSON text and the checks when it is read. */
+/** What an image file says of itself: header fields, the table as JSON, and the checks when it is read. */
 
 import { HUGE, KERNEL_END, KERNEL_GPA, PAGE } from "./memory-map.ts";
 import type { Blob, ImageDefaults, ProgramLayout } from "./types.ts";
+
+/** First bytes of an image file. */
+export const MAGIC = "SPOREIMG";
+/** Version that this builder reads and writes. */
+export const VERSION = 1;
+/** No table comes near this; a length beyond it is damage. */
+export const TABLE_LIMIT: number = 64 << 20;
+/** Offsets in the header page. */
+export const HEADER = {
+  magic: 0,
+  version: 8,
+  tableOffset: 16,
+  tableLength: 24,
+  fileLength: 32,
+  tableSha: 40,
+  headerSha: 72,
+};
 
 /** A blob as the table names it: at `offset` in the same file, or null: in the store. */
 export interface StoredBlob extends Blob {

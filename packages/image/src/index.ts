@@ -6,8 +6,8 @@
  * run of an unchanged target costs a few stat calls.
  */
 
-export { buildImage } from "./build.ts";
-export { openImage, writeImageFile } from "./image-file.ts";
+export { buildImage, writeImageFile } from "./build.ts";
+export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";
 export { defaultStore } from "./store.ts";

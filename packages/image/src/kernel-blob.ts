@@ -3,7 +3,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseElf } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import { writeWhole } from "./atomic-file.ts";
@@ -14,11 +13,6 @@ import type { Blob, BlobPlace } from "./types.ts";
 
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
-
-/** Where the build of this repository leaves the linked kernel. */
-export function defaultKernel(): string {
-  return fileURLToPath(new URL("../../../build/kernel.elf", import.meta.url));
-}
 
 /** Flattens a kernel ELF: its loadable segments as they stand from KERNEL_VA on. */
 export function flattenKernel(elfBytes: Uint8Array): { bytes: Uint8Array; memoryLength: number } {

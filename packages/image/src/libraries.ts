@@ -10,8 +10,9 @@ import { basename, dirname, join, resolve } from "node:path";
 import { type DynamicInfo, readDynamic, readDynamicSymbols } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import type { Inputs } from "./build-record.ts";
+import { looksLikeElf, readStart } from "./host-file.ts";
 import { readLibraryCache } from "./library-cache.ts";
-import { guarded, looksLikeElf, parseFor, readStart } from "./program-file.ts";
+import { guarded, parseFor } from "./program-file.ts";
 
 /** A library that goes into the image. */
 export interface Library {

@@ -1,8 +1,9 @@
 /** Reading an ELF program or library of the host, with errors that users understand. */
 
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { ElfError, type ElfFile, FileType, interpreter, parseElf, readDynamic } from "@spore/elf";
 import { sporeError } from "@spore/errors";
+import { looksLikeElf } from "./host-file.ts";
 import type { LoadSegment } from "./layout.ts";
 
 /** e_machine values that people come across. */
@@ -20,22 +21,6 @@ const MACHINES: Readonly<Record<number, string>> = {
   247: "BPF",
   258: "LoongArch",
 };
-
-/** True if the bytes begin like an ELF file. */
-export function looksLikeElf(start: Uint8Array): boolean {
-  return start[0] === 0x7f && start[1] === 0x45 && start[2] === 0x4c && start[3] === 0x46;
-}
-
-/** The first bytes of a file, at most `length`. */
-export function readStart(path: string, length: number): Uint8Array {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(path, "r");
-  try {
-    return bytes.subarray(0, readSync(fd, bytes, 0, length, 0));
-  } finally {
-    closeSync(fd);
-  }
-}
 
 /** Parses a program; throws SPORE_ELF_MACHINE or SPORE_ELF_INVALID. */
 export function readProgram(path: string): ElfFile {

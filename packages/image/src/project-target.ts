@@ -7,6 +7,7 @@ import type { Inputs } from "./build-record.ts";
 import { type Bundle, type BundleRequest, scanModules, writeBundle } from "./bundle.ts";
 import { APP, guestPath, packageFolder, packageName } from "./guest-paths.ts";
 import { GuestTree } from "./guest-tree.ts";
+import { looksLikeElf, readStart } from "./host-file.ts";
 import type { ImageContent } from "./image-file.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import { buildLayer } from "./layer.ts";
@@ -22,7 +23,6 @@ import {
   traceOwnModules,
   tracePackages,
 } from "./package-trace.ts";
-import { looksLikeElf, readStart } from "./program-file.ts";
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
 import { defaultsOf, nameOf, type ResolvedBuild } from "./resolved-build.ts";

@@ -1,0 +1,19 @@
+/** A first look at files of the host. */
+
+import { closeSync, openSync, readSync } from "node:fs";
+
+/** The first bytes of a file, at most `length`. */
+export function readStart(path: string, length: number): Uint8Array {
+  const bytes = Buffer.alloc(length);
+  const fd = openSync(path, "r");
+  try {
+    return bytes.subarray(0, readSync(fd, bytes, 0, length, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** True if the bytes begin like an ELF file. */
+export function looksLikeElf(start: Uint8Array): boolean {
+  return start[0] === 0x7f && start[1] === 0x45 && start[2] === 0x4c && start[3] === 0x46;
+}
