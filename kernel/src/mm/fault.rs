@@ -44,7 +44,7 @@ impl AddressSpace {
         }
         self.provide(&vma, va, write).map_err(|error| match error {
             Errno::ENOMEM => Refused::NoMemory,
-            Errno::EIO | Errno::ENXIO => Refused::BeyondFile,
+            Errno::EIO | Errno::ENXIO | Errno::EFAULT => Refused::BeyondFile,
             _ => Refused::NotAllowed,
         })
     }

@@ -432,6 +432,10 @@ fn same_file_bytes(old: &Vma, new: &Vma) -> bool {
 fn copy_file(file: &Arc<dyn File>, offset: u64, start: u64, len: u64) -> Result<()> {
     let mut done = 0;
     while done < len {
+        if offset + done >= file.size() {
+            // Beyond the end Linux gives SIGBUS; copied memory reads zero.
+            return spore_hal::user::zero(start + done, len - done).map_err(|_| Errno::EFAULT);
+        }
         let source = file.map_page(offset + done, false)?;
         let at = start + done;
         let run = contiguous(file, offset + done, source, len - done);

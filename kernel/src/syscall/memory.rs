@@ -38,7 +38,7 @@ fn open_file(fd: i32, prot: u32, flags: u32) -> Result<Arc<dyn File>> {
     }
     // Ask once, so that a file that cannot be mapped refuses before anything changes.
     match open.file.map_page(0, false) {
-        Ok(_) | Err(Errno::ENXIO | Errno::EIO) => Ok(open.file.clone()),
+        Ok(_) | Err(Errno::ENXIO | Errno::EIO | Errno::EFAULT) => Ok(open.file.clone()),
         Err(error) => Err(error),
     }
 }
