@@ -4,7 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readSync, rmSync, symlinkSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { bytesOf, compile, systemLibraries, temporaryFolder, writeProgram } from "../test/programs.ts";
 import { type PatchOptions, patchSyscalls } from "./index.ts";
@@ -53,7 +53,7 @@ function patchedLoader(name: string, options: PatchOptions): string[] {
   const patched = place(loader);
   mkdirSync(target);
   symlinkSync(patchedLibc, join(target, "libc.so.6"));
-  return [patched, "--library-path", `${target}:${dirname(libc)}`];
+  return [patched, "--library-path", target];
 }
 
 /** Exit status and output of a command. */
