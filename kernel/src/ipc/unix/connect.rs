@@ -47,10 +47,11 @@ impl UnixSocket {
         if self.state.lock().name.is_some() {
             return match wanted {
                 Address::Unnamed => Ok(()),
+                Address::Path(path) if names::exists(path) => Err(Errno::EADDRINUSE),
                 _ => Err(Errno::EINVAL),
             };
         }
-        let name = Name::bind(&self.me, wanted)?;
+        let name = Name::bind(&self.me, self.kind, wanted)?;
         let mut state = self.state.lock();
         state.local = Some(name.address());
         state.name = Some(name);
@@ -112,10 +113,7 @@ impl UnixSocket {
             Role::Listening(_) => return Err(Errno::EINVAL),
             _ => return Err(Errno::EISCONN),
         }
-        let listener = names::find(Address::parse(address)?)?;
-        if listener.kind != self.kind {
-            return Err(Errno::EPROTOTYPE);
-        }
+        let listener = names::find(Address::parse(address)?, self.kind)?;
         listener.check_backlog(&self.me)?;
         let accepted = Self::new(self.kind, listener.credentials)?;
         accepted.state.lock().local = listener.state.lock().local;
@@ -152,10 +150,7 @@ impl UnixSocket {
             state.peer = None;
             return Ok(());
         }
-        let receiver = names::find(Address::parse(address)?)?;
-        if receiver.kind != self.kind {
-            return Err(Errno::EPROTOTYPE);
-        }
+        let receiver = names::find(Address::parse(address)?, self.kind)?;
         if !receiver.takes_from(self) {
             return Err(Errno::EPERM);
         }

@@ -1,6 +1,7 @@
 //! Names of unix sockets (unix(7)): abstract ones in a table, paths in the file system.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::format;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -11,6 +12,7 @@ use spore_hal::Lock;
 use super::UnixSocket;
 use crate::errno::{Errno, Result};
 use crate::fs::inode::InodeRef;
+use crate::fs::path::{Base, resolve};
 use crate::fs::socket;
 use crate::net::socket::{SocketAddress, family};
 
@@ -67,18 +69,19 @@ pub struct Name {
 }
 
 enum Place {
-    Abstract(Vec<u8>),
+    Abstract(u32, Vec<u8>),
     Node(InodeRef),
 }
 
-static ABSTRACT: Lock<BTreeMap<Vec<u8>, Weak<UnixSocket>>> = Lock::new(BTreeMap::new());
+/// Abstract names; each kind of socket has its own.
+static ABSTRACT: Lock<BTreeMap<(u32, Vec<u8>), Weak<UnixSocket>>> = Lock::new(BTreeMap::new());
 
 impl Name {
-    /// Binds `socket`. EADDRINUSE, and the errors of path walks.
-    pub fn bind(socket: &Weak<UnixSocket>, address: Address<'_>) -> Result<Self> {
+    /// Binds `socket`, which is of `kind`. EADDRINUSE, and the errors of path walks.
+    pub fn bind(socket: &Weak<UnixSocket>, kind: u32, address: Address<'_>) -> Result<Self> {
         match address {
-            Address::Unnamed => Self::bind_automatically(socket),
-            Address::Abstract(name) => Self::bind_abstract(socket, name),
+            Address::Unnamed => Self::bind_automatically(socket, kind),
+            Address::Abstract(name) => Self::bind_abstract(socket, kind, name),
             Address::Path(path) => {
                 let (base, umask) = {
                     let process = crate::sched::current().process();
@@ -90,22 +93,21 @@ impl Name {
             }
         }
     }
-    fn bind_abstract(socket: &Weak<UnixSocket>, name: &[u8]) -> Result<Self> {
+    fn bind_abstract(socket: &Weak<UnixSocket>, kind: u32, name: &[u8]) -> Result<Self> {
         let address = Address::Abstract(name).encode()?;
-        let mut table = ABSTRACT.lock();
-        if table.contains_key(name) {
-            return Err(Errno::EADDRINUSE);
-        }
-        table.insert(name.to_vec(), socket.clone());
-        Ok(Self { address, place: Place::Abstract(name.to_vec()) })
+        match ABSTRACT.lock().entry((kind, name.to_vec())) {
+            Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
+            Entry::Vacant(place) => place.insert(socket.clone()),
+        };
+        Ok(Self { address, place: Place::Abstract(kind, name.to_vec()) })
     }
     /// Five hexadecimal digits that nobody uses.
-    fn bind_automatically(socket: &Weak<UnixSocket>) -> Result<Self> {
+    fn bind_automatically(socket: &Weak<UnixSocket>, kind: u32) -> Result<Self> {
         const NAMES: u32 = 1 << 20;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         for _ in 0..NAMES {
             let name = format!("{:05x}", NEXT.fetch_add(1, Ordering::Relaxed) % NAMES);
-            match Self::bind_abstract(socket, name.as_bytes()) {
+            match Self::bind_abstract(socket, kind, name.as_bytes()) {
                 Err(Errno::EADDRINUSE) => {}
                 result => return result,
             }
@@ -121,25 +123,31 @@ impl Name {
 impl Drop for Name {
     fn drop(&mut self) {
         match &self.place {
-            Place::Abstract(name) => {
-                let removed = ABSTRACT.lock().remove(name);
-                drop(removed);
+            Place::Abstract(kind, name) => {
+                ABSTRACT.lock().remove(&(*kind, name.clone()));
             }
             Place::Node(inode) => socket::unbind(inode),
         }
     }
 }
 
-/// The socket bound to `address`. ECONNREFUSED if there is none; for paths also the
-/// errors of path walks.
-pub fn find(address: Address<'_>) -> Result<Arc<UnixSocket>> {
+/// The socket of `kind` bound to `address`. ECONNREFUSED if there is none; for paths
+/// also EPROTOTYPE for another kind and the errors of path walks.
+pub fn find(address: Address<'_>, kind: u32) -> Result<Arc<UnixSocket>> {
     let found = match address {
         Address::Unnamed => return Err(Errno::EINVAL),
-        Address::Abstract(name) => ABSTRACT.lock().get(name).cloned(),
-        Address::Path(path) => {
-            let base = crate::sched::current().process().fs.lock().base();
-            socket::find(&base, path)?.downcast_ref::<Weak<UnixSocket>>().cloned()
-        }
+        Address::Abstract(name) => ABSTRACT.lock().get(&(kind, name.to_vec())).cloned(),
+        Address::Path(path) => socket::find(&current_base(), path)?.downcast_ref::<Weak<UnixSocket>>().cloned(),
     };
-    found.and_then(|socket| socket.upgrade()).ok_or(Errno::ECONNREFUSED)
+    let socket = found.and_then(|socket| socket.upgrade()).ok_or(Errno::ECONNREFUSED)?;
+    if socket.kind == kind { Ok(socket) } else { Err(Errno::EPROTOTYPE) }
+}
+
+/// Whether something stands at `path`.
+pub fn exists(path: &[u8]) -> bool {
+    resolve(&current_base(), path, false).is_ok()
+}
+
+fn current_base() -> Base {
+    crate::sched::current().process().fs.lock().base()
 }

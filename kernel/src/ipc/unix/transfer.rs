@@ -65,10 +65,7 @@ impl UnixSocket {
     /// The socket that a message goes to.
     fn destination(&self, parameters: &SendParameters) -> Result<Arc<UnixSocket>> {
         if let (Some(to), kind::DGRAM) = (&parameters.to, self.kind) {
-            let receiver = names::find(Address::parse(to)?)?;
-            if receiver.kind != self.kind {
-                return Err(Errno::EPROTOTYPE);
-            }
+            let receiver = names::find(Address::parse(to)?, self.kind)?;
             return if receiver.takes_from(self) { Ok(receiver) } else { Err(Errno::EPERM) };
         }
         let mut state = self.state.lock();
