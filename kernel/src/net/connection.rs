@@ -282,6 +282,10 @@ impl Connection {
             slots::close(self.slot, reset);
         }
     }
+    /// Ends a listener: connections that nobody took are reset once the host is done.
+    pub fn close_listener(&mut self) {
+        slots::close_listener(self.slot);
+    }
     /// Takes back a slot that the host has refused.
     pub fn discard(self) {
         slots::discard(self.slot);

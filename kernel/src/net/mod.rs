@@ -1,11 +1,18 @@
 //! Everything that crosses to the host: standard streams, log and sockets over
 //! shared rings; and sockets that stay inside the guest.
 
+pub mod address;
 pub mod connection;
 pub mod doorbell;
+pub mod inode;
+pub mod netlink;
+pub mod options;
+pub mod ports;
 pub mod slots;
 pub mod socket;
 pub mod stream;
+pub mod tcp;
+pub mod udp;
 
 use spore_abi::boot::{BootInfo, option};
 

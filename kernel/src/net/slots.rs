@@ -4,15 +4,18 @@
 //! connection, last used first, so that few pages are warm. A slot that was
 //! closed is used again only after the host has said that it is done.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 
 use spore_abi::layout::PAGE;
-use spore_abi::net::{Buffer, SLOTS, STOCK, generation_of, guest_flag, host_flag, slot, tagged};
+use spore_abi::net::{
+    ACCEPT_RECORD, AcceptRecord, Buffer, SLOTS, STOCK, generation_of, guest_flag, host_flag, slot, tagged,
+};
 use spore_hal::Lock;
 
 use crate::errno::{Errno, Result};
+use crate::net::connection::Connection;
 use crate::net::doorbell;
 
 /// Receive ring of a stream.
@@ -52,6 +55,8 @@ struct Slots {
     stock_wanted: usize,
     /// Closed, but the host is not done yet.
     closing: BTreeMap<usize, Slot>,
+    /// Closed slots that were listeners.
+    listeners: BTreeSet<usize>,
     /// Receive buffers on offer for closed slots.
     offered: BTreeMap<usize, Buffer>,
     /// Buffers for reuse, by size.
@@ -66,6 +71,7 @@ static SLOTS_IN_USE: Lock<Slots> = Lock::new(Slots {
     stock_tail: 0,
     stock_wanted: 0,
     closing: BTreeMap::new(),
+    listeners: BTreeSet::new(),
     offered: BTreeMap::new(),
     kept: BTreeMap::new(),
 });
@@ -168,6 +174,25 @@ pub fn close(slot: Slot, reset: bool) {
     news(slot.index);
 }
 
+/// As [`close`] for the slot of a listener.
+pub fn close_listener(slot: Slot) {
+    SLOTS_IN_USE.lock().listeners.insert(slot.index);
+    close(slot, false);
+}
+
+/// Connections that the host had accepted for a listener that is gone.
+fn refuse_accepted(slot: Slot) {
+    let mut listener = Connection::new(slot);
+    while listener.available() >= ACCEPT_RECORD {
+        let mut raw = [0; ACCEPT_RECORD as usize];
+        listener.peek_bytes(0, &mut raw);
+        listener.consume_record(ACCEPT_RECORD);
+        if let Some(accepted) = accepted(AcceptRecord::from_bytes(&raw).slot as usize) {
+            close(accepted, true);
+        }
+    }
+}
+
 /// As [`close`] for a slot with another receive buffer on offer: both are the
 /// host's until it is done.
 pub fn close_with(slot: Slot, next: Buffer, reset: bool) {
@@ -184,7 +209,11 @@ pub fn news(index: usize) {
         let mut slots = SLOTS_IN_USE.lock();
         slots.closing.remove(&index);
         let offered = slots.offered.remove(&index);
+        let listened = slots.listeners.remove(&index);
         drop(slots);
+        if listened {
+            refuse_accepted(slot);
+        }
         free_buffer(offered.unwrap_or(Buffer(0)));
         discard(slot);
     }

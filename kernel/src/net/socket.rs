@@ -223,3 +223,14 @@ pub struct Timeouts {
     /// SO_SNDTIMEO.
     pub send: core::sync::atomic::AtomicU64,
 }
+
+impl Timeouts {
+    /// As [`File::patience`].
+    pub fn patience(&self, writing: bool) -> Option<u64> {
+        let timeout = if writing { &self.send } else { &self.receive };
+        match timeout.load(core::sync::atomic::Ordering::Relaxed) {
+            0 => None,
+            nanoseconds => Some(nanoseconds),
+        }
+    }
+}

@@ -240,12 +240,7 @@ impl File for Stream {
                 _ => Err(Errno::EBADF),
             };
         }
-        let result = self.put(data);
-        if result == Err(Errno::EPIPE) {
-            const SIGPIPE: u32 = 13;
-            crate::signal::send_to_current(SIGPIPE);
-        }
-        result
+        self.put(data)
     }
     fn poll(&self) -> u32 {
         const READ: u32 = events::IN | events::RDNORM;

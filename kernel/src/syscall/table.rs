@@ -6,7 +6,7 @@
 
 use crate::errno::Errno;
 use crate::sched::block::Flow;
-use crate::syscall::{Call, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify, memory, metadata, pipe, poll, process, resource, signalfd, signals, threads, timerfd, transfer};
+use crate::syscall::{Call, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify, memory, message, metadata, pipe, poll, process, resource, signalfd, signals, socket, threads, timerfd, transfer};
 use spore_hal::trap::TrapFrame;
 
 system_calls! {
@@ -47,6 +47,21 @@ system_calls! {
     38 setitimer(which: Int, value: Ptr, old: Ptr) Partial clock::setitimer, "ITIMER_REAL only";
     39 getpid() Full identity::getpid, "";
     40 sendfile(output: Int, input: Int, offset: Ptr, count: Size) Full copy::sendfile, "";
+    41 socket(domain: Int, kind: Hex, protocol: Int) Partial socket::socket, "AF_UNIX, AF_INET, AF_INET6, and of AF_NETLINK what lists interfaces; raw sockets are refused with EPERM";
+    42 connect(fd: Int, addr: Ptr, len: Size) Full socket::connect, "";
+    43 accept(fd: Int, addr: Ptr, len: Ptr) Full socket::accept, "";
+    44 sendto(fd: Int, buffer: Data, len: Size, flags: Hex, addr: Ptr, addr_len: Size) Partial message::sendto, "no out-of-band data";
+    45 recvfrom(fd: Int, buffer: Filled, len: Size, flags: Hex, addr: Ptr, addr_len: Ptr) Partial message::recvfrom, "no out-of-band data, no error queue";
+    46 sendmsg(fd: Int, message: Ptr, flags: Hex) Partial message::sendmsg, "SCM_RIGHTS and SCM_CREDENTIALS; ancillary data of the internet level is ignored";
+    47 recvmsg(fd: Int, message: Ptr, flags: Hex) Partial message::recvmsg, "SCM_RIGHTS and SCM_CREDENTIALS";
+    48 shutdown(fd: Int, how: Int) Full socket::shutdown, "";
+    49 bind(fd: Int, addr: Ptr, len: Size) Full socket::bind, "";
+    50 listen(fd: Int, backlog: Int) Full socket::listen, "";
+    51 getsockname(fd: Int, addr: Ptr, len: Ptr) Full socket::getsockname, "";
+    52 getpeername(fd: Int, addr: Ptr, len: Ptr) Full socket::getpeername, "";
+    53 socketpair(domain: Int, kind: Hex, protocol: Int, pair: Ptr) Full socket::socketpair, "";
+    54 setsockopt(fd: Int, level: Int, name: Int, value: Ptr, len: Size) Partial socket::setsockopt, "options that cannot matter are remembered and answered; unknown ones get ENOPROTOOPT";
+    55 getsockopt(fd: Int, level: Int, name: Int, value: Ptr, len: Ptr) Partial socket::getsockopt, "TCP_INFO tells the state alone";
     57 fork() Refused process::no_processes, "EAGAIN, as when RLIMIT_NPROC is reached";
     58 vfork() Refused process::no_processes, "EAGAIN, as when RLIMIT_NPROC is reached";
     59 execve(path: Path, argv: Ptr, envp: Ptr) Refused process::execve, "EAGAIN";
@@ -213,6 +228,7 @@ system_calls! {
     285 fallocate(fd: Int, mode: Hex, offset: Int, len: Int) Partial file::fallocate, "no collapse, no insert: EOPNOTSUPP";
     286 timerfd_settime(fd: Int, flags: Hex, value: Ptr, old: Ptr) Full timerfd::timerfd_settime, "";
     287 timerfd_gettime(fd: Int, value: Ptr) Full timerfd::timerfd_gettime, "";
+    288 accept4(fd: Int, addr: Ptr, len: Ptr, flags: Hex) Full socket::accept4, "";
     289 signalfd4(fd: Int, mask: Ptr, size: Size, flags: Hex) Full signalfd::signalfd4, "";
     290 eventfd2(count: Size, flags: Hex) Full eventfd::eventfd2, "";
     291 epoll_create1(flags: Hex) Full epoll::epoll_create1, "";
@@ -222,10 +238,12 @@ system_calls! {
     295 preadv(fd: Int, vector: Ptr, count: Size, offset: Int) Full transfer::preadv, "";
     296 pwritev(fd: Int, vector: Ptr, count: Size, offset: Int) Full transfer::pwritev, "";
     297 rt_tgsigqueueinfo(pid: Int, tid: Int, signal: Signal, info: Ptr) Full signals::rt_tgsigqueueinfo, "";
+    299 recvmmsg(fd: Int, messages: Ptr, count: Size, flags: Hex, timeout: Ptr) Partial message::recvmmsg, "waits for the first message only";
     302 prlimit64(pid: Int, resource: Int, new: Ptr, old: Ptr) Full resource::prlimit64, "";
     303 name_to_handle_at(dir: Dir, path: Path, handle: Ptr, mount: Ptr, flags: Hex) Refused metadata::no_attributes, "EOPNOTSUPP";
     304 open_by_handle_at(mount: Int, handle: Ptr, flags: Hex) Refused identity::not_permitted, "EPERM";
     306 syncfs(fd: Int) Full file::syncfs, "";
+    307 sendmmsg(fd: Int, messages: Ptr, count: Size, flags: Hex) Full message::sendmmsg, "";
     309 getcpu(cpu: Ptr, node: Ptr) Full resource::getcpu, "";
     314 sched_setattr(pid: Int, attr: Ptr, flags: Hex) Constant identity::zero, "";
     316 renameat2(from: Dir, path: Path, to: Dir, to_path: Path, flags: Hex) Partial directory::renameat2, "no RENAME_WHITEOUT: EINVAL";

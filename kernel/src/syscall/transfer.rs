@@ -18,18 +18,18 @@ pub const SIGPIPE: u32 = 13;
 const FEW: usize = 8;
 
 /// The user memory of one call.
-enum Buffers {
+pub(super) enum Buffers {
     One(Piece),
     Few([Piece; FEW], usize),
     Many(Vec<Piece>),
 }
 
 impl Buffers {
-    fn one(addr: UserAddr, len: usize) -> Self {
+    pub(super) fn one(addr: UserAddr, len: usize) -> Self {
         Self::One(Piece { addr, len: len.min(MAX_BYTES) })
     }
     /// Reads an iovec list. EINVAL, EFAULT.
-    fn vector(addr: UserAddr, count: usize) -> Result<Self> {
+    pub(super) fn vector(addr: UserAddr, count: usize) -> Result<Self> {
         if count > FEW {
             return io::read_iovecs(addr, count.min(MAX_PIECES + 1)).map(Self::Many);
         }
@@ -51,17 +51,17 @@ impl Buffers {
             Self::Many(pieces) => pieces,
         }
     }
-    fn total(&self) -> usize {
+    pub(super) fn total(&self) -> usize {
         self.pieces().iter().map(|piece| piece.len).sum()
     }
-    fn writer(&self) -> Writer<'_> {
+    pub(super) fn writer(&self) -> Writer<'_> {
         match self {
             Self::One(piece) => Writer::user(piece.addr, piece.len),
             _ => Writer::pieces(self.pieces()),
         }
     }
     /// The bytes behind the first `skip`.
-    fn reader(&self, skip: usize) -> Reader<'_> {
+    pub(super) fn reader(&self, skip: usize) -> Reader<'_> {
         let mut reader = match self {
             Self::One(piece) => Reader::user(piece.addr, piece.len),
             _ => Reader::pieces(self.pieces()),
@@ -86,7 +86,7 @@ enum At {
     Offset(u64),
 }
 
-fn current_file(fd: i32) -> Result<Arc<OpenFile>> {
+pub(super) fn current_file(fd: i32) -> Result<Arc<OpenFile>> {
     sched::current().process().descriptors.get(fd)
 }
 
