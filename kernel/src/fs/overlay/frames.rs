@@ -175,6 +175,7 @@ mod memory {
 }
 
 #[cfg(test)]
+#[allow(missing_docs, reason = "named as in the other memory")]
 pub mod memory {
     //! Frames for tests: pages of ordinary memory, at most `LIMIT` of them per thread.
     use std::cell::RefCell;

@@ -197,7 +197,9 @@ impl Node {
         let found = directory.lock().find(self.tree, name)?;
         let node = match found {
             Found::Node(node) => {
-                if node.attributes.lock().links > 1 && node.directory().is_err() {
+                // The path of a file with several names is the one that was last used.
+                let elsewhere = node.attributes.lock().links > 1 || node.place.lock().gone;
+                if elsewhere && node.directory().is_err() {
                     node.set_place(self, name);
                 }
                 return Ok(node);
