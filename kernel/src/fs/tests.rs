@@ -1,6 +1,7 @@
 //! Path walks over the overlay, with layers below it.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::errno::{Errno, Result};
 use crate::fs::erofs::Volume;
@@ -87,7 +88,9 @@ fn places_name_the_entry_that_is_to_be_made() {
 }
 
 fn image(name: &str, files: &[(&str, &str)]) -> Volume {
-    let scratch = std::env::temp_dir().join(format!("spore-layers-{}-{name}", std::process::id()));
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let scratch = std::env::temp_dir().join(format!("spore-layers-{}-{number}-{name}", std::process::id()));
     let tree = scratch.join("tree");
     for (path, text) in files {
         let path = tree.join(path);
