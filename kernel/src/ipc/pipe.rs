@@ -45,6 +45,12 @@ pub struct Pipe {
     inode: u64,
 }
 
+/// Whether open(2) has to wait: `open` is a FIFO whose other side nobody has opened.
+pub fn waits_for_partner(open: &OpenFile) -> bool {
+    let end = open.file.as_any().downcast_ref::<PipeEnd>();
+    !open.nonblocking() && end.is_some_and(|end| !end.has_partner())
+}
+
 /// One open end: a file.
 pub struct PipeEnd {
     pipe: Arc<Pipe>,
@@ -76,8 +82,8 @@ impl Pipe {
         let pipe = Self::new();
         (pipe.end(true, false), pipe.end(false, true))
     }
-    /// Opens a FIFO with open(2) flags. The call has to wait ([`PipeEnd::has_partner`],
-    /// announced by its notifier) unless O_NONBLOCK is given.
+    /// Opens a FIFO with open(2) flags. The call may have to wait ([`waits_for_partner`]);
+    /// the end's notifier tells when to look again.
     /// ENXIO for O_WRONLY | O_NONBLOCK without a reader.
     pub fn open(self: &Arc<Self>, flags: u32) -> Result<Arc<PipeEnd>> {
         let access = flags & open::ACCMODE;
@@ -102,7 +108,7 @@ impl Pipe {
             before
         };
         self.channel.reopen(writes, reads);
-        // Whoever opens a FIFO waits for the other side to be opened.
+        // Whoever opens a FIFO may be waiting for the other side to be opened.
         if reads {
             self.tell_writers(events::OUT | events::WRNORM);
         }

@@ -9,8 +9,10 @@ use crate::fs::inotify;
 use crate::fs::overlay::Node;
 use crate::fs::path::{Base, locate, resolve};
 use crate::fs::stat::mode;
+use crate::ipc::pipe::waits_for_partner;
 use crate::mm::user::UserAddr;
 use crate::sched;
+use crate::sched::block::{self, Flow};
 use crate::syscall::at::{self, AT_FDCWD};
 
 /// Tells watchers that an object was opened.
@@ -94,18 +96,24 @@ fn install(opened: Arc<OpenFile>, flags: u32) -> Result<usize> {
 }
 
 /// openat(2).
-pub fn openat(directory: i32, path: UserAddr, flags: u32, permissions: u32) -> Result<usize> {
-    let (base, path) = at::path(directory, path)?;
-    install(open_path(&base, &path, flags, permissions)?, flags)
+pub fn openat(directory: i32, path: UserAddr, flags: u32, permissions: u32) -> Flow {
+    let opened = at::path(directory, path).and_then(|(base, path)| open_path(&base, &path, flags, permissions));
+    match opened {
+        Ok(opened) if waits_for_partner(&opened) => block::retry(opened, false, None, move |opened| {
+            if waits_for_partner(opened) { Err(Errno::EAGAIN) } else { install(opened.clone(), flags) }
+        }),
+        Ok(opened) => install(opened, flags).into(),
+        Err(error) => error.into(),
+    }
 }
 
 /// open(2).
-pub fn open(path: UserAddr, flags: u32, permissions: u32) -> Result<usize> {
+pub fn open(path: UserAddr, flags: u32, permissions: u32) -> Flow {
     openat(AT_FDCWD, path, flags, permissions)
 }
 
 /// creat(2).
-pub fn creat(path: UserAddr, permissions: u32) -> Result<usize> {
+pub fn creat(path: UserAddr, permissions: u32) -> Flow {
     openat(AT_FDCWD, path, open::CREAT | open::WRONLY | open::TRUNC, permissions)
 }
 
