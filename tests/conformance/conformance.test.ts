@@ -1,0 +1,49 @@
+// C programs that print what they observe: the guest must print what Linux prints,
+// with system calls patched and through the trap.
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const spore = fileURLToPath(new URL("../../spore", import.meta.url));
+let directory = "";
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "spore-conformance-"));
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+interface Outcome {
+  readonly output: string;
+  readonly status: string;
+}
+
+function run(command: string, args: readonly string[]): Outcome {
+  const { stdout, stderr, status, signal } = spawnSync(command, args, { encoding: "utf8", timeout: 60_000 });
+  // A shell's way to say it, and the way of a virtual machine's exit status.
+  const ended = signal === null ? status : 128 + (signal === "SIGTERM" ? 15 : signal === "SIGSEGV" ? 11 : 6);
+  return { output: stdout, status: `exit ${ended}${stdout === "" ? stderr : ""}` };
+}
+
+function compile(source: string): string {
+  const program = join(directory, basename(source, ".c"));
+  execFileSync("gcc", ["-O1", "-w", "-o", program, source, "-pthread", "-lrt"], { stdio: "inherit" });
+  return program;
+}
+
+for (const family of ["core", "ipc"]) {
+  const sources = readdirSync(join(here, family)).filter((name) => name.endsWith(".c"));
+  describe(family, () => {
+    for (const name of sources) {
+      it(`${name} prints what Linux prints`, () => {
+        const program = compile(join(here, family, name));
+        const native = run(program, []);
+        expect(run(spore, ["run", "--quiet", program])).toEqual(native);
+        expect(run(spore, ["run", "--quiet", "--no-patch", program])).toEqual(native);
+      });
+    }
+  });
+}
