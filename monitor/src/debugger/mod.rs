@@ -169,16 +169,16 @@ impl Debugger {
         match state {
             GdbStubStateMachine::Idle(mut session) => {
                 let byte = session.borrow_conn().read().ok()?;
-                session.incoming_data(target, byte).ok()
+                noted(session.incoming_data(target, byte))
             }
             GdbStubStateMachine::Running(mut session) => {
                 // A Ctrl-C that is on its way explains this stop.
                 match session.borrow_conn().peek() {
                     Ok(Some(_)) => {
                         let byte = session.borrow_conn().read().ok()?;
-                        session.incoming_data(target, byte).ok()
+                        noted(session.incoming_data(target, byte))
                     }
-                    Ok(None) => session.report_stop(target, reason.take()?).ok(),
+                    Ok(None) => noted(session.report_stop(target, reason.take()?)),
                     Err(_) => None,
                 }
             }
@@ -188,7 +188,7 @@ impl Debugger {
                     signal: Signal::SIGINT,
                 };
                 *reason = None;
-                session.interrupt_handled(target, Some(stopped)).ok()
+                noted(session.interrupt_handled(target, Some(stopped)))
             }
             GdbStubStateMachine::Disconnected(session) => {
                 if session.get_reason() == DisconnectReason::Kill {
@@ -210,6 +210,16 @@ impl Debugger {
             .run_state_machine(&mut self.target)
             .ok()
     }
+}
+
+/// A failed session ends; with SPORE_DEBUG=1 it says why.
+fn noted<T, E: std::fmt::Display>(result: std::result::Result<T, E>) -> Option<T> {
+    if let Err(error) = &result
+        && finish::debugging()
+    {
+        finish::eprintln_quietly(&format!("debug: gdb session: {error}"));
+    }
+    result.ok()
 }
 
 /// Ends a connection so that the other side can read the last words: a socket

@@ -61,7 +61,14 @@ fn expand(packed: &str) -> String {
 
 /// A guest with a layer at 0x400000 whose first byte is 1, and its debugger.
 fn debugged() -> (Guest, Child, Gdb) {
-    let mut guest = Guest::new("guest_debug");
+    let (guest, child, address) = waiting("guest_debug");
+    let connection = TcpStream::connect(address).unwrap();
+    (guest, child, Gdb { connection })
+}
+
+/// A guest that waits for its debugger at the address.
+fn waiting(start: &str) -> (Guest, Child, String) {
+    let mut guest = Guest::new(start);
     let layer = guest.path("layer");
     let mut bytes = vec![0_u8; 2 << 20];
     bytes[0] = 1;
@@ -81,8 +88,7 @@ fn debugged() -> (Guest, Child, Gdb) {
         }
     };
     std::thread::spawn(move || events.for_each(drop));
-    let connection = TcpStream::connect(address).unwrap();
-    (guest, child, Gdb { connection })
+    (guest, child, address)
 }
 
 #[test]
@@ -124,6 +130,33 @@ fn the_program_goes_on_when_the_debugger_goes() {
         drop(gdb);
         assert_eq!(child.wait().unwrap().code(), Some(0x11 + 1));
     }
+}
+
+#[test]
+fn a_step_sets_the_trap_flag() {
+    let (_guest, mut child, mut gdb) = debugged();
+    // The tiny kernel ends instead of stepping; it says that it was asked to.
+    assert_eq!(gdb.ask("vCont;s:p1.3"), "W92");
+    assert_eq!(child.wait().unwrap().code(), Some(0x80 + 0x12));
+}
+
+#[test]
+fn a_running_program_can_be_interrupted_and_attached_to_again() {
+    let (_guest, mut child, address) = waiting("guest_interruptible");
+    for _ in 0..2 {
+        let connection = TcpStream::connect(&address).unwrap();
+        let mut gdb = Gdb { connection };
+        assert!(gdb.ask("?").starts_with("T05"));
+        for _ in 0..3 {
+            gdb.send("vCont;c");
+            gdb.connection.write_all(&[3]).unwrap();
+            assert!(gdb.receive().starts_with("T02"));
+        }
+        assert_eq!(gdb.ask("D"), "OK");
+    }
+    let connection = TcpStream::connect(&address).unwrap();
+    Gdb { connection }.send("k");
+    assert_eq!(child.wait().unwrap().code(), Some(137));
 }
 
 #[test]

@@ -269,8 +269,25 @@ guest_terminal:
     je exit
     mov edi, 99
     jmp exit
+    // Stops for the debugger at once and whenever it asks.
+    .globl guest_interruptible
+guest_interruptible:
+    movabs r15, {direct}
+6:  lock and dword ptr [r15 + {vcpu} + 128], 0
+    mov qword ptr [r15 + 0x800098], 3
+    mov eax, 5
+    mov edi, 5
+    mov esi, 0x800000
+    call host_call
+5:  mov rdi, -1
+    mov eax, 2
+    call host_call
+    test dword ptr [r15 + {vcpu} + 128], 8
+    jnz 6b
+    jmp 5b
+
     // Stops for the debugger with rax = 0x11, rip = 0x400000, thread 3; the exit
-    // code is rax afterwards plus the byte at 0x400000.
+    // code is rax afterwards plus the byte at 0x400000, plus 0x80 if TF is set.
     .globl guest_debug
 guest_debug:
     movabs r15, {direct}
@@ -284,6 +301,10 @@ guest_debug:
     mov edi, [r15 + 0x800000]
     mov eax, 0x400000
     movzx eax, byte ptr [rax]
+    add edi, eax
+    mov eax, [r15 + 0x800088]
+    and eax, 0x100
+    shr eax
     add edi, eax
     jmp exit
 terminal:
@@ -410,7 +431,7 @@ entries! {
     guest_exit guest_exit_by_signal guest_idle guest_wait_for_signal guest_deaf
     guest_spin_for_tick guest_spin_for_timer guest_spin_for_signal guest_spin_in_kernel
     guest_fault guest_flush guest_syscall guest_panic guest_stray guest_triple_fault
-    guest_crash guest_argument guest_segments guest_terminal guest_debug guest_clock
+    guest_crash guest_argument guest_segments guest_terminal guest_debug guest_interruptible guest_clock
 }
 
 fn offset(symbol: *const u8) -> u64 {
