@@ -357,15 +357,6 @@ pub fn give_way() {
     unsafe { libc::sched_yield() };
 }
 
-/// Makes the calling thread run only where nothing else wants to.
-pub fn become_idle_thread() {
-    // SAFETY: a zeroed parameter is the only one SCHED_IDLE takes.
-    unsafe {
-        let parameter: libc::sched_param = zeroed();
-        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameter);
-    }
-}
-
 /// An epoll instance.
 pub struct Epoll {
     fd: OwnedFd,

@@ -55,7 +55,6 @@ impl Patience {
 
 /// Body of the thread; never returns.
 pub fn run(net: &Arc<Net>) -> ! {
-    sys::become_idle_thread();
     let mut batch = Batch::new();
     let mut patience = Patience::new(LONGEST_NS);
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
