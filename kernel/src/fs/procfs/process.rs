@@ -204,7 +204,8 @@ fn status(subject: Subject) -> Result<Vec<u8>> {
     let info = direct::boot_info();
     let (uid, gid) = (info.uid, info.gid);
     let kib = |bytes: u64| bytes / 1024;
-    let (blocked, pending) = (thread.signals.lock().mask, crate::signal::pending());
+    let blocked = thread.signals.lock().mask;
+    let pending = crate::signal::pending();
     let (ignored, caught) = dispositions(&process);
     let threads = process.threads.lock().len();
     let mask = process.fs.lock().umask;
