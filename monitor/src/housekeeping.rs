@@ -230,6 +230,10 @@ impl Keeper {
             // The clock of a stopped guest went on without it.
             self.shared.clock.refresh();
         }
+        if self.shared.watch.is_waiting() && matches!(signal, libc::SIGINT | libc::SIGTERM) {
+            // Nothing in the guest can hear it before a debugger comes.
+            self.stop(signal);
+        }
         self.shared.control.send_signals(1 << (signal - 1));
         let now = clock::monotonic();
         let grace_end = now.saturating_add(self.shared.grace_ns);

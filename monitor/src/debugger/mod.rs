@@ -34,6 +34,9 @@ type StopReason = MultiThreadStopReason<u64>;
 /// How long a debugger may take to hear that the program has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// In [`Watch`]: nobody is attached yet, and the guest waits.
+const WAITING: RawFd = -2;
+
 /// The descriptor that the housekeeping thread watches while the guest runs; -1
 /// while it is stopped, or without a debugger.
 #[derive(Debug)]
@@ -43,6 +46,11 @@ impl Watch {
     /// Nothing to watch.
     pub fn new() -> Arc<Self> {
         Arc::new(Self(AtomicI32::new(-1)))
+    }
+
+    /// Whether the guest waits for its first debugger.
+    pub fn is_waiting(&self) -> bool {
+        self.fd() == WAITING
     }
 
     /// What to watch now.
@@ -201,8 +209,14 @@ impl Debugger {
 
     /// Waits for a debugger. None is waited for once one has been here.
     fn accept(&mut self) -> Option<Machine> {
-        let _ = self.listener.set_nonblocking(self.target.connection >= 0);
-        let (connection, _) = self.listener.accept().ok()?;
+        let first = self.target.connection < 0;
+        let _ = self.listener.set_nonblocking(!first);
+        if first {
+            self.watch.0.store(WAITING, Ordering::Release);
+        }
+        let accepted = self.listener.accept();
+        self.watch.pause();
+        let (connection, _) = accepted.ok()?;
         let _ = connection.set_nonblocking(false);
         let _ = connection.set_nodelay(true);
         self.target.connection = connection.as_raw_fd();

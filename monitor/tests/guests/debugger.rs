@@ -160,6 +160,21 @@ fn a_running_program_can_be_interrupted_and_attached_to_again() {
 }
 
 #[test]
+fn waiting_for_a_debugger_can_be_ended() {
+    let (_guest, mut child, _address) = waiting("guest_debug");
+    // It may still be on its way to the stop, where the signal is its own affair.
+    let status = loop {
+        // SAFETY: signals a child of this test.
+        unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(143));
+}
+
+#[test]
 fn a_debugger_may_kill_the_program() {
     let (_guest, mut child, mut gdb) = debugged();
     gdb.send("k");
