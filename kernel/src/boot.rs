@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::boot::{BootInfo, FileRecord, LayerRecord, Span, VmaRecord};
 use spore_abi::layout::{HUGE, PAGE, SPARSE_END};
-use spore_hal::{Lock, direct};
 use spore_hal::trap::{self, TrapFrame, USER_CS, USER_SS};
+use spore_hal::{Lock, direct};
 
 use crate::mm::AddressSpace;
 use crate::mm::frames;
@@ -41,7 +41,9 @@ pub fn started() -> u64 {
 /// The bytes of a span of the launch data; empty if it lies outside.
 pub fn bytes(span: Span) -> &'static [u8] {
     let start = span.offset as usize;
-    direct::launch_blob().get(start..start + span.len as usize).unwrap_or(&[])
+    direct::launch_blob()
+        .get(start..start + span.len as usize)
+        .unwrap_or(&[])
 }
 
 /// Host name.
@@ -79,7 +81,10 @@ fn map_program(info: &BootInfo, space: &mut AddressSpace) {
         let content = if path.is_empty() {
             Content::Anonymous
         } else {
-            Content::Program { path: Arc::from(path.as_str()), offset: record.file_offset }
+            Content::Program {
+                path: Arc::from(path.as_str()),
+                offset: record.file_offset,
+            }
         };
         space.vmas.insert(Vma {
             start: record.start,
@@ -182,7 +187,10 @@ fn build_stack(info: &BootInfo) -> u64 {
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    let vector: Vec<u64> = auxiliary(info, platform, random, exec_name).into_iter().flatten().collect();
+    let vector: Vec<u64> = auxiliary(info, platform, random, exec_name)
+        .into_iter()
+        .flatten()
+        .collect();
     *AUXILIARY.lock() = vector.iter().flat_map(|word| word.to_le_bytes()).collect();
     words.extend(&vector);
     if words.len() % 2 == 1 {
@@ -194,7 +202,7 @@ fn build_stack(info: &BootInfo) -> u64 {
     }
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let top = stack.push(&bytes, 8);
-    if top % 16 != 0 {
+    if !top.is_multiple_of(16) {
         fail("the initial stack is not aligned");
     }
     top
@@ -234,7 +242,14 @@ pub fn start() -> ! {
     crate::net::stream::open_standard(&info, &process);
     let rsp = build_stack(&info);
     crate::trace::initialise(info.options);
-    let mut frame = TrapFrame { rip: info.start_rip, cs: USER_CS, ss: USER_SS, rflags: 0x202, rsp, ..TrapFrame::default() };
+    let mut frame = TrapFrame {
+        rip: info.start_rip,
+        cs: USER_CS,
+        ss: USER_SS,
+        rflags: 0x202,
+        rsp,
+        ..TrapFrame::default()
+    };
     thread.saved.lock().extended.load(sched::components());
     crate::debug::initialise(info.options, &mut frame);
     sched::leave(&mut frame);

@@ -36,8 +36,8 @@ pub fn stop(signal: u32, frame: &mut TrapFrame) {
 
 fn apply(block: &DebugRegisters, frame: &mut TrapFrame) {
     [
-        frame.rax, frame.rbx, frame.rcx, frame.rdx, frame.rsi, frame.rdi, frame.rbp, frame.rsp, frame.r8, frame.r9, frame.r10,
-        frame.r11, frame.r12, frame.r13, frame.r14, frame.r15,
+        frame.rax, frame.rbx, frame.rcx, frame.rdx, frame.rsi, frame.rdi, frame.rbp, frame.rsp,
+        frame.r8, frame.r9, frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15,
     ] = block.general;
     frame.rip = block.rip;
     frame.rflags = block.rflags;

@@ -62,14 +62,35 @@ static NEXT_TID: AtomicI32 = AtomicI32::new(APP_PID + 1);
 
 /// Limits of a new process: what a login on Linux usually gets.
 fn default_limits() -> [Limit; 16] {
-    let mut limits = [Limit { soft: UNLIMITED, hard: UNLIMITED }; 16];
-    limits[limit::STACK] = Limit { soft: 8 << 20, hard: UNLIMITED };
-    limits[limit::CORE] = Limit { soft: 0, hard: UNLIMITED };
-    limits[limit::NOFILE] = Limit { soft: 65536, hard: 1_048_576 };
+    let mut limits = [Limit {
+        soft: UNLIMITED,
+        hard: UNLIMITED,
+    }; 16];
+    limits[limit::STACK] = Limit {
+        soft: 8 << 20,
+        hard: UNLIMITED,
+    };
+    limits[limit::CORE] = Limit {
+        soft: 0,
+        hard: UNLIMITED,
+    };
+    limits[limit::NOFILE] = Limit {
+        soft: 65536,
+        hard: 1_048_576,
+    };
     limits[limit::NPROC] = Limit { soft: 1, hard: 1 };
-    limits[limit::MEMLOCK] = Limit { soft: 8 << 20, hard: 8 << 20 };
-    limits[limit::SIGPENDING] = Limit { soft: 4096, hard: 4096 };
-    limits[limit::MSGQUEUE] = Limit { soft: 819_200, hard: 819_200 };
+    limits[limit::MEMLOCK] = Limit {
+        soft: 8 << 20,
+        hard: 8 << 20,
+    };
+    limits[limit::SIGPENDING] = Limit {
+        soft: 4096,
+        hard: 4096,
+    };
+    limits[limit::MSGQUEUE] = Limit {
+        soft: 819_200,
+        hard: 819_200,
+    };
     limits[limit::NICE] = Limit { soft: 0, hard: 0 };
     limits[limit::RTPRIO] = Limit { soft: 0, hard: 0 };
     limits
@@ -115,6 +136,10 @@ impl Process {
 
     /// The thread with this id.
     pub fn thread(&self, tid: i32) -> Option<&'static Thread> {
-        self.threads.lock().iter().copied().find(|thread| thread.tid() == tid)
+        self.threads
+            .lock()
+            .iter()
+            .copied()
+            .find(|thread| thread.tid() == tid)
     }
 }

@@ -30,7 +30,24 @@ fn quarter(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
 }
 
 fn block(key: &[u32; 8], counter: u32, nonce: [u32; 3]) -> [u8; 64] {
-    let mut input = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574, 0, 0, 0, 0, 0, 0, 0, 0, counter, nonce[0], nonce[1], nonce[2]];
+    let mut input = [
+        0x6170_7865,
+        0x3320_646e,
+        0x7962_2d32,
+        0x6b20_6574,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        counter,
+        nonce[0],
+        nonce[1],
+        nonce[2],
+    ];
     input[4..12].copy_from_slice(key);
     let mut state = input;
     for _ in 0..10 {

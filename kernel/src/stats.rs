@@ -18,7 +18,13 @@ struct Ring {
 }
 
 static RING: Lock<Ring> = Lock::new(Ring {
-    calls: [CallRecord { number: 0, args: [0; 6], result: 0, tid: 0, unfinished: 0 }; HISTORY],
+    calls: [CallRecord {
+        number: 0,
+        args: [0; 6],
+        result: 0,
+        tid: 0,
+        unfinished: 0,
+    }; HISTORY],
     next: 0,
 });
 static TRAPS: AtomicU64 = AtomicU64::new(0);
@@ -31,8 +37,13 @@ pub fn record_call(tid: i32, call: &CallInfo, result: u64) {
     let mut ring = RING.lock();
     let slot = ring.next % HISTORY;
     ring.next += 1;
-    ring.calls[slot] =
-        CallRecord { number: call.number, args: call.args, result: result as i64, tid: tid as u32, unfinished: 0 };
+    ring.calls[slot] = CallRecord {
+        number: call.number,
+        args: call.args,
+        result: result as i64,
+        tid: tid as u32,
+        unfinished: 0,
+    };
 }
 
 /// The last calls, oldest first, and how many they are.
@@ -64,7 +75,9 @@ pub fn add_idle(nanoseconds: u64) {
 /// Time since boot that was not idle, ns.
 pub fn busy_nanoseconds() -> u64 {
     let started = crate::boot::started();
-    spore_hal::time::monotonic().saturating_sub(started).saturating_sub(IDLE.load(Ordering::Relaxed))
+    spore_hal::time::monotonic()
+        .saturating_sub(started)
+        .saturating_sub(IDLE.load(Ordering::Relaxed))
 }
 
 /// Names a call that does not exist, once, with its caller.
@@ -74,11 +87,20 @@ pub fn report_missing(call: &Call, rip: u64) {
     }
     let name = crate::syscall::names::name(call.number);
     let caller = crate::sched::current().process();
-    let module = caller.memory.lock().vmas.find(rip).map(|vma| (vma.name(), rip - vma.start + vma.offset()));
+    let module = caller
+        .memory
+        .lock()
+        .vmas
+        .find(rip)
+        .map(|vma| (vma.name(), rip - vma.start + vma.offset()));
     match module {
         Some((module, offset)) if !module.is_empty() => {
-            crate::log!("spore: system call {name} is not supported (ENOSYS), called by {module}+{offset:#x}");
+            crate::log!(
+                "spore: system call {name} is not supported (ENOSYS), called by {module}+{offset:#x}"
+            );
         }
-        _ => crate::log!("spore: system call {name} is not supported (ENOSYS), called from {rip:#x}"),
+        _ => {
+            crate::log!("spore: system call {name} is not supported (ENOSYS), called from {rip:#x}")
+        }
     }
 }

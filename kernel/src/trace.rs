@@ -75,11 +75,14 @@ fn path(addr: u64) -> String {
 /// Signal names by number (signal(7)).
 pub fn signal_name(signal: u64) -> String {
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-        "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-        "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
-    match signal.checked_sub(1).and_then(|index| NAMES.get(index as usize)) {
+    match signal
+        .checked_sub(1)
+        .and_then(|index| NAMES.get(index as usize))
+    {
         Some(name) => format!("SIG{name}"),
         None if signal >= 32 => format!("SIGRT_{}", signal - 32),
         None => signal.to_string(),
@@ -92,7 +95,13 @@ fn argument(kind: Kind, index: usize, call: &CallInfo, result: Option<Result<usi
     match kind {
         Kind::Int => (value as i32).to_string(),
         Kind::Size => value.to_string(),
-        Kind::Hex => if value == 0 { "0".to_string() } else { format!("{value:#x}") },
+        Kind::Hex => {
+            if value == 0 {
+                "0".to_string()
+            } else {
+                format!("{value:#x}")
+            }
+        }
         Kind::Mode => format!("{value:#o}"),
         Kind::Ptr if value == 0 => "NULL".to_string(),
         Kind::Ptr => format!("{value:#x}"),
@@ -111,7 +120,10 @@ fn argument(kind: Kind, index: usize, call: &CallInfo, result: Option<Result<usi
 fn describe(call: &CallInfo, result: Option<Result<usize>>) -> String {
     let Some(row) = names::row(call.number) else {
         let args = call.args;
-        return format!("syscall_{:#x}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x})", call.number, args[0], args[1], args[2], args[3], args[4], args[5]);
+        return format!(
+            "syscall_{:#x}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x})",
+            call.number, args[0], args[1], args[2], args[3], args[4], args[5]
+        );
     };
     let mut text = String::from(row.name);
     text.push('(');
@@ -138,7 +150,9 @@ pub fn suspended(_thread: &Thread) {}
 /// A call has ended.
 pub fn leave(thread: &Thread, call: &CallInfo, result: Result<usize>) {
     let outcome = match result {
-        Ok(value) if value > 0xffff_ffff || matches!(call.number, 9 | 12 | 25) => format!("{value:#x}"),
+        Ok(value) if value > 0xffff_ffff || matches!(call.number, 9 | 12 | 25) => {
+            format!("{value:#x}")
+        }
         Ok(value) => value.to_string(),
         Err(crate::errno::Errno::ERESTARTSYS) => "? ERESTARTSYS (To be restarted)".to_string(),
         Err(error) => format!("-1 {} ({})", error.name(), error.phrase()),

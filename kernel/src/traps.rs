@@ -29,7 +29,9 @@ impl Kernel for LibraryOs {
     fn copy_fault(address: u64, write: bool) -> bool {
         let process = sched::current().process();
         // A handler that copies while it changes the memory map gets EFAULT.
-        let Some(mut space) = process.memory.try_lock() else { return false };
+        let Some(mut space) = process.memory.try_lock() else {
+            return false;
+        };
         space.fault(address, write, false).is_ok()
     }
 
@@ -72,7 +74,9 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
             SigInfo::fault(number::TRAP, code::TRAP_TRACE, frame.rip)
         }
         vector::DIVIDE => SigInfo::fault(number::FPE, code::FPE_INTDIV, frame.rip),
-        vector::FLOATING_POINT | vector::SIMD => SigInfo::fault(number::FPE, code::FPE_FLTINV, frame.rip),
+        vector::FLOATING_POINT | vector::SIMD => {
+            SigInfo::fault(number::FPE, code::FPE_FLTINV, frame.rip)
+        }
         vector::INVALID_OPCODE => SigInfo::fault(number::ILL, code::ILL_ILLOPN, frame.rip),
         vector::ALIGNMENT => SigInfo::fault(number::BUS, code::BUS_ADRALN, 0),
         vector::OVERFLOW => SigInfo::fault(number::SEGV, code::KERNEL, 0),
@@ -89,8 +93,11 @@ fn page_fault(exception: &Exception) -> Result<(), SigInfo> {
     const WRITE: u64 = 2;
     const FETCH: u64 = 16;
     let process = sched::current().process();
-    let result =
-        process.memory.lock().fault(exception.address, exception.error & WRITE != 0, exception.error & FETCH != 0);
+    let result = process.memory.lock().fault(
+        exception.address,
+        exception.error & WRITE != 0,
+        exception.error & FETCH != 0,
+    );
     result.map_err(|refused| {
         let (signal, code) = match refused {
             Refused::NotMapped => (number::SEGV, code::SEGV_MAPERR),

@@ -14,9 +14,8 @@ pub fn fs_base() -> u64 {
 /// Sets the base of the FS segment; the kernel itself never uses FS.
 #[inline]
 pub fn set_fs_base(value: u64) {
-    // SAFETY: as for `fs_base`; a non-canonical value is refused here because the
-    // instruction would fault.
     if value < spore_abi::layout::USER_END {
+        // SAFETY: as for `fs_base`; non-canonical values, which would fault, are kept out.
         unsafe { asm!("wrfsbase {}", in(reg) value, options(nostack, preserves_flags)) }
     }
 }

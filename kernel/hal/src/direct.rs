@@ -17,12 +17,18 @@ pub fn ram_size() -> u64 {
 }
 
 fn check_ram(gpa: u64, len: u64) {
-    assert!(gpa.checked_add(len).is_some_and(|end| end <= ram_size()), "address beyond RAM");
+    assert!(
+        gpa.checked_add(len).is_some_and(|end| end <= ram_size()),
+        "address beyond RAM"
+    );
 }
 
 /// The bytes of an image layer. `gpa` and `len` come from the boot record.
 pub fn layer(gpa: u64, len: u64) -> &'static [u8] {
-    assert!(gpa >= LAYERS_GPA && gpa.checked_add(len).is_some_and(|end| end <= LAYERS_END), "address outside the layers");
+    assert!(
+        gpa >= LAYERS_GPA && gpa.checked_add(len).is_some_and(|end| end <= LAYERS_END),
+        "address outside the layers"
+    );
     // SAFETY: the monitor maps every layer it lists, read-only, for the life of the
     // VM; the range was checked to lie in the layer space.
     unsafe { core::slice::from_raw_parts((DIRECT_VA + gpa) as *const u8, len as usize) }
@@ -32,7 +38,13 @@ pub fn layer(gpa: u64, len: u64) -> &'static [u8] {
 pub fn read(gpa: u64, buffer: &mut [u8]) {
     check_ram(gpa, buffer.len() as u64);
     // SAFETY: the range lies in RAM, which is mapped; raw copies make no claim of exclusivity.
-    unsafe { core::ptr::copy((DIRECT_VA + gpa) as *const u8, buffer.as_mut_ptr(), buffer.len()) }
+    unsafe {
+        core::ptr::copy(
+            (DIRECT_VA + gpa) as *const u8,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        )
+    }
 }
 
 /// Copies into RAM at `gpa`. Used for page contents of files and programs.
@@ -58,25 +70,41 @@ pub fn copy_frame(from: u64, to: u64) {
     check_ram(to, PAGE);
     assert_frames(to);
     // SAFETY: the source is mapped; the destination is an allocated frame as for `write`.
-    unsafe { core::ptr::copy((DIRECT_VA + from) as *const u8, (DIRECT_VA + to) as *mut u8, PAGE as usize) }
+    unsafe {
+        core::ptr::copy(
+            (DIRECT_VA + from) as *const u8,
+            (DIRECT_VA + to) as *mut u8,
+            PAGE as usize,
+        )
+    }
 }
 
 /// Panics unless the range lies in RAM or in the layer space.
 pub(crate) fn check_readable(gpa: u64, len: u64) {
     let end = gpa.checked_add(len);
     let layer = gpa >= LAYERS_GPA && end.is_some_and(|end| end <= LAYERS_END);
-    assert!(layer || end.is_some_and(|end| end <= ram_size()), "address outside memory");
+    assert!(
+        layer || end.is_some_and(|end| end <= ram_size()),
+        "address outside memory"
+    );
 }
 
 fn assert_frames(gpa: u64) {
-    assert!(gpa >= spore_abi::layout::FREE_GPA, "write into the kernel's own frames");
+    assert!(
+        gpa >= spore_abi::layout::FREE_GPA,
+        "write into the kernel's own frames"
+    );
 }
 
 /// The boot record and the launch data, copied by value.
 pub fn boot_info() -> spore_abi::boot::BootInfo {
     // SAFETY: the monitor wrote a valid record there before the first instruction;
     // it is plain data and never changes.
-    unsafe { core::ptr::read((DIRECT_VA + spore_abi::layout::BOOT_GPA) as *const spore_abi::boot::BootInfo) }
+    unsafe {
+        core::ptr::read(
+            (DIRECT_VA + spore_abi::layout::BOOT_GPA) as *const spore_abi::boot::BootInfo,
+        )
+    }
 }
 
 /// The launch data that spans of the boot record point into.
@@ -84,7 +112,12 @@ pub fn launch_blob() -> &'static [u8] {
     use spore_abi::layout::{BLOB_END, BLOB_GPA};
     // SAFETY: the region lies in RAM, was written before the first instruction and is
     // never written again.
-    unsafe { core::slice::from_raw_parts((DIRECT_VA + BLOB_GPA) as *const u8, (BLOB_END - BLOB_GPA) as usize) }
+    unsafe {
+        core::slice::from_raw_parts(
+            (DIRECT_VA + BLOB_GPA) as *const u8,
+            (BLOB_END - BLOB_GPA) as usize,
+        )
+    }
 }
 
 /// Copies `count` records of plain data out of the launch data at `offset`; fewer if

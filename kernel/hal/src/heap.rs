@@ -55,9 +55,17 @@ static HEAP: Heap = Heap::new();
 
 /// Gives the heap its first memory: `len` bytes of RAM at `gpa` that nobody else uses.
 pub fn add_first(gpa: u64, len: u64) {
-    assert!(gpa >= spore_abi::layout::FREE_GPA && gpa + len <= crate::direct::ram_size(), "not free memory");
+    assert!(
+        gpa >= spore_abi::layout::FREE_GPA && gpa + len <= crate::direct::ram_size(),
+        "not free memory"
+    );
     // SAFETY: the range is mapped RAM that the caller took out of use for good.
-    let claimed = unsafe { HEAP.0.lock().claim(Span::from_base_size((DIRECT_VA + gpa) as *mut u8, len as usize)) };
+    let claimed = unsafe {
+        HEAP.0.lock().claim(Span::from_base_size(
+            (DIRECT_VA + gpa) as *mut u8,
+            len as usize,
+        ))
+    };
     assert!(claimed.is_ok(), "the first heap memory is too small");
 }
 

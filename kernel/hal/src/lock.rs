@@ -25,7 +25,10 @@ pub struct Guard<'a, T> {
 impl<T> Lock<T> {
     /// A free lock around `value`.
     pub const fn new(value: T) -> Self {
-        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
     /// Takes the lock. Panics if it is taken: with one vCPU nobody could free it.
     #[inline]

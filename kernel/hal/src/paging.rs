@@ -69,7 +69,7 @@ fn index(va: u64, level: u32) -> usize {
 }
 
 fn check_user(va: u64, align: u64) {
-    assert!(va < USER_END && va % align == 0, "not a user page");
+    assert!(va < USER_END && va.is_multiple_of(align), "not a user page");
 }
 
 fn check_frame(gpa: u64, len: u64) {
@@ -86,7 +86,9 @@ fn table(va: u64, level: u32, pages: Option<TablePages<'_>>) -> Result<Option<u6
     for step in (level + 1..4).rev() {
         let value = load(current, index(va, step));
         if value & PRESENT == 0 {
-            let Some(pages) = pages.as_deref_mut() else { return Ok(None) };
+            let Some(pages) = pages.as_deref_mut() else {
+                return Ok(None);
+            };
             let page = pages().ok_or(OutOfTables)?;
             store(current, index(va, step), page | USER_FLAGS);
             current = page;
@@ -101,19 +103,27 @@ fn table(va: u64, level: u32, pages: Option<TablePages<'_>>) -> Result<Option<u6
 
 /// Looks `va` up.
 pub fn lookup(va: u64) -> Mapping {
-    let Ok(Some(directory)) = table(va, 1, None) else { return Mapping::None };
+    let Ok(Some(directory)) = table(va, 1, None) else {
+        return Mapping::None;
+    };
     let value = load(directory, index(va, 1));
     if value & PRESENT == 0 {
         return Mapping::None;
     }
     if value & LARGE != 0 {
-        return Mapping::Huge { gpa: value & ADDRESS & !(HUGE - 1), writable: value & WRITABLE != 0 };
+        return Mapping::Huge {
+            gpa: value & ADDRESS & !(HUGE - 1),
+            writable: value & WRITABLE != 0,
+        };
     }
     let value = load(value & ADDRESS, index(va, 0));
     if value & PRESENT == 0 {
         return Mapping::None;
     }
-    Mapping::Page { gpa: value & ADDRESS, writable: value & WRITABLE != 0 }
+    Mapping::Page {
+        gpa: value & ADDRESS,
+        writable: value & WRITABLE != 0,
+    }
 }
 
 /// Whether the 2 MiB block around `va` is described by small pages.
@@ -122,23 +132,41 @@ pub fn has_page_table(va: u64) -> bool {
 }
 
 /// Maps a 2 MiB page. The block must not be described by small pages.
-pub fn map_huge(va: u64, gpa: u64, writable: bool, pages: TablePages<'_>) -> Result<(), OutOfTables> {
+pub fn map_huge(
+    va: u64,
+    gpa: u64,
+    writable: bool,
+    pages: TablePages<'_>,
+) -> Result<(), OutOfTables> {
     check_user(va, HUGE);
     check_frame(gpa, HUGE);
-    assert!(gpa % HUGE == 0, "frame is not aligned");
+    assert!(gpa.is_multiple_of(HUGE), "frame is not aligned");
     let directory = table(va, 1, Some(pages))?.ok_or(OutOfTables)?;
-    let flags = if writable { USER_FLAGS } else { USER_FLAGS & !WRITABLE };
+    let flags = if writable {
+        USER_FLAGS
+    } else {
+        USER_FLAGS & !WRITABLE
+    };
     store(directory, index(va, 1), gpa | flags | LARGE);
     Ok(())
 }
 
 /// Maps a small page, splitting nothing: a large page there is a caller's mistake
 /// (call [`split`] first).
-pub fn map_page(va: u64, gpa: u64, writable: bool, pages: TablePages<'_>) -> Result<(), OutOfTables> {
+pub fn map_page(
+    va: u64,
+    gpa: u64,
+    writable: bool,
+    pages: TablePages<'_>,
+) -> Result<(), OutOfTables> {
     check_user(va, PAGE);
     check_frame(gpa, PAGE);
     let leaf = table(va, 0, Some(pages))?.ok_or(OutOfTables)?;
-    let flags = if writable { USER_FLAGS } else { USER_FLAGS & !WRITABLE };
+    let flags = if writable {
+        USER_FLAGS
+    } else {
+        USER_FLAGS & !WRITABLE
+    };
     store(leaf, index(va, 0), gpa | flags);
     Ok(())
 }
@@ -161,7 +189,15 @@ pub fn set_writable(va: u64, writable: bool) {
     if let Ok(Some(leaf)) = table(va, 0, None) {
         let value = load(leaf, index(va, 0));
         if value & PRESENT != 0 {
-            store(leaf, index(va, 0), if writable { value | WRITABLE } else { value & !WRITABLE });
+            store(
+                leaf,
+                index(va, 0),
+                if writable {
+                    value | WRITABLE
+                } else {
+                    value & !WRITABLE
+                },
+            );
         }
     }
 }
@@ -182,7 +218,9 @@ pub fn unmap_huge(va: u64) -> Option<u64> {
 pub fn split(va: u64, pages: TablePages<'_>) -> Result<(), OutOfTables> {
     let block = va & !(HUGE - 1);
     check_user(block, HUGE);
-    let Some(directory) = table(block, 1, None)? else { return Ok(()) };
+    let Some(directory) = table(block, 1, None)? else {
+        return Ok(());
+    };
     let value = load(directory, index(block, 1));
     if value & PRESENT == 0 || value & LARGE == 0 {
         return Ok(());
@@ -211,7 +249,10 @@ pub fn take_page_table(va: u64) -> Option<u64> {
 
 /// Clears a page that becomes a table.
 pub fn zero_table(gpa: u64) {
-    assert!(gpa + PAGE <= direct::ram_size() && gpa >= spore_abi::layout::PT_POOL_GPA, "not a table page");
+    assert!(
+        gpa + PAGE <= direct::ram_size() && gpa >= spore_abi::layout::PT_POOL_GPA,
+        "not a table page"
+    );
     // SAFETY: the caller has just been given this page and nothing refers to it.
     unsafe { core::ptr::write_bytes((DIRECT_VA + gpa) as *mut u8, 0, PAGE as usize) }
 }

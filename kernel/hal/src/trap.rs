@@ -98,11 +98,17 @@ pub trait Kernel {
 #[macro_export]
 macro_rules! install_kernel {
     ($kernel:ty) => {
-        #[allow(unsafe_code, reason = "names the entries link to; their only callers are the entries")]
+        #[allow(
+            unsafe_code,
+            reason = "names the entries link to; their only callers are the entries"
+        )]
         mod spore_entries {
             use super::*;
             #[unsafe(no_mangle)]
-            extern "C" fn spore_system_call(frame: &mut $crate::trap::TrapFrame, trapped: u64) -> u64 {
+            extern "C" fn spore_system_call(
+                frame: &mut $crate::trap::TrapFrame,
+                trapped: u64,
+            ) -> u64 {
                 <$kernel as $crate::trap::Kernel>::system_call(frame, trapped != 0) as u64
             }
             #[unsafe(no_mangle)]
@@ -115,7 +121,9 @@ macro_rules! install_kernel {
             }
             #[unsafe(no_mangle)]
             extern "C" fn spore_upcall(frame: &mut $crate::trap::TrapFrame) {
-                frame.rip = $crate::host::vcpu().upcall_rip.load(core::sync::atomic::Ordering::Relaxed);
+                frame.rip = $crate::host::vcpu()
+                    .upcall_rip
+                    .load(core::sync::atomic::Ordering::Relaxed);
                 <$kernel as $crate::trap::Kernel>::upcall(frame);
             }
             #[unsafe(no_mangle)]
@@ -157,15 +165,23 @@ pub fn kernel_exception<K: Kernel>(frame: &mut TrapFrame) {
         }
         return;
     }
-    K::fatal("exception inside the kernel", frame.rip, exception.vector << 48 | exception.address & 0xffff_ffff_ffff);
+    K::fatal(
+        "exception inside the kernel",
+        frame.rip,
+        exception.vector << 48 | exception.address & 0xffff_ffff_ffff,
+    );
 }
 
 /// Prepares the vCPU block. Called once at boot.
 pub fn initialise() {
     let vcpu = crate::host::vcpu();
     let top = &raw const spore_kernel_stack_top as u64;
-    vcpu.this.store(core::ptr::from_ref(vcpu) as u64, core::sync::atomic::Ordering::Relaxed);
-    vcpu.kernel_rsp.store(top, core::sync::atomic::Ordering::Relaxed);
+    vcpu.this.store(
+        core::ptr::from_ref(vcpu) as u64,
+        core::sync::atomic::Ordering::Relaxed,
+    );
+    vcpu.kernel_rsp
+        .store(top, core::sync::atomic::Ordering::Relaxed);
 }
 
 /// Address of the vDSO's ELF header.

@@ -70,7 +70,8 @@ unsafe extern "C" {
 
 fn in_user_range(addr: u64, len: usize) -> bool {
     // On the host, tests stand in for the application with memory of their own.
-    addr.checked_add(len as u64).is_some_and(|end| cfg!(feature = "hosted") || end <= USER_END)
+    addr.checked_add(len as u64)
+        .is_some_and(|end| cfg!(feature = "hosted") || end <= USER_END)
 }
 
 /// Copies `buffer.len()` bytes from user address `from`.
@@ -106,7 +107,12 @@ pub fn copy_out(to: u64, bytes: &[u8]) -> Result<(), Fault> {
 pub fn copy_frames(to: u64, gpa: u64, len: u64) -> Result<(), Fault> {
     crate::direct::check_readable(gpa, len);
     // SAFETY: the range was checked to be mapped; it is only read, byte by byte.
-    copy_out(to, unsafe { core::slice::from_raw_parts((spore_abi::layout::DIRECT_VA + gpa) as *const u8, len as usize) })
+    copy_out(to, unsafe {
+        core::slice::from_raw_parts(
+            (spore_abi::layout::DIRECT_VA + gpa) as *const u8,
+            len as usize,
+        )
+    })
 }
 
 /// Fills `len` bytes of user memory with zero.
@@ -124,7 +130,7 @@ pub fn zero(to: u64, len: u64) -> Result<(), Fault> {
 /// Atomically replaces the aligned user word at `addr` by `new` if it is `old`;
 /// answers what was found.
 pub fn compare_exchange(addr: u64, old: u32, new: u32) -> Result<u32, Fault> {
-    if !in_user_range(addr, 4) || addr % 4 != 0 {
+    if !in_user_range(addr, 4) || !addr.is_multiple_of(4) {
         return Err(Fault);
     }
     let mut found = 0;
@@ -141,5 +147,7 @@ pub fn compare_exchange(addr: u64, old: u32, new: u32) -> Result<u32, Fault> {
 pub(crate) fn fixup(rip: u64) -> Option<u64> {
     let start = spore_user_copy as *const () as u64;
     let end = &raw const spore_user_copy_end as u64;
-    (start..end).contains(&rip).then_some(&raw const spore_user_copy_fault as u64)
+    (start..end)
+        .contains(&rip)
+        .then_some(&raw const spore_user_copy_fault as u64)
 }

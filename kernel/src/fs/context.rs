@@ -18,11 +18,18 @@ impl FsContext {
     /// Everything at the root of the file system, mask 022.
     pub fn new() -> Self {
         let root = crate::fs::root();
-        Self { cwd: root.clone(), root, umask: 0o022 }
+        Self {
+            cwd: root.clone(),
+            root,
+            umask: 0o022,
+        }
     }
     /// Where path walks begin.
     pub fn base(&self) -> Base {
-        Base { root: self.root.clone(), start: self.cwd.clone() }
+        Base {
+            root: self.root.clone(),
+            start: self.cwd.clone(),
+        }
     }
 }
 

@@ -130,7 +130,11 @@ impl File for Device {
         self.inode.statfs()
     }
     fn map_page(&self, _offset: u64, _write: bool) -> Result<PageSource> {
-        if self.kind == Kind::Zero { Ok(PageSource::Hole) } else { Err(Errno::ENODEV) }
+        if self.kind == Kind::Zero {
+            Ok(PageSource::Hole)
+        } else {
+            Err(Errno::ENODEV)
+        }
     }
     fn path(&self) -> String {
         path_text(self.inode.as_ref())

@@ -19,7 +19,10 @@ use crate::sched::notify::Notifier;
 
 /// Readiness bits, with the values of `epoll_ctl(2)` and (low 16 bits) `poll(2)`.
 pub mod events {
-    #![allow(missing_docs, reason = "named and documented as in poll(2) and epoll_ctl(2)")]
+    #![allow(
+        missing_docs,
+        reason = "named and documented as in poll(2) and epoll_ctl(2)"
+    )]
     pub const IN: u32 = 0x001;
     pub const PRI: u32 = 0x002;
     pub const OUT: u32 = 0x004;
@@ -143,7 +146,11 @@ pub trait File: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
     /// Feeds directory entries from `cookie` on until `emit` answers false.
-    fn read_directory(&self, _cookie: u64, _emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+    fn read_directory(
+        &self,
+        _cookie: u64,
+        _emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
         Err(Errno::ENOTDIR)
     }
     /// The page at `offset` (page aligned) for mmap; `write` asks for a page that may be stored to.
@@ -190,7 +197,11 @@ impl OpenFile {
     /// A new description with the given open flags (creation flags are dropped).
     pub fn new(file: Arc<dyn File>, flags: u32) -> Arc<Self> {
         let keep = !(open::CREAT | open::EXCL | open::NOCTTY | open::TRUNC | open::CLOEXEC);
-        Arc::new(Self { file, flags: AtomicU32::new(flags & keep), position: Lock::new(0) })
+        Arc::new(Self {
+            file,
+            flags: AtomicU32::new(flags & keep),
+            position: Lock::new(0),
+        })
     }
     /// Status flags as F_GETFL shows them.
     pub fn flags(&self) -> u32 {
@@ -198,9 +209,11 @@ impl OpenFile {
     }
     /// Replaces the status flags that F_SETFL may change.
     pub fn set_flags(&self, flags: u32) {
-        const CHANGEABLE: u32 = open::APPEND | open::NONBLOCK | open::ASYNC | open::DIRECT | open::NOATIME;
+        const CHANGEABLE: u32 =
+            open::APPEND | open::NONBLOCK | open::ASYNC | open::DIRECT | open::NOATIME;
         let old = self.flags();
-        self.flags.store(old & !CHANGEABLE | flags & CHANGEABLE, Ordering::Relaxed);
+        self.flags
+            .store(old & !CHANGEABLE | flags & CHANGEABLE, Ordering::Relaxed);
     }
     /// O_NONBLOCK is set.
     pub fn nonblocking(&self) -> bool {
@@ -212,7 +225,8 @@ impl OpenFile {
     }
     /// Opened for writing.
     pub fn writable(&self) -> bool {
-        matches!(self.flags() & open::ACCMODE, open::WRONLY | open::RDWR) && self.flags() & open::PATH == 0
+        matches!(self.flags() & open::ACCMODE, open::WRONLY | open::RDWR)
+            && self.flags() & open::PATH == 0
     }
 }
 

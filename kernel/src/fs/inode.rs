@@ -99,7 +99,11 @@ pub trait Inode: Any + Send + Sync {
     /// Opens the object; O_PATH, O_TRUNC and creation are done by the caller.
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn File>>;
     /// Feeds entries from `cookie` on until `emit` answers false.
-    fn read_directory(&self, _cookie: u64, _emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+    fn read_directory(
+        &self,
+        _cookie: u64,
+        _emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
         Err(Errno::ENOTDIR)
     }
     /// Makes a new entry. EEXIST and the like.
@@ -119,7 +123,13 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EPERM)
     }
     /// Moves entry `name` to `to_name` in `to`.
-    fn rename(&self, _name: &[u8], _to: &InodeRef, _to_name: &[u8], _mode: RenameMode) -> Result<()> {
+    fn rename(
+        &self,
+        _name: &[u8],
+        _to: &InodeRef,
+        _to_name: &[u8],
+        _mode: RenameMode,
+    ) -> Result<()> {
         Err(Errno::EPERM)
     }
     /// Changes attributes; also sets the time of last change.
@@ -145,7 +155,11 @@ pub fn same(left: &InodeRef, right: &InodeRef) -> bool {
 
 /// ENOTDIR unless `inode` is a directory.
 pub fn require_directory(inode: &InodeRef) -> Result<()> {
-    if inode.kind() == mode::DIRECTORY { Ok(()) } else { Err(Errno::ENOTDIR) }
+    if inode.kind() == mode::DIRECTORY {
+        Ok(())
+    } else {
+        Err(Errno::ENOTDIR)
+    }
 }
 
 /// A path as text for people.
@@ -197,7 +211,11 @@ impl File for Directory {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
-    fn read_directory(&self, cookie: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+    fn read_directory(
+        &self,
+        cookie: u64,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
         self.inode.read_directory(cookie, emit)
     }
     fn path(&self) -> String {
@@ -232,7 +250,11 @@ impl File for Location {
     fn sync(&self) -> Result<()> {
         Err(Errno::EBADF)
     }
-    fn read_directory(&self, _cookie: u64, _emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+    fn read_directory(
+        &self,
+        _cookie: u64,
+        _emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
         Err(Errno::EBADF)
     }
     fn map_page(&self, _offset: u64, _write: bool) -> Result<crate::fs::file::PageSource> {

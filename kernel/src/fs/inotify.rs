@@ -75,7 +75,11 @@ struct Event {
 impl Event {
     /// Bytes of the name with its padding: whole units of 16.
     fn name_len(&self) -> usize {
-        if self.name.is_empty() { 0 } else { (self.name.len() + 1).next_multiple_of(16) }
+        if self.name.is_empty() {
+            0
+        } else {
+            (self.name.len() + 1).next_multiple_of(16)
+        }
     }
     /// `struct inotify_event`.
     fn encode(&self) -> Vec<u8> {
@@ -154,9 +158,12 @@ pub fn deleted(inode: u64) {
 
 fn forget(inode: u64, instance: &Inotify, watch: i32) {
     let mut all = WATCHERS.lock();
-    let Some(watchers) = all.get_mut(&inode) else { return };
+    let Some(watchers) = all.get_mut(&inode) else {
+        return;
+    };
     let before = watchers.len();
-    watchers.retain(|(other, number)| !(core::ptr::eq(other.as_ptr(), instance) && *number == watch));
+    watchers
+        .retain(|(other, number)| !(core::ptr::eq(other.as_ptr(), instance) && *number == watch));
     WATCHED.fetch_sub(before - watchers.len(), Ordering::Relaxed);
     if watchers.is_empty() {
         all.remove(&inode);
@@ -166,48 +173,81 @@ fn forget(inode: u64, instance: &Inotify, watch: i32) {
 impl Inotify {
     /// An instance without watches.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { state: Lock::new(State::default()), notifier: Notifier::new() })
+        Arc::new(Self {
+            state: Lock::new(State::default()),
+            notifier: Notifier::new(),
+        })
     }
     /// inotify_add_watch on inode number `inode`; answers the watch descriptor. EEXIST.
     pub fn watch(self: &Arc<Self>, inode: u64, mask: u32) -> Result<i32> {
         let keep = mask & (ALL_EVENTS | ONESHOT);
         let mut state = self.state.lock();
-        if let Some((number, watch)) = state.watches.iter_mut().find(|(_, watch)| watch.inode == inode) {
+        if let Some((number, watch)) = state
+            .watches
+            .iter_mut()
+            .find(|(_, watch)| watch.inode == inode)
+        {
             if mask & MASK_CREATE != 0 {
                 return Err(Errno::EEXIST);
             }
-            watch.mask = if mask & MASK_ADD != 0 { watch.mask | keep } else { keep };
+            watch.mask = if mask & MASK_ADD != 0 {
+                watch.mask | keep
+            } else {
+                keep
+            };
             return Ok(*number);
         }
         state.last_watch = state.last_watch.checked_add(1).ok_or(Errno::ENOSPC)?;
         let number = state.last_watch;
         state.watches.insert(number, Watch { inode, mask: keep });
         drop(state);
-        WATCHERS.lock().entry(inode).or_default().push((Arc::downgrade(self), number));
+        WATCHERS
+            .lock()
+            .entry(inode)
+            .or_default()
+            .push((Arc::downgrade(self), number));
         WATCHED.fetch_add(1, Ordering::Relaxed);
         Ok(number)
     }
     /// inotify_rm_watch. EINVAL.
     pub fn unwatch(&self, number: i32) -> Result<()> {
-        let inode = self.state.lock().watches.get(&number).map(|watch| watch.inode).ok_or(Errno::EINVAL)?;
+        let inode = self
+            .state
+            .lock()
+            .watches
+            .get(&number)
+            .map(|watch| watch.inode)
+            .ok_or(Errno::EINVAL)?;
         forget(inode, self, number);
         self.end(number);
         Ok(())
     }
     fn end(&self, number: i32) {
         self.state.lock().watches.remove(&number);
-        self.enqueue(Event { watch: number, mask: IGNORED, cookie: 0, name: Vec::new() });
+        self.enqueue(Event {
+            watch: number,
+            mask: IGNORED,
+            cookie: 0,
+            name: Vec::new(),
+        });
     }
     fn push(&self, number: i32, mask: u32, cookie: u32, name: &[u8]) {
         let ended = {
             let state = self.state.lock();
-            let Some(watch) = state.watches.get(&number) else { return };
+            let Some(watch) = state.watches.get(&number) else {
+                return;
+            };
             if watch.mask & mask & ALL_EVENTS == 0 {
                 return;
             }
             (watch.mask & ONESHOT != 0).then_some(watch.inode)
         };
-        self.enqueue(Event { watch: number, mask, cookie, name: name.to_vec() });
+        self.enqueue(Event {
+            watch: number,
+            mask,
+            cookie,
+            name: name.to_vec(),
+        });
         if let Some(inode) = ended {
             forget(inode, self, number);
             self.end(number);
@@ -218,7 +258,10 @@ impl Inotify {
             let queue = &mut self.state.lock().queue;
             // Like the last event that nobody has read yet: once is enough.
             let same = |last: &Event| {
-                last.watch == event.watch && last.mask == event.mask && last.name == event.name && event.cookie == 0
+                last.watch == event.watch
+                    && last.mask == event.mask
+                    && last.name == event.name
+                    && event.cookie == 0
             };
             if queue.back().is_some_and(same) {
                 return;
@@ -227,7 +270,12 @@ impl Inotify {
                 if queue.back().is_some_and(|last| last.mask == Q_OVERFLOW) {
                     return;
                 }
-                queue.push_back(Event { watch: -1, mask: Q_OVERFLOW, cookie: 0, name: Vec::new() });
+                queue.push_back(Event {
+                    watch: -1,
+                    mask: Q_OVERFLOW,
+                    cookie: 0,
+                    name: Vec::new(),
+                });
             } else {
                 queue.push_back(event);
             }
@@ -236,7 +284,12 @@ impl Inotify {
     }
     /// Bytes of the queued events, for FIONREAD.
     fn queued(&self) -> usize {
-        self.state.lock().queue.iter().map(|event| 16 + event.name_len()).sum()
+        self.state
+            .lock()
+            .queue
+            .iter()
+            .map(|event| 16 + event.name_len())
+            .sum()
     }
 }
 
@@ -256,7 +309,11 @@ impl File for InotifyFile {
                     None if done == 0 => return Err(Errno::EAGAIN),
                     None => return Ok(done),
                     Some(event) if 16 + event.name_len() > out.remaining() => {
-                        return if done == 0 { Err(Errno::EINVAL) } else { Ok(done) };
+                        return if done == 0 {
+                            Err(Errno::EINVAL)
+                        } else {
+                            Ok(done)
+                        };
                     }
                     Some(event) => event.encode(),
                 }
@@ -266,13 +323,22 @@ impl File for InotifyFile {
         }
     }
     fn poll(&self) -> u32 {
-        if self.0.state.lock().queue.is_empty() { 0 } else { events::IN | events::RDNORM }
+        if self.0.state.lock().queue.is_empty() {
+            0
+        } else {
+            events::IN | events::RDNORM
+        }
     }
     fn notifier(&self) -> Option<&Notifier> {
         Some(&self.0.notifier)
     }
     fn stat(&self) -> Result<Stat> {
-        Ok(Stat { mode: 0o600, links: 1, block_size: 4096, ..Stat::default() })
+        Ok(Stat {
+            mode: 0o600,
+            links: 1,
+            block_size: 4096,
+            ..Stat::default()
+        })
     }
     fn ioctl(&self, _open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
         if request != FIONREAD {

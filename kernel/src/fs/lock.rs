@@ -77,10 +77,22 @@ fn cut(held: &mut Vec<Held>, owner: Owner, range: &Range) {
             continue;
         }
         if lock.range.start < range.start {
-            kept.push(Held { owner, range: Range { end: range.start, ..lock.range } });
+            kept.push(Held {
+                owner,
+                range: Range {
+                    end: range.start,
+                    ..lock.range
+                },
+            });
         }
         if range.end < lock.range.end {
-            kept.push(Held { owner, range: Range { start: range.end, ..lock.range } });
+            kept.push(Held {
+                owner,
+                range: Range {
+                    start: range.end,
+                    ..lock.range
+                },
+            });
         }
     }
     *held = kept;
@@ -94,7 +106,10 @@ fn set(open: &OpenFile, owner: Owner, range: &Range) -> Result<()> {
         return Err(Errno::EAGAIN);
     }
     cut(held, owner, range);
-    held.push(Held { owner, range: *range });
+    held.push(Held {
+        owner,
+        range: *range,
+    });
     Ok(())
 }
 
@@ -102,7 +117,9 @@ fn clear(open: &OpenFile, owner: Owner, range: &Range) -> Result<()> {
     let key = key(open)?;
     {
         let mut locks = LOCKS.lock();
-        let Some(held) = locks.get_mut(&key) else { return Ok(()) };
+        let Some(held) = locks.get_mut(&key) else {
+            return Ok(());
+        };
         cut(held, owner, range);
         if held.is_empty() {
             locks.remove(&key);
@@ -112,11 +129,19 @@ fn clear(open: &OpenFile, owner: Owner, range: &Range) -> Result<()> {
     Ok(())
 }
 
-const WHOLE: Range = Range { start: 0, end: u64::MAX, exclusive: true };
+const WHOLE: Range = Range {
+    start: 0,
+    end: u64::MAX,
+    exclusive: true,
+};
 
 /// flock: takes the file as a whole. EAGAIN while another open file has it.
 pub fn flock(open: &OpenFile, exclusive: bool) -> Result<()> {
-    set(open, Owner::Whole(identity(open)), &Range { exclusive, ..WHOLE })
+    set(
+        open,
+        Owner::Whole(identity(open)),
+        &Range { exclusive, ..WHOLE },
+    )
 }
 
 /// flock LOCK_UN.
@@ -140,7 +165,10 @@ pub fn conflict(open: &OpenFile, range: &Range) -> Result<Option<Range>> {
     let owner = Owner::Description(identity(open));
     let locks = LOCKS.lock();
     let held = locks.get(&key).map_or(&[][..], Vec::as_slice);
-    Ok(held.iter().find(|lock| clashes(lock, owner, range)).map(|lock| lock.range))
+    Ok(held
+        .iter()
+        .find(|lock| clashes(lock, owner, range))
+        .map(|lock| lock.range))
 }
 
 /// The open file is closed: its locks are given back.

@@ -74,12 +74,17 @@ fn replace(parent: &InodeRef, name: &[u8], node: &Arc<Node>) -> Result<()> {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(error) => return Err(error),
     }
-    inode::downcast::<Node>(parent).ok_or(Errno::EXDEV)?.adopt(name, node)
+    inode::downcast::<Node>(parent)
+        .ok_or(Errno::EXDEV)?
+        .adopt(name, node)
 }
 
 /// Permissions of directories for everybody's files, such as /tmp.
 fn sticky() -> Change {
-    Change { mode: Some(0o1777), ..Change::default() }
+    Change {
+        mode: Some(0o1777),
+        ..Change::default()
+    }
 }
 
 /// Descriptor `fd` of the current process.
@@ -90,5 +95,7 @@ fn standard_stream(fd: i32) -> Option<Arc<OpenFile>> {
 /// Whether a file is a terminal, as `isatty` finds out: character devices of major 5
 /// or 136 and up that are streams.
 fn is_terminal(open: &OpenFile) -> bool {
-    open.file.stat().is_ok_and(|stat| stat.mode & mode::TYPE == mode::CHARACTER && (stat.rdev >> 8) & 0xFFF >= 4)
+    open.file.stat().is_ok_and(|stat| {
+        stat.mode & mode::TYPE == mode::CHARACTER && (stat.rdev >> 8) & 0xFFF >= 4
+    })
 }

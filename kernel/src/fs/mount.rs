@@ -30,10 +30,16 @@ pub fn initialise(info: &BootInfo) -> FsContext {
     }
     let mut context = FsContext::new();
     let wanted = boot::bytes(info.cwd);
-    let base = Base { root: context.root.clone(), start: context.root.clone() };
+    let base = Base {
+        root: context.root.clone(),
+        start: context.root.clone(),
+    };
     match working_directory(&base, wanted) {
         Ok(cwd) => context.cwd = cwd,
-        Err(_) => crate::log!("working directory {} does not exist", String::from_utf8_lossy(wanted)),
+        Err(_) => crate::log!(
+            "working directory {} does not exist",
+            String::from_utf8_lossy(wanted)
+        ),
     }
     context
 }
@@ -49,7 +55,10 @@ fn mount_layers(info: &BootInfo) -> Arc<Node> {
     for layer in boot::layer_records(info.layers) {
         match Volume::open(spore_hal::direct::layer(layer.gpa, layer.len), layer.gpa) {
             Ok(volume) => volumes.push(volume),
-            Err(_) => crate::log!("the image layer at {:#x} is damaged and left out", layer.gpa),
+            Err(_) => crate::log!(
+                "the image layer at {:#x} is damaged and left out",
+                layer.gpa
+            ),
         }
     }
     Tree::mount(volumes).unwrap_or_else(|_| {
@@ -60,11 +69,22 @@ fn mount_layers(info: &BootInfo) -> Arc<Node> {
 
 /// Directories that every program may expect, and what is mounted.
 pub(super) fn populate(root: &Arc<Node>) -> Result<()> {
-    for name in [&b"tmp"[..], b"dev", b"proc", b"sys", b"run", b"root", b"var"] {
+    for name in [
+        &b"tmp"[..],
+        b"dev",
+        b"proc",
+        b"sys",
+        b"run",
+        b"root",
+        b"var",
+    ] {
         directory(root.as_ref(), name)?;
     }
     let var = directory(root.as_ref(), b"var")?;
-    for inode in [directory(root.as_ref(), b"tmp")?, directory(var.as_ref(), b"tmp")?] {
+    for inode in [
+        directory(root.as_ref(), b"tmp")?,
+        directory(var.as_ref(), b"tmp")?,
+    ] {
         inode.change(&sticky())?;
     }
     device::populate(root)?;
@@ -74,7 +94,10 @@ pub(super) fn populate(root: &Arc<Node>) -> Result<()> {
 
 /// Puts launch data at an absolute path, making directories on the way.
 fn place_file(root: &Arc<Node>, path: &[u8], data: &'static [u8], mode: u32) -> Result<()> {
-    let mut names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<&[u8]> = path
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+        .collect();
     let last = names.pop().ok_or(Errno::EINVAL)?;
     let mut at: InodeRef = root.clone();
     for name in names {

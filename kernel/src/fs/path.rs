@@ -56,7 +56,11 @@ pub fn locate<'a>(base: &Base, path: &'a [u8], follow: bool) -> Result<Place<'a>
         return Err(Errno::ENOENT);
     }
     let mut text: Cow<'a, [u8]> = Cow::Borrowed(path);
-    let mut directory = if path[0] == b'/' { base.root.clone() } else { base.start.clone() };
+    let mut directory = if path[0] == b'/' {
+        base.root.clone()
+    } else {
+        base.start.clone()
+    };
     let mut links = 0;
     let mut at = 0;
     loop {
@@ -64,7 +68,13 @@ pub fn locate<'a>(base: &Base, path: &'a [u8], follow: bool) -> Result<Place<'a>
         let Some((range, after)) = component else {
             require_directory(&directory)?;
             let inode = Some(directory.clone());
-            return Ok(Place { directory, inode, slash: false, text, name: None });
+            return Ok(Place {
+                directory,
+                inode,
+                slash: false,
+                text,
+                name: None,
+            });
         };
         let last = after >= text.len();
         let slash = last && range.end < after;
@@ -83,7 +93,13 @@ pub fn locate<'a>(base: &Base, path: &'a [u8], follow: bool) -> Result<Place<'a>
         let child = match directory.lookup(name) {
             Ok(child) => child,
             Err(Errno::ENOENT) if last => {
-                return Ok(Place { directory, inode: None, slash, text, name: Some(range) });
+                return Ok(Place {
+                    directory,
+                    inode: None,
+                    slash,
+                    text,
+                    name: Some(range),
+                });
             }
             Err(error) => return Err(error),
         };
@@ -106,7 +122,13 @@ pub fn locate<'a>(base: &Base, path: &'a [u8], follow: bool) -> Result<Place<'a>
                     if slash {
                         require_directory(&inode)?;
                     }
-                    return Ok(Place { directory, inode: Some(inode), slash, text, name: Some(range) });
+                    return Ok(Place {
+                        directory,
+                        inode: Some(inode),
+                        slash,
+                        text,
+                        name: Some(range),
+                    });
                 }
                 Target::Object(inode) => {
                     directory = inode;
@@ -119,7 +141,13 @@ pub fn locate<'a>(base: &Base, path: &'a [u8], follow: bool) -> Result<Place<'a>
             if slash {
                 require_directory(&child)?;
             }
-            return Ok(Place { directory, inode: Some(child), slash, text, name: Some(range) });
+            return Ok(Place {
+                directory,
+                inode: Some(child),
+                slash,
+                text,
+                name: Some(range),
+            });
         }
         directory = child;
         at = after;
@@ -135,8 +163,14 @@ fn continued(mut target: Vec<u8>, rest: &[u8]) -> Vec<u8> {
 /// The component from `at` on, and where the one after it begins.
 fn next_component(text: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     let start = at + text[at..].iter().position(|byte| *byte != b'/')?;
-    let end = text[start..].iter().position(|byte| *byte == b'/').map_or(text.len(), |len| start + len);
-    let after = text[end..].iter().position(|byte| *byte != b'/').map_or(text.len(), |len| end + len);
+    let end = text[start..]
+        .iter()
+        .position(|byte| *byte == b'/')
+        .map_or(text.len(), |len| start + len);
+    let after = text[end..]
+        .iter()
+        .position(|byte| *byte != b'/')
+        .map_or(text.len(), |len| end + len);
     Some((start..end, after))
 }
 

@@ -4,7 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct timespec`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Timespec {
     /// Seconds.
     pub seconds: i64,
@@ -17,15 +19,18 @@ impl Timespec {
     pub fn to_nanoseconds(self) -> crate::errno::Result<u64> {
         let seconds = u64::try_from(self.seconds).map_err(|_| crate::errno::Errno::EINVAL)?;
         match u64::try_from(self.nanoseconds) {
-            Ok(nanoseconds) if nanoseconds < 1_000_000_000 => {
-                Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
-            }
+            Ok(nanoseconds) if nanoseconds < 1_000_000_000 => Ok(seconds
+                .saturating_mul(1_000_000_000)
+                .saturating_add(nanoseconds)),
             _ => Err(crate::errno::Errno::EINVAL),
         }
     }
     /// From nanoseconds.
     pub fn from_nanoseconds(nanoseconds: u64) -> Self {
-        Self { seconds: (nanoseconds / 1_000_000_000) as i64, nanoseconds: (nanoseconds % 1_000_000_000) as i64 }
+        Self {
+            seconds: (nanoseconds / 1_000_000_000) as i64,
+            nanoseconds: (nanoseconds % 1_000_000_000) as i64,
+        }
     }
 }
 

@@ -28,13 +28,19 @@ pub enum Entry {
     /// A file whose text is made when it is read from the start.
     Text(fn(Subject) -> Result<Vec<u8>>),
     /// A text that may also be written.
-    Setting(fn(Subject) -> Result<Vec<u8>>, fn(Subject, &[u8]) -> Result<()>),
+    Setting(
+        fn(Subject) -> Result<Vec<u8>>,
+        fn(Subject, &[u8]) -> Result<()>,
+    ),
     /// A text that never changes.
     Fixed(&'static str),
     /// A symbolic link.
     Link(fn(Subject) -> Result<Target>),
     /// A directory with these entries, and more that are found by asking.
-    Directory(&'static [(&'static str, Entry)], Option<&'static dyn Listing>),
+    Directory(
+        &'static [(&'static str, Entry)],
+        Option<&'static dyn Listing>,
+    ),
 }
 
 /// Entries that come and go.
@@ -73,7 +79,12 @@ impl FileSystem {
         self.object(self.root, Subject::default(), String::from(self.path))
     }
     fn object(&'static self, entry: &'static Entry, subject: Subject, path: String) -> InodeRef {
-        Arc::new(Object { system: self, entry, subject, path })
+        Arc::new(Object {
+            system: self,
+            entry,
+            subject,
+            path,
+        })
     }
 }
 
@@ -112,7 +123,11 @@ impl Inode for Object {
             inode: number_of(&self.path),
             links,
             mode: permissions,
-            size: if permissions & mode::TYPE == mode::FILE { self.system.size } else { 0 },
+            size: if permissions & mode::TYPE == mode::FILE {
+                self.system.size
+            } else {
+                0
+            },
             block_size: 1024,
             accessed: now,
             modified: now,
@@ -141,14 +156,19 @@ impl Inode for Object {
     }
     fn parent(&self) -> Result<InodeRef> {
         let root = crate::fs::root();
-        let base = crate::fs::path::Base { root: root.clone(), start: root.clone() };
+        let base = crate::fs::path::Base {
+            root: root.clone(),
+            start: root.clone(),
+        };
         match self.parent_path() {
             "" => Ok(root),
             path => crate::fs::path::resolve(&base, path.as_bytes(), true),
         }
     }
     fn lookup(&self, name: &[u8]) -> Result<InodeRef> {
-        let Entry::Directory(entries, more) = self.entry else { return Err(Errno::ENOTDIR) };
+        let Entry::Directory(entries, more) = self.entry else {
+            return Err(Errno::ENOTDIR);
+        };
         let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let path = alloc::format!("{}/{name}", self.path);
         if let Some((_, entry)) = entries.iter().find(|(own, _)| *own == name) {
@@ -167,13 +187,25 @@ impl Inode for Object {
         match self.entry {
             Entry::Directory(..) => inode::Directory::open(self, flags),
             Entry::Link(_) => Err(Errno::ELOOP),
-            Entry::Setting(..) => Ok(Arc::new(TextFile { object: self, text: Lock::new(Vec::new()) })),
+            Entry::Setting(..) => Ok(Arc::new(TextFile {
+                object: self,
+                text: Lock::new(Vec::new()),
+            })),
             _ if flags & open::ACCMODE != open::RDONLY => Err(Errno::EACCES),
-            _ => Ok(Arc::new(TextFile { object: self, text: Lock::new(Vec::new()) })),
+            _ => Ok(Arc::new(TextFile {
+                object: self,
+                text: Lock::new(Vec::new()),
+            })),
         }
     }
-    fn read_directory(&self, cookie: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
-        let Entry::Directory(entries, more) = self.entry else { return Err(Errno::ENOTDIR) };
+    fn read_directory(
+        &self,
+        cookie: u64,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        let Entry::Directory(entries, more) = self.entry else {
+            return Err(Errno::ENOTDIR);
+        };
         let directory = (mode::DIRECTORY >> 12) as u8;
         let mut list: Vec<(String, u8, u64)> = alloc::vec![
             (String::from("."), directory, number_of(&self.path)),
@@ -191,14 +223,22 @@ impl Inode for Object {
         for (name, entry) in *entries {
             add(name, entry);
         }
-        for name in more.map(|more| more.names(self.subject)).unwrap_or_default() {
+        for name in more
+            .map(|more| more.names(self.subject))
+            .unwrap_or_default()
+        {
             if let Some((entry, _)) = more.and_then(|more| more.entry(self.subject, &name).ok()) {
                 add(&name, entry);
             }
         }
         for ((name, kind, number), next) in list.iter().zip(1u64..) {
             if next > cookie
-                && !emit(DirEntry { inode: *number, kind: *kind, name: name.as_bytes(), next })
+                && !emit(DirEntry {
+                    inode: *number,
+                    kind: *kind,
+                    name: name.as_bytes(),
+                    next,
+                })
             {
                 break;
             }
@@ -224,11 +264,16 @@ impl File for TextFile {
             *self.text.lock() = text;
         }
         let text = self.text.lock();
-        let rest = usize::try_from(position).ok().and_then(|start| text.get(start..)).unwrap_or_default();
+        let rest = usize::try_from(position)
+            .ok()
+            .and_then(|start| text.get(start..))
+            .unwrap_or_default();
         out.put(&rest[..rest.len().min(out.remaining())])
     }
     fn write(&self, _open: &OpenFile, data: &mut Reader<'_>, _position: u64) -> Result<usize> {
-        let Entry::Setting(_, set) = self.object.entry else { return Err(Errno::EACCES) };
+        let Entry::Setting(_, set) = self.object.entry else {
+            return Err(Errno::EACCES);
+        };
         let mut bytes = alloc::vec![0; data.remaining().min(4096)];
         let len = data.take(&mut bytes)?;
         set(self.object.subject, &bytes[..len])?;
@@ -269,12 +314,19 @@ impl Inode for Handle {
         self.0.file.statfs()
     }
     fn kind(&self) -> u32 {
-        self.0.file.stat().map_or(mode::FILE, |stat| stat.mode & mode::TYPE)
+        self.0
+            .file
+            .stat()
+            .map_or(mode::FILE, |stat| stat.mode & mode::TYPE)
     }
     fn path(&self) -> Vec<u8> {
         self.0.file.path().into_bytes()
     }
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn File>> {
-        if self.kind() == mode::SOCKET { Err(Errno::ENXIO) } else { Ok(self.0.file.clone()) }
+        if self.kind() == mode::SOCKET {
+            Err(Errno::ENXIO)
+        } else {
+            Ok(self.0.file.clone())
+        }
     }
 }

@@ -10,8 +10,13 @@ use crate::fs::overlay::Node;
 use crate::fs::synthetic::{Entry, FileSystem, Subject};
 use crate::mm::frames;
 
-static SYSTEM: FileSystem =
-    FileSystem { device: 0x17, magic: 0x6265_6572, path: "/sys", size: 4096, root: &ROOT };
+static SYSTEM: FileSystem = FileSystem {
+    device: 0x17,
+    magic: 0x6265_6572,
+    path: "/sys",
+    size: 4096,
+    root: &ROOT,
+};
 
 /// Mounts it at /sys.
 pub fn mount(root: &Arc<Node>) -> Result<()> {
@@ -24,9 +29,24 @@ pub fn mount(root: &Arc<Node>) -> Result<()> {
 
 static ROOT: Entry = Entry::Directory(
     &[
-        ("devices", Entry::Directory(&[("system", Entry::Directory(DEVICES_SYSTEM, None))], None)),
-        ("fs", Entry::Directory(&[("cgroup", Entry::Directory(CGROUP, None))], None)),
-        ("kernel", Entry::Directory(&[("mm", Entry::Directory(&[("transparent_hugepage", HUGE)], None))], None)),
+        (
+            "devices",
+            Entry::Directory(&[("system", Entry::Directory(DEVICES_SYSTEM, None))], None),
+        ),
+        (
+            "fs",
+            Entry::Directory(&[("cgroup", Entry::Directory(CGROUP, None))], None),
+        ),
+        (
+            "kernel",
+            Entry::Directory(
+                &[(
+                    "mm",
+                    Entry::Directory(&[("transparent_hugepage", HUGE)], None),
+                )],
+                None,
+            ),
+        ),
     ],
     None,
 );
@@ -48,7 +68,11 @@ const DEVICES_SYSTEM: &[(&str, Entry)] = &[
     (
         "node",
         Entry::Directory(
-            &[("online", Entry::Fixed("0\n")), ("possible", Entry::Fixed("0\n")), ("node0", Entry::Directory(NODE, None))],
+            &[
+                ("online", Entry::Fixed("0\n")),
+                ("possible", Entry::Fixed("0\n")),
+                ("node0", Entry::Directory(NODE, None)),
+            ],
             None,
         ),
     ),
@@ -89,7 +113,10 @@ const CGROUP: &[(&str, Entry)] = &[
 const HUGE: Entry = Entry::Directory(
     &[
         ("enabled", Entry::Fixed("always [madvise] never\n")),
-        ("defrag", Entry::Fixed("always defer defer+madvise [madvise] never\n")),
+        (
+            "defrag",
+            Entry::Fixed("always defer defer+madvise [madvise] never\n"),
+        ),
         ("hpage_pmd_size", Entry::Fixed("2097152\n")),
     ],
     None,

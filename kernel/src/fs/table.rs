@@ -31,7 +31,9 @@ struct Slots {
 
 impl Default for DescriptorTable {
     fn default() -> Self {
-        Self { slots: Lock::new(Slots::default()) }
+        Self {
+            slots: Lock::new(Slots::default()),
+        }
     }
 }
 
@@ -62,7 +64,10 @@ impl DescriptorTable {
         if slots.list.len() <= index {
             slots.list.resize(index + 1, None);
         }
-        slots.list[index] = Some(Slot { open, close_on_exec });
+        slots.list[index] = Some(Slot {
+            open,
+            close_on_exec,
+        });
         if min <= slots.first_free {
             slots.first_free = index + 1;
         }
@@ -70,20 +75,35 @@ impl DescriptorTable {
     }
     /// dup2 and dup3: puts `open` exactly at `fd`; answers what was there, to be
     /// dropped outside the lock.
-    pub fn replace(&self, fd: i32, open: Arc<OpenFile>, close_on_exec: bool) -> Result<Option<Arc<OpenFile>>> {
-        let index = usize::try_from(fd).ok().filter(|index| *index < MAX_DESCRIPTORS).ok_or(Errno::EBADF)?;
+    pub fn replace(
+        &self,
+        fd: i32,
+        open: Arc<OpenFile>,
+        close_on_exec: bool,
+    ) -> Result<Option<Arc<OpenFile>>> {
+        let index = usize::try_from(fd)
+            .ok()
+            .filter(|index| *index < MAX_DESCRIPTORS)
+            .ok_or(Errno::EBADF)?;
         let mut slots = self.slots.lock();
         if slots.list.len() <= index {
             slots.list.resize(index + 1, None);
         }
-        let old = slots.list[index].replace(Slot { open, close_on_exec });
+        let old = slots.list[index].replace(Slot {
+            open,
+            close_on_exec,
+        });
         Ok(old.map(|slot| slot.open))
     }
     /// Frees `fd`; the caller drops the answer, which may release the file. EBADF.
     pub fn remove(&self, fd: i32) -> Result<Arc<OpenFile>> {
         let mut slots = self.slots.lock();
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let slot = slots.list.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
+        let slot = slots
+            .list
+            .get_mut(index)
+            .and_then(Option::take)
+            .ok_or(Errno::EBADF)?;
         slots.first_free = slots.first_free.min(index);
         Ok(slot.open)
     }
@@ -91,25 +111,42 @@ impl DescriptorTable {
     pub fn close_on_exec(&self, fd: i32) -> Result<bool> {
         let slots = self.slots.lock();
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        slots.list.get(index).and_then(Option::as_ref).map(|slot| slot.close_on_exec).ok_or(Errno::EBADF)
+        slots
+            .list
+            .get(index)
+            .and_then(Option::as_ref)
+            .map(|slot| slot.close_on_exec)
+            .ok_or(Errno::EBADF)
     }
     /// Sets FD_CLOEXEC. EBADF.
     pub fn set_close_on_exec(&self, fd: i32, value: bool) -> Result<()> {
         let mut slots = self.slots.lock();
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let slot = slots.list.get_mut(index).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+        let slot = slots
+            .list
+            .get_mut(index)
+            .and_then(Option::as_mut)
+            .ok_or(Errno::EBADF)?;
         slot.close_on_exec = value;
         Ok(())
     }
     /// All descriptors in use, ascending.
     pub fn descriptors(&self) -> Vec<i32> {
         let slots = self.slots.lock();
-        (0i32..).zip(slots.list.iter()).filter(|(_, slot)| slot.is_some()).map(|(fd, _)| fd).collect()
+        (0i32..)
+            .zip(slots.list.iter())
+            .filter(|(_, slot)| slot.is_some())
+            .map(|(fd, _)| fd)
+            .collect()
     }
     /// Takes everything out, to be dropped outside the lock (exit, tests).
     pub fn clear(&self) -> Vec<Arc<OpenFile>> {
         let mut slots = self.slots.lock();
         slots.first_free = 0;
-        core::mem::take(&mut slots.list).into_iter().flatten().map(|slot| slot.open).collect()
+        core::mem::take(&mut slots.list)
+            .into_iter()
+            .flatten()
+            .map(|slot| slot.open)
+            .collect()
     }
 }

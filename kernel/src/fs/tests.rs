@@ -22,7 +22,10 @@ fn base() -> Base {
     a.create(b"absolute", New::Link(b"/a/b")).unwrap();
     root.create(b"loop", New::Link(b"loop")).unwrap();
     root.create(b"dangling", New::Link(b"a/new")).unwrap();
-    Base { root: root.clone(), start: a }
+    Base {
+        root: root.clone(),
+        start: a,
+    }
 }
 
 fn path_of(base: &Base, path: &str) -> Result<String> {
@@ -77,39 +80,77 @@ fn places_name_the_entry_that_is_to_be_made() {
     let base = base();
     let place = locate(&base, b"b/new", false).unwrap();
     assert!(place.inode.is_none());
-    assert_eq!((place.directory.path(), place.name()), (b"/a/b".to_vec(), Some(&b"new"[..])));
+    assert_eq!(
+        (place.directory.path(), place.name()),
+        (b"/a/b".to_vec(), Some(&b"new"[..]))
+    );
     let place = locate(&base, b"/dangling", true).unwrap();
     assert!(place.inode.is_none());
-    assert_eq!((place.directory.path(), place.name()), (b"/a".to_vec(), Some(&b"new"[..])));
+    assert_eq!(
+        (place.directory.path(), place.name()),
+        (b"/a".to_vec(), Some(&b"new"[..]))
+    );
     assert!(locate(&base, b"b/new/", false).unwrap().slash);
     assert_eq!(locate(&base, b"b/..", false).unwrap().name(), None);
     // O_CREAT through a link whose target exists finds the target.
-    assert_eq!(locate(&base, b"up", true).unwrap().found().unwrap().path(), b"/a/b/file");
+    assert_eq!(
+        locate(&base, b"up", true).unwrap().found().unwrap().path(),
+        b"/a/b/file"
+    );
 }
 
 fn image(name: &str, files: &[(&str, &str)]) -> Volume {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let scratch = std::env::temp_dir().join(format!("spore-layers-{}-{number}-{name}", std::process::id()));
+    let scratch = std::env::temp_dir().join(format!(
+        "spore-layers-{}-{number}-{name}",
+        std::process::id()
+    ));
     let tree = scratch.join("tree");
     for (path, text) in files {
         let path = tree.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let made = Command::new("mkfs.erofs").arg(scratch.join("image")).arg(&tree).output();
-    assert!(made.expect("mkfs.erofs (Debian package erofs-utils) must be there").status.success());
+    let made = Command::new("mkfs.erofs")
+        .arg(scratch.join("image"))
+        .arg(&tree)
+        .output();
+    assert!(
+        made.expect("mkfs.erofs (Debian package erofs-utils) must be there")
+            .status
+            .success()
+    );
     let bytes = std::fs::read(scratch.join("image")).unwrap();
     std::fs::remove_dir_all(&scratch).unwrap();
     Volume::open(bytes.leak(), 0x10_0000_0000).unwrap()
 }
 
 fn layered() -> Base {
-    let lower = image("lower", &[("etc/hosts", "lower"), ("etc/only-lower", "1"), ("lib/x", "lower"), ("file", "f")]);
+    let lower = image(
+        "lower",
+        &[
+            ("etc/hosts", "lower"),
+            ("etc/only-lower", "1"),
+            ("lib/x", "lower"),
+            ("file", "f"),
+        ],
+    );
     let big = "z".repeat(9000);
-    let upper = image("upper", &[("etc/hosts", "upper"), ("etc/only-upper", "2"), ("lib", "a file"), ("big", &big)]);
+    let upper = image(
+        "upper",
+        &[
+            ("etc/hosts", "upper"),
+            ("etc/only-upper", "2"),
+            ("lib", "a file"),
+            ("big", &big),
+        ],
+    );
     let root: InodeRef = Tree::mount(vec![lower, upper]).unwrap();
-    Base { root: root.clone(), start: root }
+    Base {
+        root: root.clone(),
+        start: root,
+    }
 }
 
 fn text(base: &Base, path: &str) -> Result<String> {
@@ -156,7 +197,12 @@ fn inode_numbers_agree_between_listing_and_stat_and_never_change() {
     for (name, number) in listed {
         let inode = etc.lookup(&name).unwrap();
         assert_eq!(inode.stat().unwrap().inode, number);
-        inode.clone().open(open::WRONLY).unwrap().truncate(3).unwrap();
+        inode
+            .clone()
+            .open(open::WRONLY)
+            .unwrap()
+            .truncate(3)
+            .unwrap();
         assert_eq!(inode.stat().unwrap().inode, number);
     }
 }
@@ -165,13 +211,24 @@ fn inode_numbers_agree_between_listing_and_stat_and_never_change() {
 fn layer_files_change_page_by_page_and_can_be_removed() {
     let base = layered();
     let open = open_inode(resolve(&base, b"/big", true).unwrap(), open::RDWR).unwrap();
-    assert!(matches!(open.file.map_page(0, false), Ok(PageSource::Layer { .. })));
-    open.file.write(&open, &mut Reader::kernel(b"hello"), 4094).unwrap();
-    assert!(matches!(open.file.map_page(0, false), Ok(PageSource::Memory { .. })));
+    assert!(matches!(
+        open.file.map_page(0, false),
+        Ok(PageSource::Layer { .. })
+    ));
+    open.file
+        .write(&open, &mut Reader::kernel(b"hello"), 4094)
+        .unwrap();
+    assert!(matches!(
+        open.file.map_page(0, false),
+        Ok(PageSource::Memory { .. })
+    ));
     let mut expected = "z".repeat(9000);
     expected.replace_range(4094..4099, "hello");
     assert_eq!(text(&base, "/big"), Ok(expected));
-    assert!(matches!(open.file.map_page(8192, true), Ok(PageSource::Memory { .. })));
+    assert!(matches!(
+        open.file.map_page(8192, true),
+        Ok(PageSource::Memory { .. })
+    ));
     base.root.remove(b"big", false).unwrap();
     assert_eq!(text(&base, "/big"), Err(Errno::ENOENT));
     assert_eq!(list(&base, "/"), ["etc", "file", "lib"]);
@@ -190,16 +247,32 @@ fn layer_files_change_page_by_page_and_can_be_removed() {
 
 /// Events of an instance as (watch, mask, cookie is set, name).
 fn events(instance: &std::sync::Arc<Inotify>) -> Vec<(i32, u32, bool, String)> {
-    let file = crate::fs::file::OpenFile::new(std::sync::Arc::new(InotifyFile(instance.clone())), open::RDONLY);
+    let file = crate::fs::file::OpenFile::new(
+        std::sync::Arc::new(InotifyFile(instance.clone())),
+        open::RDONLY,
+    );
     let mut buffer = vec![0; 4096];
-    let len = file.file.read(&file, &mut Writer::kernel(&mut buffer), 0).unwrap_or(0);
+    let len = file
+        .file
+        .read(&file, &mut Writer::kernel(&mut buffer), 0)
+        .unwrap_or(0);
     let mut list = Vec::new();
     let mut rest = &buffer[..len];
     while !rest.is_empty() {
-        let word = |index: usize| u32::from_le_bytes(rest[index * 4..index * 4 + 4].try_into().unwrap());
+        let word =
+            |index: usize| u32::from_le_bytes(rest[index * 4..index * 4 + 4].try_into().unwrap());
         let name_len = word(3) as usize;
-        let name: Vec<u8> = rest[16..16 + name_len].iter().copied().take_while(|byte| *byte != 0).collect();
-        list.push((word(0).cast_signed(), word(1), word(2) != 0, String::from_utf8(name).unwrap()));
+        let name: Vec<u8> = rest[16..16 + name_len]
+            .iter()
+            .copied()
+            .take_while(|byte| *byte != 0)
+            .collect();
+        list.push((
+            word(0).cast_signed(),
+            word(1),
+            word(2) != 0,
+            String::from_utf8(name).unwrap(),
+        ));
         rest = &rest[16 + name_len..];
     }
     list
@@ -212,20 +285,38 @@ fn watchers_hear_of_changes_in_order() {
     // Numbers of different trees repeat, and tests share the list of watchers: take
     // numbers that no other test reaches.
     for index in 0..2000 {
-        base.root.create(format!("{index}").as_bytes(), New::File(0o644)).unwrap();
+        base.root
+            .create(format!("{index}").as_bytes(), New::File(0o644))
+            .unwrap();
     }
-    base.root.create(b"w", New::Directory(0o755)).unwrap().create(b"file", New::File(0o644)).unwrap();
-    let number = |path: &str| resolve(&base, path.as_bytes(), true).unwrap().stat().unwrap().inode;
+    base.root
+        .create(b"w", New::Directory(0o755))
+        .unwrap()
+        .create(b"file", New::File(0o644))
+        .unwrap();
+    let number = |path: &str| {
+        resolve(&base, path.as_bytes(), true)
+            .unwrap()
+            .stat()
+            .unwrap()
+            .inode
+    };
     let directory = instance.watch(number("/w"), inotify::ALL_EVENTS).unwrap();
     let b = resolve(&base, b"/w", true).unwrap();
     let name = || String::from("new");
     let inode = b.create(b"new", New::File(0o644)).unwrap();
     let open = open_inode(inode, open::WRONLY).unwrap();
-    open.file.write(&open, &mut Reader::kernel(b"x"), 0).unwrap();
+    open.file
+        .write(&open, &mut Reader::kernel(b"x"), 0)
+        .unwrap();
     drop(open);
-    b.rename(b"new", &b, b"newer", crate::fs::inode::RenameMode::Replace).unwrap();
+    b.rename(b"new", &b, b"newer", crate::fs::inode::RenameMode::Replace)
+        .unwrap();
     b.remove(b"newer", false).unwrap();
-    let heard: Vec<_> = events(&instance).into_iter().filter(|event| event.0 == directory).collect();
+    let heard: Vec<_> = events(&instance)
+        .into_iter()
+        .filter(|event| event.0 == directory)
+        .collect();
     assert_eq!(
         heard,
         [
@@ -237,9 +328,14 @@ fn watchers_hear_of_changes_in_order() {
             (directory, inotify::DELETE, false, String::from("newer")),
         ]
     );
-    let file = instance.watch(number("/w/file"), inotify::DELETE_SELF).unwrap();
+    let file = instance
+        .watch(number("/w/file"), inotify::DELETE_SELF)
+        .unwrap();
     b.remove(b"file", false).unwrap();
-    let heard: Vec<_> = events(&instance).into_iter().filter(|event| event.0 == file).collect();
+    let heard: Vec<_> = events(&instance)
+        .into_iter()
+        .filter(|event| event.0 == file)
+        .collect();
     assert_eq!(heard[0], (file, inotify::DELETE_SELF, false, String::new()));
     assert_eq!(heard[1], (file, inotify::IGNORED, false, String::new()));
     instance.unwatch(directory).unwrap();

@@ -25,7 +25,10 @@ pub fn next_inode() -> u64 {
 pub fn attributes(home: Home, inode: u64, mode: u32) -> Stat {
     const NANOSECONDS: u64 = 1_000_000_000;
     let now = spore_hal::time::realtime();
-    let time = Timespec { seconds: (now / NANOSECONDS) as i64, nanoseconds: (now % NANOSECONDS) as i64 };
+    let time = Timespec {
+        seconds: (now / NANOSECONDS) as i64,
+        nanoseconds: (now % NANOSECONDS) as i64,
+    };
     Stat {
         device: home as u64,
         inode,

@@ -80,29 +80,48 @@ impl Channel {
         let mut state = self.state.lock();
         if state.ring.is_empty() {
             let ended = state.no_more_writes || state.no_more_reads || out.remaining() == 0;
-            return if ended { Ok(Moved { bytes: 0, announce: false }) } else { Err(Errno::EAGAIN) };
+            return if ended {
+                Ok(Moved {
+                    bytes: 0,
+                    announce: false,
+                })
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         let start = state.taken;
         let max = match state.attachments.front() {
             Some(first) => (first.end - start) as usize,
             None => usize::MAX,
         };
-        let bytes =
-            if mode.discard { out.remaining().min(max).min(state.ring.len()) } else { state.ring.peek(0, out, max)? };
+        let bytes = if mode.discard {
+            out.remaining().min(max).min(state.ring.len())
+        } else {
+            state.ring.peek(0, out, max)?
+        };
         let was_ready = state.writable();
-        let reached = state.attachments.front().is_some_and(|first| bytes > 0 && first.start < start + bytes as u64);
+        let reached = state
+            .attachments
+            .front()
+            .is_some_and(|first| bytes > 0 && first.start < start + bytes as u64);
         if mode.peek {
             if let (true, Some(first)) = (reached, state.attachments.front()) {
                 files.extend(first.files.iter().cloned());
             }
-            return Ok(Moved { bytes, announce: false });
+            return Ok(Moved {
+                bytes,
+                announce: false,
+            });
         }
         if reached && let Some(mut first) = state.attachments.pop_front() {
             files.append(&mut first.files);
         }
         state.ring.skip(bytes);
         state.taken += bytes as u64;
-        Ok(Moved { bytes, announce: !was_ready && state.writable() })
+        Ok(Moved {
+            bytes,
+            announce: !was_ready && state.writable(),
+        })
     }
     /// Writes from `data`, all or nothing up to `atomic` bytes, else what fits.
     /// `files` are attached to the bytes written and taken only then.
@@ -114,7 +133,10 @@ impl Channel {
         }
         let wanted = data.remaining();
         if wanted == 0 {
-            return Ok(Moved { bytes: 0, announce: false });
+            return Ok(Moved {
+                bytes: 0,
+                announce: false,
+            });
         }
         let room = state.ring.room();
         if room == 0 || (wanted <= atomic && room < wanted) {
@@ -124,9 +146,16 @@ impl Channel {
         let bytes = state.ring.push(data)?;
         if bytes > 0 && !files.is_empty() {
             let end = start + bytes as u64;
-            state.attachments.push_back(Attachment { start, end, files: core::mem::take(files) });
+            state.attachments.push_back(Attachment {
+                start,
+                end,
+                files: core::mem::take(files),
+            });
         }
-        Ok(Moved { bytes, announce: bytes > 0 })
+        Ok(Moved {
+            bytes,
+            announce: bytes > 0,
+        })
     }
     /// No more bytes will come: the reader finds end of file behind what is inside.
     /// True the first time.

@@ -75,7 +75,9 @@ impl Epoll {
     pub fn add(&self, fd: i32, open: &Arc<OpenFile>, wanted: u32, data: u64) -> Result<()> {
         let notifier = open.file.notifier().ok_or(Errno::EPERM)?;
         let target = self.check_target(open)?;
-        if wanted & behaviour::EXCLUSIVE != 0 && (wanted & !EXCLUSIVE_ALLOWED != 0 || target.is_some()) {
+        if wanted & behaviour::EXCLUSIVE != 0
+            && (wanted & !EXCLUSIVE_ALLOWED != 0 || target.is_some())
+        {
             return Err(Errno::EINVAL);
         }
         let me = self.me.upgrade().ok_or(Errno::EBADF)?;
@@ -138,14 +140,22 @@ impl Epoll {
 
     /// Reports up to `max` ready items to `emit`; answers how many. If `emit` fails,
     /// the item stays ready; the error is answered if it was the first item.
-    pub fn collect(&self, max: usize, mut emit: impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
+    pub fn collect(
+        &self,
+        max: usize,
+        mut emit: impl FnMut(u32, u64) -> Result<()>,
+    ) -> Result<usize> {
         // Items that stay ready go to the end of the list; each is looked at once.
         let mut left = self.items.lock().listed();
         let mut count = 0;
         while left > 0 && count < max {
             left -= 1;
-            let Some(key) = self.items.lock().take_first() else { break };
-            let Some((ready, data)) = self.readiness(key) else { continue };
+            let Some(key) = self.items.lock().take_first() else {
+                break;
+            };
+            let Some((ready, data)) = self.readiness(key) else {
+                continue;
+            };
             if let Err(error) = emit(ready, data) {
                 self.items.lock().list_first(key);
                 return if count > 0 { Ok(count) } else { Err(error) };
@@ -192,7 +202,9 @@ impl Epoll {
     }
 
     fn unregister(&self, item: &Item) {
-        let Some(file) = item.file.upgrade() else { return };
+        let Some(file) = item.file.upgrade() else {
+            return;
+        };
         if let (Some(registration), Some(notifier)) = (item.registration, file.notifier()) {
             notifier.remove(registration);
         }
@@ -215,7 +227,11 @@ impl Epoll {
     /// ELOOP if `target` leads back to this set, or sets would be nested too deep.
     fn check_nesting(&self, target: &Epoll) -> Result<()> {
         let below = target.depth_below(self, 0)?;
-        if below + 1 + self.depth_above(0) > MAX_NESTING { Err(Errno::ELOOP) } else { Ok(()) }
+        if below + 1 + self.depth_above(0) > MAX_NESTING {
+            Err(Errno::ELOOP)
+        } else {
+            Ok(())
+        }
     }
 
     /// Length of the longest chain of sets below this one; ELOOP if `searched` is in one.
@@ -241,8 +257,17 @@ impl Epoll {
         if depth > MAX_NESTING {
             return 0;
         }
-        let parents: Vec<_> = self.parents.lock().iter().filter_map(Weak::upgrade).collect();
-        parents.iter().map(|parent| 1 + parent.depth_above(depth + 1)).max().unwrap_or(0)
+        let parents: Vec<_> = self
+            .parents
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        parents
+            .iter()
+            .map(|parent| 1 + parent.depth_above(depth + 1))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -268,7 +293,9 @@ impl File for Epoll {
         let mut left = self.items.lock().listed();
         while left > 0 {
             left -= 1;
-            let Some(key) = self.items.lock().first() else { break };
+            let Some(key) = self.items.lock().first() else {
+                break;
+            };
             if self.readiness(key).is_some() {
                 return events::IN | events::RDNORM;
             }

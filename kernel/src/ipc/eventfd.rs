@@ -69,7 +69,11 @@ impl File for EventFd {
         let copied = out.put(&value.to_ne_bytes())?;
         // A read is one number, however large the buffer.
         out.limit(0);
-        if copied == 8 { Ok(8) } else { Err(Errno::EFAULT) }
+        if copied == 8 {
+            Ok(8)
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
     fn write(&self, _open: &OpenFile, data: &mut Reader<'_>, _position: u64) -> Result<usize> {
         let mut bytes = [0; 8];
@@ -123,7 +127,8 @@ mod tests {
         Ok(u64::from_ne_bytes(bytes))
     }
     fn write(file: &Arc<OpenFile>, value: u64) -> Result<usize> {
-        file.file.write(file, &mut Reader::kernel(&value.to_ne_bytes()), 0)
+        file.file
+            .write(file, &mut Reader::kernel(&value.to_ne_bytes()), 0)
     }
     fn opened(count: u32, semaphore: bool) -> Arc<OpenFile> {
         OpenFile::new(EventFd::new(count, semaphore), open::RDWR)
@@ -140,7 +145,10 @@ mod tests {
     #[test]
     fn a_semaphore_gives_one_at_a_time() {
         let file = opened(2, true);
-        assert_eq!((read(&file), read(&file), read(&file)), (Ok(1), Ok(1), Err(Errno::EAGAIN)));
+        assert_eq!(
+            (read(&file), read(&file), read(&file)),
+            (Ok(1), Ok(1), Err(Errno::EAGAIN))
+        );
     }
 
     #[test]
@@ -158,7 +166,13 @@ mod tests {
     #[test]
     fn short_buffers_are_refused() {
         let file = opened(1, false);
-        assert_eq!(file.file.read(&file, &mut Writer::kernel(&mut [0; 7]), 0), Err(Errno::EINVAL));
-        assert_eq!(file.file.write(&file, &mut Reader::kernel(&[0; 7]), 0), Err(Errno::EINVAL));
+        assert_eq!(
+            file.file.read(&file, &mut Writer::kernel(&mut [0; 7]), 0),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            file.file.write(&file, &mut Reader::kernel(&[0; 7]), 0),
+            Err(Errno::EINVAL)
+        );
     }
 }

@@ -33,8 +33,15 @@ pub fn look(interests: &[Interest], mut found: impl FnMut(usize, u32)) -> usize 
 
 /// Waits until a file has a wanted event, tells `found` of all that have. Zero when
 /// the time is over; EINTR.
-pub async fn wait(interests: &[Interest], timeout: Timeout, mut found: impl FnMut(usize, u32)) -> Result<usize> {
-    let _watches: Vec<Watch> = interests.iter().map(|interest| Watch::new(&interest.open)).collect();
+pub async fn wait(
+    interests: &[Interest],
+    timeout: Timeout,
+    mut found: impl FnMut(usize, u32),
+) -> Result<usize> {
+    let _watches: Vec<Watch> = interests
+        .iter()
+        .map(|interest| Watch::new(&interest.open))
+        .collect();
     loop {
         let count = look(interests, &mut found);
         if count > 0 {

@@ -19,7 +19,10 @@ pub fn read(addr: UserAddr, size: usize) -> Result<Option<signal::Set>> {
 
 /// Runs `call` under `mask`. The former mask is back when it answers, except after
 /// EINTR: then it comes back once the signal's handler has run.
-pub async fn with(mask: Option<signal::Set>, call: impl Future<Output = Result<usize>>) -> Result<usize> {
+pub async fn with(
+    mask: Option<signal::Set>,
+    call: impl Future<Output = Result<usize>>,
+) -> Result<usize> {
     let Some(mask) = mask else { return call.await };
     signal::set_temporary_mask(mask);
     let result = call.await;

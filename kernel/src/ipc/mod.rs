@@ -24,6 +24,9 @@ use crate::fs::file::{File, OpenFile};
 /// Opens `file` with the given status flags and gives it the lowest free descriptor. EMFILE.
 pub fn install(file: Arc<dyn File>, status: u32, close_on_exec: bool) -> Result<usize> {
     let open = OpenFile::new(file, status);
-    let fd = crate::sched::current().process().descriptors.insert(open, close_on_exec, 0)?;
+    let fd = crate::sched::current()
+        .process()
+        .descriptors
+        .insert(open, close_on_exec, 0)?;
     Ok(fd as usize)
 }

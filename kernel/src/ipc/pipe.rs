@@ -97,8 +97,16 @@ impl Pipe {
         let (readers_before, writers_before) = {
             let mut ends = self.ends.lock();
             let before = (
-                if ends.readers > 0 { 0 } else { ends.readers_ever },
-                if ends.writers > 0 { 0 } else { ends.writers_ever },
+                if ends.readers > 0 {
+                    0
+                } else {
+                    ends.readers_ever
+                },
+                if ends.writers > 0 {
+                    0
+                } else {
+                    ends.writers_ever
+                },
             );
             ends.readers += usize::from(reads);
             ends.writers += usize::from(writes);
@@ -115,7 +123,13 @@ impl Pipe {
         if writes {
             self.to_readers.notify(events::OUT);
         }
-        Arc::new(PipeEnd { pipe: self.clone(), reads, writes, writers_before, readers_before })
+        Arc::new(PipeEnd {
+            pipe: self.clone(),
+            reads,
+            writes,
+            writers_before,
+            readers_before,
+        })
     }
     fn tell_writers(&self, news: u32) {
         self.to_writers.notify(news);
@@ -165,7 +179,10 @@ impl File for PipeEnd {
         if !self.reads {
             return Err(Errno::EBADF);
         }
-        let moved = self.pipe.channel.read(out, ReadMode::default(), &mut Files::new())?;
+        let moved = self
+            .pipe
+            .channel
+            .read(out, ReadMode::default(), &mut Files::new())?;
         if moved.announce {
             self.pipe.tell_writers(events::OUT | events::WRNORM);
         }
@@ -204,10 +221,18 @@ impl File for PipeEnd {
         ready
     }
     fn notifier(&self) -> Option<&Notifier> {
-        Some(if self.reads { &self.pipe.to_readers } else { &self.pipe.to_writers })
+        Some(if self.reads {
+            &self.pipe.to_readers
+        } else {
+            &self.pipe.to_writers
+        })
     }
     fn stat(&self) -> Result<Stat> {
-        Ok(anonymous::attributes(Home::Pipes, self.pipe.inode, mode::FIFO | 0o600))
+        Ok(anonymous::attributes(
+            Home::Pipes,
+            self.pipe.inode,
+            mode::FIFO | 0o600,
+        ))
     }
     fn ioctl(&self, _open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
         match request {
@@ -230,16 +255,23 @@ impl Drop for PipeEnd {
             ends.readers -= usize::from(self.reads);
             ends.writers -= usize::from(self.writes);
             ends.both -= usize::from(self.reads && self.writes);
-            (self.reads && ends.readers == 0, self.writes && ends.writers == 0)
+            (
+                self.reads && ends.readers == 0,
+                self.writes && ends.writers == 0,
+            )
         };
         if no_writer {
             self.pipe.channel.close_writer();
-            self.pipe.to_readers.notify(events::IN | events::RDNORM | events::HUP);
+            self.pipe
+                .to_readers
+                .notify(events::IN | events::RDNORM | events::HUP);
         }
         if no_reader {
             // With writers left, what is inside stays for a FIFO's next reader.
             self.pipe.channel.refuse();
-            self.pipe.to_writers.notify(events::OUT | events::WRNORM | events::ERR);
+            self.pipe
+                .to_writers
+                .notify(events::OUT | events::WRNORM | events::ERR);
         }
         if no_reader && no_writer || self.pipe.is_closed() {
             self.pipe.channel.close_reader();

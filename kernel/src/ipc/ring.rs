@@ -21,7 +21,12 @@ pub struct ByteRing {
 impl ByteRing {
     /// An empty ring that holds at most `limit` bytes. Allocates nothing yet.
     pub const fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), head: 0, len: 0, limit }
+        Self {
+            buffer: Vec::new(),
+            head: 0,
+            len: 0,
+            limit,
+        }
     }
     /// Bytes inside.
     pub fn len(&self) -> usize {
@@ -76,7 +81,10 @@ impl ByteRing {
     }
     /// Copies at most `max` bytes from `offset` on to `out` and keeps them. EFAULT.
     pub fn peek(&self, offset: usize, out: &mut Writer<'_>, max: usize) -> Result<usize> {
-        let wanted = out.remaining().min(self.len.saturating_sub(offset)).min(max);
+        let wanted = out
+            .remaining()
+            .min(self.len.saturating_sub(offset))
+            .min(max);
         let mut done = 0;
         while done < wanted {
             let start = self.index(offset + done);
@@ -157,7 +165,10 @@ mod tests {
         let mut ring = ByteRing::new(100);
         ring.push(&mut Reader::kernel(b"hello")).unwrap();
         let mut out = [0; 3];
-        assert_eq!(ring.peek(1, &mut Writer::kernel(&mut out), usize::MAX), Ok(3));
+        assert_eq!(
+            ring.peek(1, &mut Writer::kernel(&mut out), usize::MAX),
+            Ok(3)
+        );
         assert_eq!(&out, b"ell");
         assert_eq!(ring.len(), 5);
     }

@@ -57,13 +57,33 @@ const CODE_TIMER: i32 = -2;
 impl Record {
     fn new(info: &SigInfo) -> Self {
         let (low, high) = (info.value0 as u32, (info.value0 >> 32) as u32);
-        let base = Self { signo: info.signal, errno: info.errno, code: info.code, ..Self::default() };
-        let valued = Self { int: info.value1 as i32, ptr: info.value1, ..base };
+        let base = Self {
+            signo: info.signal,
+            errno: info.errno,
+            code: info.code,
+            ..Self::default()
+        };
+        let valued = Self {
+            int: info.value1 as i32,
+            ptr: info.value1,
+            ..base
+        };
         match info.code {
-            CODE_TIMER => Self { tid: low, overrun: high, ..valued },
+            CODE_TIMER => Self {
+                tid: low,
+                overrun: high,
+                ..valued
+            },
             // From a process, by kill, tgkill or sigqueue.
-            ..=0 => Self { pid: low, uid: high, ..valued },
-            _ => Self { addr: info.value0, ..valued },
+            ..=0 => Self {
+                pid: low,
+                uid: high,
+                ..valued
+            },
+            _ => Self {
+                addr: info.value0,
+                ..valued
+            },
         }
     }
 }
@@ -104,17 +124,27 @@ impl File for SignalFd {
         }
         let mut copied = 0;
         while out.remaining() >= RECORD_SIZE {
-            let Some(info) = signal::take_pending(self.mask()) else { break };
+            let Some(info) = signal::take_pending(self.mask()) else {
+                break;
+            };
             match out.put(Record::new(&info).as_bytes()) {
                 Ok(RECORD_SIZE) => copied += RECORD_SIZE,
                 _ if copied > 0 => break,
                 _ => return Err(Errno::EFAULT),
             }
         }
-        if copied == 0 { Err(Errno::EAGAIN) } else { Ok(copied) }
+        if copied == 0 {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(copied)
+        }
     }
     fn poll(&self) -> u32 {
-        if signal::pending() & self.mask() != 0 { events::IN | events::RDNORM } else { 0 }
+        if signal::pending() & self.mask() != 0 {
+            events::IN | events::RDNORM
+        } else {
+            0
+        }
     }
     fn notifier(&self) -> Option<&Notifier> {
         Some(&self.notifier)
@@ -142,12 +172,27 @@ mod tests {
 
     #[test]
     fn records_say_who_sent_a_signal() {
-        let info = SigInfo { signal: 10, code: -1, value0: 1000 << 32 | 42, value1: 7, errno: 0 };
+        let info = SigInfo {
+            signal: 10,
+            code: -1,
+            value0: 1000 << 32 | 42,
+            value1: 7,
+            errno: 0,
+        };
         let record = Record::new(&info);
-        assert_eq!((record.signo, record.code, record.pid, record.uid), (10, -1, 42, 1000));
+        assert_eq!(
+            (record.signo, record.code, record.pid, record.uid),
+            (10, -1, 42, 1000)
+        );
         assert_eq!((record.int, record.ptr, record.addr), (7, 7, 0));
         assert_eq!(record.as_bytes().len(), 128);
-        let fault = SigInfo { signal: 11, code: 1, value0: 0xdead_beef_0000, value1: 0, errno: 0 };
+        let fault = SigInfo {
+            signal: 11,
+            code: 1,
+            value0: 0xdead_beef_0000,
+            value1: 0,
+            errno: 0,
+        };
         assert_eq!(Record::new(&fault).addr, 0xdead_beef_0000);
     }
 }

@@ -30,16 +30,28 @@ pub struct End {
 
 /// Two connected ends with at most `limit` bytes under way in each direction.
 pub fn pair(limit: usize) -> (End, End) {
-    pair_between(limit, [Arc::new(Notifier::new()), Arc::new(Notifier::new())])
+    pair_between(
+        limit,
+        [Arc::new(Notifier::new()), Arc::new(Notifier::new())],
+    )
 }
 
 /// Two connected ends that announce their changes to notifiers that exist already
 /// (those of the sockets that become connected).
 pub fn pair_between(limit: usize, notifiers: [Arc<Notifier>; 2]) -> (End, End) {
     let channel = || Channel::new(limit, ready_room(limit));
-    let pair =
-        Arc::new(Pair { channels: [channel(), channel()], notifiers, errors: [AtomicU16::new(0), AtomicU16::new(0)] });
-    (End { pair: pair.clone(), side: 0 }, End { pair, side: 1 })
+    let pair = Arc::new(Pair {
+        channels: [channel(), channel()],
+        notifiers,
+        errors: [AtomicU16::new(0), AtomicU16::new(0)],
+    });
+    (
+        End {
+            pair: pair.clone(),
+            side: 0,
+        },
+        End { pair, side: 1 },
+    )
 }
 
 /// A writer is woken once most of what it wrote was read, not for every byte: it
@@ -70,7 +82,12 @@ impl End {
         self.read_with(out, ReadMode::default(), &mut Files::new())
     }
     /// Reads bytes and the files attached to them.
-    pub fn read_with(&self, out: &mut Writer<'_>, mode: ReadMode, files: &mut Files) -> Result<usize> {
+    pub fn read_with(
+        &self,
+        out: &mut Writer<'_>,
+        mode: ReadMode,
+        files: &mut Files,
+    ) -> Result<usize> {
         match self.incoming().read(out, mode, files) {
             Ok(moved) => {
                 // The error comes behind the bytes, and before the end of file.
@@ -125,7 +142,12 @@ impl End {
         if error.0 != 0 {
             slot.store(error.0, Ordering::Relaxed);
         }
-        let mut news = events::IN | events::RDNORM | events::OUT | events::WRNORM | events::RDHUP | events::HUP;
+        let mut news = events::IN
+            | events::RDNORM
+            | events::OUT
+            | events::WRNORM
+            | events::RDHUP
+            | events::HUP;
         if slot.load(Ordering::Relaxed) != 0 {
             news |= events::ERR;
         }
@@ -223,7 +245,10 @@ mod tests {
         assert_eq!(write(&a, b"x"), Err(Errno::EPIPE));
         assert_eq!(read(&b, 9).unwrap(), b"last");
         assert_eq!(read(&b, 9).unwrap(), b"");
-        assert_eq!(b.poll() & (events::IN | events::RDHUP | events::HUP), events::IN | events::RDHUP);
+        assert_eq!(
+            b.poll() & (events::IN | events::RDHUP | events::HUP),
+            events::IN | events::RDHUP
+        );
         assert_eq!(write(&b, b"answer"), Ok(6));
         assert_eq!(read(&a, 9).unwrap(), b"answer");
     }

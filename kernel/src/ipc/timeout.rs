@@ -70,7 +70,10 @@ pub fn nanoseconds(time: Timespec) -> Result<u64> {
 
 /// Nanoseconds as a `struct timespec`.
 pub fn timespec(nanoseconds: u64) -> Timespec {
-    Timespec { seconds: (nanoseconds / NANOSECONDS) as i64, nanoseconds: (nanoseconds % NANOSECONDS) as i64 }
+    Timespec {
+        seconds: (nanoseconds / NANOSECONDS) as i64,
+        nanoseconds: (nanoseconds % NANOSECONDS) as i64,
+    }
 }
 
 #[cfg(test)]
@@ -79,10 +82,40 @@ mod tests {
 
     #[test]
     fn times_outside_their_range_are_refused_or_cut() {
-        assert_eq!(nanoseconds(Timespec { seconds: 1, nanoseconds: 5 }), Ok(1_000_000_005));
-        assert_eq!(nanoseconds(Timespec { seconds: -1, nanoseconds: 0 }), Err(Errno::EINVAL));
-        assert_eq!(nanoseconds(Timespec { seconds: 0, nanoseconds: 1_000_000_000 }), Err(Errno::EINVAL));
-        assert_eq!(nanoseconds(Timespec { seconds: i64::MAX, nanoseconds: 0 }), Ok(u64::MAX));
-        assert_eq!(timespec(1_000_000_005), Timespec { seconds: 1, nanoseconds: 5 });
+        assert_eq!(
+            nanoseconds(Timespec {
+                seconds: 1,
+                nanoseconds: 5
+            }),
+            Ok(1_000_000_005)
+        );
+        assert_eq!(
+            nanoseconds(Timespec {
+                seconds: -1,
+                nanoseconds: 0
+            }),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            nanoseconds(Timespec {
+                seconds: 0,
+                nanoseconds: 1_000_000_000
+            }),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            nanoseconds(Timespec {
+                seconds: i64::MAX,
+                nanoseconds: 0
+            }),
+            Ok(u64::MAX)
+        );
+        assert_eq!(
+            timespec(1_000_000_005),
+            Timespec {
+                seconds: 1,
+                nanoseconds: 5
+            }
+        );
     }
 }

@@ -29,7 +29,9 @@ struct Countdown {
 impl Countdown {
     /// Counts the expirations up to `now`.
     fn advance(&mut self, now: u64) {
-        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else { return };
+        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else {
+            return;
+        };
         if self.interval == 0 {
             self.ticks += 1;
             self.deadline = None;
@@ -42,7 +44,9 @@ impl Countdown {
     /// Time until the next expiration (0: not armed) and the interval.
     fn value(&self, now: u64) -> (u64, u64) {
         // An armed timer never shows zero.
-        let left = self.deadline.map_or(0, |deadline| deadline.saturating_sub(now).max(1));
+        let left = self
+            .deadline
+            .map_or(0, |deadline| deadline.saturating_sub(now).max(1));
         (left, self.interval)
     }
 }
@@ -70,7 +74,10 @@ impl TimerFd {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             realtime,
-            state: Lock::new(State { countdown: Countdown::default(), scheduled: None }),
+            state: Lock::new(State {
+                countdown: Countdown::default(),
+                scheduled: None,
+            }),
             notifier: Notifier::new(),
             inode: anonymous::next_inode(),
         })
@@ -83,7 +90,11 @@ impl TimerFd {
             let mut state = self.state.lock();
             state.countdown.advance(now);
             let old = state.countdown.value(now);
-            state.countdown = Countdown { deadline, interval, ticks: 0 };
+            state.countdown = Countdown {
+                deadline,
+                interval,
+                ticks: 0,
+            };
             old
         };
         self.schedule();
@@ -143,10 +154,18 @@ impl File for TimerFd {
         self.schedule();
         let copied = out.put(&ticks.to_ne_bytes())?;
         out.limit(0);
-        if copied == 8 { Ok(8) } else { Err(Errno::EFAULT) }
+        if copied == 8 {
+            Ok(8)
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
     fn poll(&self) -> u32 {
-        if self.state.lock().countdown.ticks > 0 { events::IN | events::RDNORM } else { 0 }
+        if self.state.lock().countdown.ticks > 0 {
+            events::IN | events::RDNORM
+        } else {
+            0
+        }
     }
     fn notifier(&self) -> Option<&Notifier> {
         Some(&self.notifier)
@@ -174,7 +193,10 @@ mod tests {
 
     #[test]
     fn a_single_shot_expires_once() {
-        let mut countdown = Countdown { deadline: Some(100), ..Countdown::default() };
+        let mut countdown = Countdown {
+            deadline: Some(100),
+            ..Countdown::default()
+        };
         countdown.advance(99);
         assert_eq!((countdown.ticks, countdown.value(40)), (0, (60, 0)));
         countdown.advance(1_000);
@@ -184,7 +206,11 @@ mod tests {
 
     #[test]
     fn intervals_that_passed_unread_are_counted() {
-        let mut countdown = Countdown { deadline: Some(100), interval: 10, ticks: 0 };
+        let mut countdown = Countdown {
+            deadline: Some(100),
+            interval: 10,
+            ticks: 0,
+        };
         countdown.advance(100);
         assert_eq!((countdown.ticks, countdown.value(100)), (1, (10, 10)));
         countdown.advance(135);
@@ -193,10 +219,18 @@ mod tests {
 
     #[test]
     fn extreme_times_do_not_overflow() {
-        let mut countdown = Countdown { deadline: Some(1), interval: u64::MAX, ticks: 0 };
+        let mut countdown = Countdown {
+            deadline: Some(1),
+            interval: u64::MAX,
+            ticks: 0,
+        };
         countdown.advance(u64::MAX - 1);
         assert_eq!((countdown.ticks, countdown.deadline), (1, Some(u64::MAX)));
-        let mut countdown = Countdown { deadline: Some(0), interval: 1, ticks: 0 };
+        let mut countdown = Countdown {
+            deadline: Some(0),
+            interval: 1,
+            ticks: 0,
+        };
         countdown.advance(u64::MAX - 1);
         assert_eq!(countdown.ticks, u64::MAX);
     }

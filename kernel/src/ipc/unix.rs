@@ -26,7 +26,9 @@ use crate::ipc::anonymous::{self, Home};
 use crate::ipc::ioctl;
 use crate::ipc::stream::{DEFAULT_LIMIT, End};
 use crate::mm::io::{Reader, Writer};
-use crate::net::socket::{Received, SendParameters, Shutdown, Socket, SocketAddress, Timeouts, family, kind};
+use crate::net::socket::{
+    Received, SendParameters, Shutdown, Socket, SocketAddress, Timeouts, family, kind,
+};
 use crate::sched::notify::Notifier;
 use inbox::Inbox;
 use names::{Address, Name};
@@ -108,7 +110,11 @@ pub fn create_pair(kind: u32) -> Result<(Arc<UnixSocket>, Arc<UnixSocket>)> {
 
 fn current_credentials() -> Credentials {
     let boot = spore_hal::direct::boot_info();
-    [crate::sched::current().process().pid as u32, boot.uid, boot.gid]
+    [
+        crate::sched::current().process().pid as u32,
+        boot.uid,
+        boot.gid,
+    ]
 }
 
 impl UnixSocket {
@@ -185,7 +191,13 @@ impl UnixSocket {
                 _ => false,
             };
             let connected = matches!(state.role, Role::Messages(_));
-            (matches!(state.role, Role::Listening(_)), connected, waiting, state.read_shut, state.write_shut)
+            (
+                matches!(state.role, Role::Listening(_)),
+                connected,
+                waiting,
+                state.read_shut,
+                state.write_shut,
+            )
         };
         let receiver = self.receiver();
         let read_ended = read_shut || self.inbox.has_ended();
@@ -197,7 +209,9 @@ impl UnixSocket {
             ready |= events::IN | events::RDNORM | events::RDHUP;
         }
         let write_ended = write_shut
-            || (self.kind == kind::SEQPACKET && connected && receiver.as_ref().is_none_or(|to| to.inbox.refuses()));
+            || (self.kind == kind::SEQPACKET
+                && connected
+                && receiver.as_ref().is_none_or(|to| to.inbox.refuses()));
         let unconnected = self.kind != kind::DGRAM && !connected && !listening;
         if read_ended && write_ended || unconnected {
             ready |= events::HUP;
@@ -206,7 +220,11 @@ impl UnixSocket {
             ready |= events::IN | events::RDNORM;
         }
         let room = match &receiver {
-            Some(receiver) => receiver.inbox.writable(self.limit(), self.queue_length_at(receiver), &self.me),
+            Some(receiver) => {
+                receiver
+                    .inbox
+                    .writable(self.limit(), self.queue_length_at(receiver), &self.me)
+            }
             None => !listening,
         };
         if room {
@@ -240,7 +258,11 @@ impl File for UnixSocket {
         Some(&self.notifier)
     }
     fn stat(&self) -> Result<Stat> {
-        Ok(anonymous::attributes(Home::Sockets, self.inode, mode::SOCKET | 0o777))
+        Ok(anonymous::attributes(
+            Home::Sockets,
+            self.inode,
+            mode::SOCKET | 0o777,
+        ))
     }
     fn ioctl(&self, _open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
         let end = self.end();
@@ -258,7 +280,11 @@ impl File for UnixSocket {
         format!("socket:[{}]", self.inode)
     }
     fn patience(&self, writing: bool) -> Option<u64> {
-        let timeout = if writing { &self.timeouts.send } else { &self.timeouts.receive };
+        let timeout = if writing {
+            &self.timeouts.send
+        } else {
+            &self.timeouts.receive
+        };
         match timeout.load(Ordering::Relaxed) {
             0 => None,
             nanoseconds => Some(nanoseconds),
@@ -286,7 +312,8 @@ impl Socket for UnixSocket {
         self.start_listening(backlog)
     }
     fn accept(&self) -> Result<Arc<dyn Socket>> {
-        self.take_connection().map(|socket| socket as Arc<dyn Socket>)
+        self.take_connection()
+            .map(|socket| socket as Arc<dyn Socket>)
     }
     fn connect(&self, address: &SocketAddress) -> Result<()> {
         self.connect_to(address)

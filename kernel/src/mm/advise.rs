@@ -25,10 +25,12 @@ const MAX_HEAP: u64 = 64 << 30;
 impl AddressSpace {
     /// madvise(2).
     pub fn advise(&mut self, start: u64, len: u64, what: i32) -> Result<()> {
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
-        let end = start.checked_add(round_up(len).map_err(|_| Errno::EINVAL)?).ok_or(Errno::EINVAL)?;
+        let end = start
+            .checked_add(round_up(len).map_err(|_| Errno::EINVAL)?)
+            .ok_or(Errno::EINVAL)?;
         match what {
             advice::DONTNEED | advice::REMOVE => self.discard(start, end),
             advice::POPULATE_READ | advice::POPULATE_WRITE => {
@@ -42,7 +44,11 @@ impl AddressSpace {
             0..=3 | 8 | 10..=21 | 25 => {}
             _ => return Err(Errno::EINVAL),
         }
-        if self.vmas.covers(start, end) { Ok(()) } else { Err(Errno::ENOMEM) }
+        if self.vmas.covers(start, end) {
+            Ok(())
+        } else {
+            Err(Errno::ENOMEM)
+        }
     }
 
     /// Private memory reads zero afterwards; whole blocks and exact pages go back.
@@ -82,8 +88,16 @@ impl AddressSpace {
     }
 
     /// mremap(2) with MREMAP_MAYMOVE (1), MREMAP_FIXED (2), MREMAP_DONTUNMAP (4).
-    pub fn remap(&mut self, start: u64, old_len: u64, new_len: u64, flags: u32, target: u64) -> Result<u64> {
-        if start % PAGE != 0 || new_len == 0 || flags & !7 != 0 || flags & 6 != 0 && flags & 1 == 0 {
+    pub fn remap(
+        &mut self,
+        start: u64,
+        old_len: u64,
+        new_len: u64,
+        flags: u32,
+        target: u64,
+    ) -> Result<u64> {
+        if !start.is_multiple_of(PAGE) || new_len == 0 || flags & !7 != 0 || flags & 6 != 0 && flags & 1 == 0
+        {
             return Err(Errno::EINVAL);
         }
         let (old_len, new_len) = (round_up(old_len)?, round_up(new_len)?);
@@ -109,35 +123,57 @@ impl AddressSpace {
     }
 
     fn grow_in_place(&mut self, vma: &Vma, more: u64) -> bool {
-        let (start, Some(end)) = (vma.end, vma.end.checked_add(more)) else { return false };
+        let (start, Some(end)) = (vma.end, vma.end.checked_add(more)) else {
+            return false;
+        };
         if end > USER_END || !self.vmas.is_free(start, end) || !vma.is_anonymous() {
             return false;
         }
         let room = match vma.backing {
             Backing::Arena => frames::arena_take_at(start - ARENA_VA, more),
             // Do not grow into a block of the other kind.
-            Backing::Sparse => self.vmas.is_free(start, end.next_multiple_of(HUGE)) && end <= ARENA_VA,
+            Backing::Sparse => {
+                self.vmas.is_free(start, end.next_multiple_of(HUGE)) && end <= ARENA_VA
+            }
             Backing::Static => false,
         };
         if room {
-            self.vmas.insert(Vma { start, end, ..vma.clone() });
+            self.vmas.insert(Vma {
+                start,
+                end,
+                ..vma.clone()
+            });
         }
         room
     }
 
-    fn move_mapping(&mut self, vma: &Vma, start: u64, old_len: u64, new_len: u64, flags: u32, target: u64) -> Result<u64> {
+    fn move_mapping(
+        &mut self,
+        vma: &Vma,
+        start: u64,
+        old_len: u64,
+        new_len: u64,
+        flags: u32,
+        target: u64,
+    ) -> Result<u64> {
         let fixed = flags & 2 != 0;
         let file = match &vma.content {
             Content::File { file, offset } => Some((file.clone(), offset + (start - vma.start))),
             _ => None,
         };
-        let kind = if vma.shared { flag::SHARED } else { flag::PRIVATE };
+        let kind = if vma.shared {
+            flag::SHARED
+        } else {
+            flag::PRIVATE
+        };
         let shared_file = vma.shared && file.is_some();
         let request = Request {
             addr: if fixed { target } else { 0 },
             len: new_len,
             prot: vma.prot,
-            flags: kind | if fixed { flag::FIXED } else { 0 } | if file.is_none() { flag::ANONYMOUS } else { 0 },
+            flags: kind
+                | if fixed { flag::FIXED } else { 0 }
+                | if file.is_none() { flag::ANONYMOUS } else { 0 },
             file,
         };
         let moved = self.map(&request)?;
@@ -178,7 +214,10 @@ impl AddressSpace {
         if wanted < self.brk_start || wanted > self.brk_start + MAX_HEAP {
             return self.brk;
         }
-        let (old_end, new_end) = (self.brk.next_multiple_of(PAGE), wanted.next_multiple_of(PAGE));
+        let (old_end, new_end) = (
+            self.brk.next_multiple_of(PAGE),
+            wanted.next_multiple_of(PAGE),
+        );
         if new_end > old_end {
             // One block further must be free too: it becomes loose.
             if !self.vmas.is_free(old_end, new_end) {
@@ -208,5 +247,13 @@ impl AddressSpace {
 }
 
 fn heap(start: u64, end: u64) -> Vma {
-    Vma { start, end, prot: prot::READ | prot::WRITE, backing: Backing::Sparse, content: Content::Named("[heap]"), shared: false, exact: false }
+    Vma {
+        start,
+        end,
+        prot: prot::READ | prot::WRITE,
+        backing: Backing::Sparse,
+        content: Content::Named("[heap]"),
+        shared: false,
+        exact: false,
+    }
 }

@@ -28,9 +28,16 @@ const AROUND: u64 = 16 * PAGE;
 
 impl AddressSpace {
     /// Handles an access to `addr` that the processor refused.
-    pub fn fault(&mut self, addr: u64, write: bool, execute: bool) -> core::result::Result<(), Refused> {
+    pub fn fault(
+        &mut self,
+        addr: u64,
+        write: bool,
+        execute: bool,
+    ) -> core::result::Result<(), Refused> {
         let va = addr & !(PAGE - 1);
-        let Some(vma) = self.vmas.find(addr).cloned() else { return Err(Refused::NotMapped) };
+        let Some(vma) = self.vmas.find(addr).cloned() else {
+            return Err(Refused::NotMapped);
+        };
         let needed = if write {
             prot::WRITE
         } else if execute {
@@ -51,7 +58,9 @@ impl AddressSpace {
 
     fn provide(&mut self, vma: &Vma, va: u64, write: bool) -> Result<()> {
         match paging::lookup(va) {
-            Mapping::Huge { writable, .. } | Mapping::Page { writable, .. } if writable || !write => {
+            Mapping::Huge { writable, .. } | Mapping::Page { writable, .. }
+                if writable || !write =>
+            {
                 // The tables allow it: a stale translation.
                 trap::flush_translations();
                 return Ok(());
@@ -87,9 +96,15 @@ impl AddressSpace {
     fn provide_exact(&mut self, vma: &Vma, va: u64) -> Result<()> {
         let writable = vma.prot & prot::WRITE != 0;
         let block = va & !(HUGE - 1);
-        if writable && vma.start <= block && block + HUGE <= vma.end && !paging::has_page_table(block) && vma.content_is_plain() {
+        if writable
+            && vma.start <= block
+            && block + HUGE <= vma.end
+            && !paging::has_page_table(block)
+            && vma.content_is_plain()
+        {
             let gpa = frames::alloc_block()?;
-            return paging::map_huge(block, gpa, true, &mut frames::table_page).map_err(|_| Errno::ENOMEM);
+            return paging::map_huge(block, gpa, true, &mut frames::table_page)
+                .map_err(|_| Errno::ENOMEM);
         }
         let window = va & !(AROUND - 1);
         let (low, high) = (window.max(vma.start), (window + AROUND).min(vma.end));
@@ -106,7 +121,9 @@ impl AddressSpace {
     }
 
     fn provide_file(&mut self, vma: &Vma, va: u64, write: bool) -> Result<()> {
-        let Content::File { file, offset } = &vma.content else { return Err(Errno::EFAULT) };
+        let Content::File { file, offset } = &vma.content else {
+            return Err(Errno::EFAULT);
+        };
         let at = offset + (va - vma.start);
         if at >= file.size().next_multiple_of(PAGE) {
             return Err(Errno::ENXIO);
@@ -141,7 +158,9 @@ impl AddressSpace {
     }
 
     fn share_for_writing(&mut self, vma: &Vma, va: u64) -> Result<()> {
-        let Content::File { file, offset } = &vma.content else { return Err(Errno::EFAULT) };
+        let Content::File { file, offset } = &vma.content else {
+            return Err(Errno::EFAULT);
+        };
         match file.map_page(offset + (va - vma.start), true)? {
             PageSource::Memory { gpa } => {
                 paging::unmap_page(va);
@@ -177,7 +196,9 @@ impl AddressSpace {
         let mut at = start;
         while at < end {
             if paging::lookup(at) == Mapping::None {
-                let Some(vma) = self.vmas.find(at).cloned() else { return };
+                let Some(vma) = self.vmas.find(at).cloned() else {
+                    return;
+                };
                 if self.provide(&vma, at, vma.prot & prot::WRITE != 0).is_err() {
                     return;
                 }

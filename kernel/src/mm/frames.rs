@@ -29,7 +29,9 @@ impl Bitmap {
         Self { words: Vec::new() }
     }
     fn new(bits: usize) -> Self {
-        Self { words: vec![0; bits.div_ceil(64)] }
+        Self {
+            words: vec![0; bits.div_ceil(64)],
+        }
     }
     fn get(&self, bit: usize) -> bool {
         self.words[bit / 64] >> (bit % 64) & 1 == 1
@@ -141,7 +143,10 @@ impl Frames {
     }
 
     fn give(&mut self, first: usize, count: usize) {
-        debug_assert!(self.free.next_set(first, first + count).is_none(), "page freed twice");
+        debug_assert!(
+            self.free.next_set(first, first + count).is_none(),
+            "page freed twice"
+        );
         self.adjust(first, count, true);
         self.free_pages += count;
         self.low_hint = self.low_hint.min(first);
@@ -166,7 +171,11 @@ impl Frames {
     }
 
     fn highest(&mut self, count: usize) -> Option<usize> {
-        let align = if count == PAGES_PER_BLOCK { PAGES_PER_BLOCK } else { 1 };
+        let align = if count == PAGES_PER_BLOCK {
+            PAGES_PER_BLOCK
+        } else {
+            1
+        };
         let mut end = self.end;
         while end >= self.first + count {
             let at = (end - count) / align * align;
@@ -183,7 +192,11 @@ impl Frames {
                     while let Some(more) = self.free.next_clear(taken + 1, at + count) {
                         taken = more;
                     }
-                    end = if align == 1 { self.free_end_below(taken) } else { at };
+                    end = if align == 1 {
+                        self.free_end_below(taken)
+                    } else {
+                        at
+                    };
                 }
             }
         }
@@ -195,7 +208,11 @@ impl Frames {
         let mut at = page;
         while at > self.first && !self.free.get(at - 1) {
             let block = (at - 1) / PAGES_PER_BLOCK;
-            at = if self.free_in_block[block] == 0 { block * PAGES_PER_BLOCK } else { at - 1 };
+            at = if self.free_in_block[block] == 0 {
+                block * PAGES_PER_BLOCK
+            } else {
+                at - 1
+            };
         }
         at
     }
@@ -257,7 +274,10 @@ pub fn arena_take_at(start: u64, len: u64) -> bool {
     let (first, count) = (page(start), page(len));
     {
         let mut frames = FRAMES.lock();
-        if first < frames.first || first + count > frames.end || frames.free.next_clear(first, first + count).is_some() {
+        if first < frames.first
+            || first + count > frames.end
+            || frames.free.next_clear(first, first + count).is_some()
+        {
             return false;
         }
         frames.take(first, count);
@@ -273,7 +293,10 @@ pub fn arena_give(start: u64, len: u64) {
 
 /// A whole 2 MiB block from the high end, zeroed. ENOMEM.
 pub fn alloc_block() -> Result<u64> {
-    let first = FRAMES.lock().highest(PAGES_PER_BLOCK).ok_or(Errno::ENOMEM)?;
+    let first = FRAMES
+        .lock()
+        .highest(PAGES_PER_BLOCK)
+        .ok_or(Errno::ENOMEM)?;
     make_fresh(first, PAGES_PER_BLOCK);
     Ok(gpa(first))
 }
@@ -330,7 +353,10 @@ pub fn table_page() -> Option<u64> {
 /// Bytes of RAM in all and bytes that are free.
 pub fn totals() -> (u64, u64) {
     let frames = FRAMES.lock();
-    (gpa(frames.end), gpa(frames.free_pages + frames.free_singles))
+    (
+        gpa(frames.end),
+        gpa(frames.free_pages + frames.free_singles),
+    )
 }
 
 #[cfg(test)]

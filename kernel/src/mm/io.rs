@@ -49,12 +49,22 @@ macro_rules! cursor {
         impl<'a> $name<'a> {
             /// One user buffer.
             pub fn user(addr: UserAddr, len: usize) -> Self {
-                Self { place: Place::One(Piece { addr, len }), index: 0, offset: 0, remaining: len }
+                Self {
+                    place: Place::One(Piece { addr, len }),
+                    index: 0,
+                    offset: 0,
+                    remaining: len,
+                }
             }
             /// Several user buffers, in order.
             pub fn pieces(pieces: &'a [Piece]) -> Self {
                 let remaining = total(pieces);
-                Self { place: Place::Many(pieces), index: 0, offset: 0, remaining }
+                Self {
+                    place: Place::Many(pieces),
+                    index: 0,
+                    offset: 0,
+                    remaining,
+                }
             }
             /// Bytes left.
             pub fn remaining(&self) -> usize {
@@ -100,7 +110,12 @@ impl<'a> Writer<'a> {
     /// A kernel buffer.
     pub fn kernel(buffer: &'a mut [u8]) -> Self {
         let remaining = buffer.len();
-        Self { place: Place::Kernel(buffer), index: 0, offset: 0, remaining }
+        Self {
+            place: Place::Kernel(buffer),
+            index: 0,
+            offset: 0,
+            remaining,
+        }
     }
     /// Copies as much of `bytes` as fits; answers how much. EFAULT only if nothing
     /// could be copied.
@@ -113,7 +128,9 @@ impl<'a> Writer<'a> {
         }
         let mut done = 0;
         while done < bytes.len() {
-            let Some((addr, len)) = self.chunk() else { break };
+            let Some((addr, len)) = self.chunk() else {
+                break;
+            };
             let len = len.min(bytes.len() - done);
             if let Err(error) = user::write_bytes(addr, &bytes[done..done + len]) {
                 return if done > 0 { Ok(done) } else { Err(error) };
@@ -134,10 +151,16 @@ impl<'a> Writer<'a> {
         }
         let mut done = 0;
         while done < len {
-            let Some((addr, room)) = self.chunk() else { break };
+            let Some((addr, room)) = self.chunk() else {
+                break;
+            };
             let room = room.min(len - done);
             if ring_memory::to_user(addr.raw(), gpa + done as u64, room).is_err() {
-                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
+                return if done > 0 {
+                    Ok(done)
+                } else {
+                    Err(Errno::EFAULT)
+                };
             }
             self.advance(room);
             done += room;
@@ -162,7 +185,12 @@ impl<'a> Writer<'a> {
 impl<'a> Reader<'a> {
     /// A kernel buffer.
     pub fn kernel(buffer: &'a [u8]) -> Self {
-        Self { place: Place::Kernel(buffer), index: 0, offset: 0, remaining: buffer.len() }
+        Self {
+            place: Place::Kernel(buffer),
+            index: 0,
+            offset: 0,
+            remaining: buffer.len(),
+        }
     }
     /// Fills `buffer` as far as bytes are left; answers how many. EFAULT only if
     /// nothing could be copied.
@@ -175,7 +203,9 @@ impl<'a> Reader<'a> {
         }
         let mut done = 0;
         while done < buffer.len() {
-            let Some((addr, len)) = self.chunk() else { break };
+            let Some((addr, len)) = self.chunk() else {
+                break;
+            };
             let len = len.min(buffer.len() - done);
             if let Err(error) = user::read_bytes(addr, &mut buffer[done..done + len]) {
                 return if done > 0 { Ok(done) } else { Err(error) };
@@ -199,10 +229,16 @@ impl Reader<'_> {
         }
         let mut done = 0;
         while done < len {
-            let Some((addr, left)) = self.chunk() else { break };
+            let Some((addr, left)) = self.chunk() else {
+                break;
+            };
             let left = left.min(len - done);
             if ring_memory::from_user(gpa + done as u64, addr.raw(), left).is_err() {
-                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
+                return if done > 0 {
+                    Ok(done)
+                } else {
+                    Err(Errno::EFAULT)
+                };
             }
             self.advance(left);
             done += left;
@@ -232,7 +268,10 @@ pub fn read_iovecs(addr: UserAddr, count: usize) -> Result<Vec<Piece>> {
         }
         let len = len.min(MAX_BYTES - sum);
         sum += len;
-        pieces.push(Piece { addr: UserAddr::new(raw[0]), len });
+        pieces.push(Piece {
+            addr: UserAddr::new(raw[0]),
+            len,
+        });
     }
     Ok(pieces)
 }

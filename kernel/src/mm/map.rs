@@ -53,14 +53,20 @@ pub struct Request {
 
 /// Rounds a length up to pages. ENOMEM if it wraps.
 pub fn round_up(len: u64) -> Result<u64> {
-    len.checked_next_multiple_of(PAGE).filter(|len| *len <= USER_END).ok_or(Errno::ENOMEM)
+    len.checked_next_multiple_of(PAGE)
+        .filter(|len| *len <= USER_END)
+        .ok_or(Errno::ENOMEM)
 }
 
 impl AddressSpace {
     /// mmap(2); answers the address.
     pub fn map(&mut self, request: &Request) -> Result<u64> {
         let fixed = request.flags & (flag::FIXED | flag::FIXED_NOREPLACE) != 0;
-        let result = if fixed { self.map_fixed(request) } else { self.map_anywhere(request) };
+        let result = if fixed {
+            self.map_fixed(request)
+        } else {
+            self.map_anywhere(request)
+        };
         self.settle();
         result
     }
@@ -74,7 +80,9 @@ impl AddressSpace {
         let (start, window) = match hinted {
             Some(addr) => (addr, window),
             None => match self.place(window, request.len, 1) {
-                Err(Errno::ENOMEM) if window == Window::Arena => (self.place(Window::Loose, request.len, 1)?, Window::Loose),
+                Err(Errno::ENOMEM) if window == Window::Arena => {
+                    (self.place(Window::Loose, request.len, 1)?, Window::Loose)
+                }
                 other => (other?, window),
             },
         };
@@ -98,14 +106,18 @@ impl AddressSpace {
     fn honoured_hint(&self, request: &Request, window: Window) -> Option<u64> {
         let start = request.addr & !(PAGE - 1);
         let end = start.checked_add(request.len)?;
-        let wanted = window != Window::Arena && request.addr != 0 && AddressSpace::allowed(start, end);
+        let wanted =
+            window != Window::Arena && request.addr != 0 && AddressSpace::allowed(start, end);
         // Loose and exact mappings must not meet in one block.
         let (low, high) = (start & !(HUGE - 1), end.next_multiple_of(HUGE));
         (wanted && end <= ARENA_VA && self.vmas.is_free(low, high)).then_some(start)
     }
 
     fn map_low(&mut self, request: &Request) -> Result<u64> {
-        let start = self.vmas.highest_gap(0x1000_0000, 0x1_0000_0000, request.len, HUGE).ok_or(Errno::ENOMEM)?;
+        let start = self
+            .vmas
+            .highest_gap(0x1000_0000, 0x1_0000_0000, request.len, HUGE)
+            .ok_or(Errno::ENOMEM)?;
         self.vmas.insert(new_vma(request, start, Window::Exact));
         Ok(start)
     }
@@ -140,11 +152,22 @@ impl AddressSpace {
 
     fn part(request: &Request, start: u64, end: u64, backing: Backing, exact: bool) -> Vma {
         let content = match &request.file {
-            Some((file, offset)) => Content::File { file: file.clone(), offset: offset + (start - request.addr) },
+            Some((file, offset)) => Content::File {
+                file: file.clone(),
+                offset: offset + (start - request.addr),
+            },
             None => Content::Anonymous,
         };
         let shared = request.flags & flag::TYPE != flag::PRIVATE;
-        Vma { start, end, prot: request.prot, backing, content, shared, exact }
+        Vma {
+            start,
+            end,
+            prot: request.prot,
+            backing,
+            content,
+            shared,
+            exact,
+        }
     }
 
     fn overlay_gap(&mut self, request: &Request, start: u64, end: u64) -> Result<()> {
@@ -162,18 +185,21 @@ impl AddressSpace {
         if end > ARENA_VA {
             return Err(Errno::ENOMEM);
         }
-        let loose = self.blocks_are_loose(start, end) || (request.file.is_none() && !is_guard(request) && self.blocks_are_empty(start, end));
+        let loose = self.blocks_are_loose(start, end)
+            || (request.file.is_none() && !is_guard(request) && self.blocks_are_empty(start, end));
         let vma = Self::part(request, start, end, Backing::Sparse, !loose);
         self.vmas.insert(vma);
         Ok(())
     }
 
     fn blocks_are_loose(&self, start: u64, end: u64) -> bool {
-        self.loose_blocks.contains(&(start & !(HUGE - 1))) || self.loose_blocks.contains(&((end - 1) & !(HUGE - 1)))
+        self.loose_blocks.contains(&(start & !(HUGE - 1)))
+            || self.loose_blocks.contains(&((end - 1) & !(HUGE - 1)))
     }
 
     fn blocks_are_empty(&self, start: u64, end: u64) -> bool {
-        self.vmas.is_free(start & !(HUGE - 1), end.next_multiple_of(HUGE))
+        self.vmas
+            .is_free(start & !(HUGE - 1), end.next_multiple_of(HUGE))
     }
 
     /// Replaces the mapping `old` (already out of the tree) by the request's part.
@@ -195,7 +221,11 @@ impl AddressSpace {
             return Ok(());
         }
         let same_bytes = same_file_bytes(old, &vma);
-        if request.prot == prot::NONE && request.file.is_none() && request.flags & flag::NORESERVE == 0 && vma.backing != Backing::Static {
+        if request.prot == prot::NONE
+            && request.file.is_none()
+            && request.flags & flag::NORESERVE == 0
+            && vma.backing != Backing::Static
+        {
             vma.exact = vma.exact || vma.backing == Backing::Arena;
             self.fill(&vma, false)?;
             self.vmas.insert(vma.clone());
@@ -252,11 +282,14 @@ impl AddressSpace {
 
     /// munmap(2).
     pub fn unmap(&mut self, start: u64, len: u64) -> Result<()> {
-        if start % PAGE != 0 || len == 0 {
+        if !start.is_multiple_of(PAGE) || len == 0 {
             return Err(Errno::EINVAL);
         }
         let len = round_up(len).map_err(|_| Errno::EINVAL)?;
-        let end = start.checked_add(len).filter(|end| *end <= USER_END).ok_or(Errno::EINVAL)?;
+        let end = start
+            .checked_add(len)
+            .filter(|end| *end <= USER_END)
+            .ok_or(Errno::EINVAL)?;
         let removed = self.vmas.remove(start, end);
         for vma in &removed {
             self.release(vma);
@@ -267,7 +300,7 @@ impl AddressSpace {
 
     /// mprotect(2).
     pub fn protect(&mut self, start: u64, len: u64, new: u32) -> Result<()> {
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         let end = start.checked_add(round_up(len)?).ok_or(Errno::ENOMEM)?;
@@ -277,7 +310,11 @@ impl AddressSpace {
         if !self.vmas.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
-        let denied = |vma: &Vma| vma.shared && new & prot::WRITE != 0 && matches!(&vma.content, Content::File { file, .. } if file.layer_address().is_some());
+        let denied = |vma: &Vma| {
+            vma.shared
+                && new & prot::WRITE != 0
+                && matches!(&vma.content, Content::File { file, .. } if file.layer_address().is_some())
+        };
         if self.vmas.overlapping(start, end).any(denied) {
             return Err(Errno::EACCES);
         }
@@ -295,7 +332,8 @@ impl AddressSpace {
             }
             if vma.exact || tightened {
                 result = result.and(self.apply_protection(&vma));
-            } else if vma.backing == Backing::Sparse && new & prot::WRITE != 0 && vma.len() <= HUGE {
+            } else if vma.backing == Backing::Sparse && new & prot::WRITE != 0 && vma.len() <= HUGE
+            {
                 // Memory that is made usable is about to be used: save the fault.
                 self.vmas.insert(vma.clone());
                 self.populate(vma.start, vma.end);
@@ -354,7 +392,12 @@ impl AddressSpace {
                 }
             }
             (prot, Mapping::None) if prot != prot::NONE && vma.backing == Backing::Arena => {
-                let _ = paging::map_page(va, va - ARENA_VA, prot & prot::WRITE != 0, &mut frames::table_page);
+                let _ = paging::map_page(
+                    va,
+                    va - ARENA_VA,
+                    prot & prot::WRITE != 0,
+                    &mut frames::table_page,
+                );
             }
             _ => {}
         }
@@ -365,7 +408,8 @@ impl AddressSpace {
     fn owns(&self, vma: &Vma, va: u64) -> bool {
         match paging::lookup(va) {
             Mapping::Page { gpa, .. } | Mapping::Huge { gpa, .. } => {
-                gpa < spore_hal::direct::ram_size() && (vma.is_anonymous() || vma.shared || vma.backing == Backing::Arena)
+                gpa < spore_hal::direct::ram_size()
+                    && (vma.is_anonymous() || vma.shared || vma.backing == Backing::Arena)
             }
             Mapping::None => false,
         }
@@ -389,21 +433,43 @@ fn choose_window(request: &Request) -> Window {
     if let Some((file, _)) = &request.file {
         let small = request.len <= COPY_LIMIT;
         let read_only_layer = file.layer_address().is_some() && request.prot & prot::WRITE == 0;
-        return if shared || (!small && read_only_layer) { Window::Exact } else { Window::Arena };
+        return if shared || (!small && read_only_layer) {
+            Window::Exact
+        } else {
+            Window::Arena
+        };
     }
     if request.flags & (flag::STACK | flag::GROWSDOWN) != 0 {
         return Window::Exact;
     }
     if request.prot == prot::NONE {
-        return if request.flags & flag::NORESERVE != 0 && request.len < EXACT_RESERVATION { Window::Loose } else { Window::Exact };
+        return if request.flags & flag::NORESERVE != 0 && request.len < EXACT_RESERVATION {
+            Window::Loose
+        } else {
+            Window::Exact
+        };
     }
     let (total, free) = frames::totals();
-    if request.len <= ARENA_LIMIT.min(total / 16) && free > total / 8 { Window::Arena } else { Window::Loose }
+    if request.len <= ARENA_LIMIT.min(total / 16) && free > total / 8 {
+        Window::Arena
+    } else {
+        Window::Loose
+    }
 }
 
 fn new_vma(request: &Request, start: u64, window: Window) -> Vma {
-    let backing = if window == Window::Arena { Backing::Arena } else { Backing::Sparse };
-    let mut vma = AddressSpace::part(request, start, start + request.len, backing, window == Window::Exact);
+    let backing = if window == Window::Arena {
+        Backing::Arena
+    } else {
+        Backing::Sparse
+    };
+    let mut vma = AddressSpace::part(
+        request,
+        start,
+        start + request.len,
+        backing,
+        window == Window::Exact,
+    );
     if let (Content::File { offset, .. }, Some((_, wanted))) = (&mut vma.content, &request.file) {
         *offset = *wanted;
     }
@@ -414,7 +480,10 @@ fn new_vma(request: &Request, start: u64, window: Window) -> Vma {
 /// data and the write/execute flips of compilers need not (ARCHITECTURE.md, "Protection").
 fn must_fault(vma: &Vma, old: u32, new: u32) -> bool {
     let lost = old & !new;
-    vma.is_anonymous() && vma.backing != Backing::Static && (new == prot::NONE && old != prot::NONE || lost & prot::WRITE != 0 && new & prot::EXEC == 0 && old & prot::EXEC == 0)
+    vma.is_anonymous()
+        && vma.backing != Backing::Static
+        && (new == prot::NONE && old != prot::NONE
+            || lost & prot::WRITE != 0 && new & prot::EXEC == 0 && old & prot::EXEC == 0)
 }
 
 /// ld.so maps a library whole and then lays its segments over it: often the very
@@ -422,7 +491,10 @@ fn must_fault(vma: &Vma, old: u32, new: u32) -> bool {
 fn same_file_bytes(old: &Vma, new: &Vma) -> bool {
     match (&old.content, &new.content) {
         (Content::File { file: a, offset: x }, Content::File { file: b, offset: y }) => {
-            Arc::ptr_eq(a, b) && x == y && old.prot & prot::WRITE == 0 && old.backing == Backing::Arena
+            Arc::ptr_eq(a, b)
+                && x == y
+                && old.prot & prot::WRITE == 0
+                && old.backing == Backing::Arena
         }
         _ => false,
     }
@@ -440,7 +512,9 @@ fn copy_file(file: &Arc<dyn File>, offset: u64, start: u64, len: u64) -> Result<
         let at = start + done;
         let run = contiguous(file, offset + done, source, len - done);
         match source {
-            PageSource::Memory { gpa } | PageSource::Layer { gpa } => spore_hal::user::copy_frames(at, gpa, run),
+            PageSource::Memory { gpa } | PageSource::Layer { gpa } => {
+                spore_hal::user::copy_frames(at, gpa, run)
+            }
             PageSource::Hole => spore_hal::user::zero(at, run),
         }
         .map_err(|_| Errno::EFAULT)?;

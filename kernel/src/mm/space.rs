@@ -69,7 +69,11 @@ impl AddressSpace {
 
     /// Finds room for `len` bytes. ENOMEM.
     pub fn place(&self, window: Window, len: u64, align: u64) -> Result<u64> {
-        let align = align.max(if len >= HUGE && window != Window::Arena { HUGE } else { PAGE });
+        let align = align.max(if len >= HUGE && window != Window::Arena {
+            HUGE
+        } else {
+            PAGE
+        });
         match window {
             Window::Arena => frames::arena_take(len, align).map(|gpa| ARENA_VA + gpa),
             Window::Loose => self.vmas.highest_gap(SPARSE_MIN, EXACT_MIN, len, align),
@@ -147,7 +151,10 @@ impl AddressSpace {
     pub(super) fn restore_arena_pages(&mut self, start: u64, end: u64) {
         for va in (start..end).step_by(PAGE as usize) {
             match paging::lookup(va) {
-                Mapping::Page { gpa, writable: true } if gpa == va - ARENA_VA => {}
+                Mapping::Page {
+                    gpa,
+                    writable: true,
+                } if gpa == va - ARENA_VA => {}
                 Mapping::Page { gpa, .. } if gpa != va - ARENA_VA => {
                     paging::unmap_page(va);
                     if gpa < spore_hal::direct::ram_size() {
@@ -176,12 +183,11 @@ impl AddressSpace {
                     paging::unmap_huge(block);
                     self.retire_block(gpa);
                 }
-                Mapping::Huge { .. } => {
+                Mapping::Huge { .. }
                     // Only a part goes: the frame falls apart into pages.
-                    if self.split_block(block).is_ok() {
+                    if self.split_block(block).is_ok() => {
                         self.release_pages(at, next, owned);
                     }
-                }
                 _ if paging::has_page_table(at) => self.release_pages(at, next, owned),
                 _ => {}
             }
@@ -236,11 +242,17 @@ pub(super) fn zero_mapped(start: u64, end: u64) {
     while at < end {
         let block_end = ((at & !(HUGE - 1)) + HUGE).min(end);
         match paging::lookup(at) {
-            Mapping::Huge { gpa, writable: true } => {
+            Mapping::Huge {
+                gpa,
+                writable: true,
+            } => {
                 zero_frame(gpa + at % HUGE, block_end - at, at);
                 at = block_end;
             }
-            Mapping::Page { gpa, writable: true } => {
+            Mapping::Page {
+                gpa,
+                writable: true,
+            } => {
                 zero_frame(gpa, PAGE, at);
                 at += PAGE;
             }

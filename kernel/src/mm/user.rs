@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use zerocopy::{FromBytes, IntoBytes, Immutable};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::errno::{Errno, Result};
 
@@ -66,7 +66,11 @@ pub fn read_string(addr: UserAddr, max: usize) -> Result<Vec<u8>> {
         read_bytes(at, &mut chunk[..room])?;
         if let Some(end) = chunk[..room].iter().position(|byte| *byte == 0) {
             text.extend_from_slice(&chunk[..end]);
-            return if text.len() > max { Err(Errno::ENAMETOOLONG) } else { Ok(text) };
+            return if text.len() > max {
+                Err(Errno::ENAMETOOLONG)
+            } else {
+                Ok(text)
+            };
         }
         text.extend_from_slice(&chunk[..room]);
         if text.len() > max {

@@ -132,20 +132,30 @@ pub struct VmaTree {
 impl VmaTree {
     /// An empty tree.
     pub const fn new() -> Self {
-        Self { map: BTreeMap::new() }
+        Self {
+            map: BTreeMap::new(),
+        }
     }
     /// The mapping that covers `addr`.
     pub fn find(&self, addr: u64) -> Option<&Vma> {
-        self.map.range(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| addr < vma.end)
+        self.map
+            .range(..=addr)
+            .next_back()
+            .map(|(_, vma)| vma)
+            .filter(|vma| addr < vma.end)
     }
     /// The first mapping that ends above `addr`.
     pub fn at_or_after(&self, addr: u64) -> Option<&Vma> {
-        self.find(addr).or_else(|| self.map.range(addr..).next().map(|(_, vma)| vma))
+        self.find(addr)
+            .or_else(|| self.map.range(addr..).next().map(|(_, vma)| vma))
     }
     /// Mappings that touch `[start, end)`, ascending.
     pub fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = &Vma> {
         let from = self.find(start).map_or(start, |vma| vma.start);
-        self.map.range(from..end).map(|(_, vma)| vma).filter(move |vma| vma.end > start)
+        self.map
+            .range(from..end)
+            .map(|(_, vma)| vma)
+            .filter(move |vma| vma.end > start)
     }
     /// Whether `[start, end)` is free.
     pub fn is_free(&self, start: u64, end: u64) -> bool {
@@ -173,7 +183,11 @@ impl VmaTree {
     /// Adds a mapping to a free range, joined with equal neighbours.
     pub fn insert(&mut self, mut vma: Vma) {
         debug_assert!(self.is_free(vma.start, vma.end));
-        if let Some(before) = self.map.range(..vma.start).next_back().map(|(_, before)| before)
+        if let Some(before) = self
+            .map
+            .range(..vma.start)
+            .next_back()
+            .map(|(_, before)| before)
             && before.continues(&vma)
         {
             let start = before.start;
@@ -196,7 +210,9 @@ impl VmaTree {
         let touched: Vec<u64> = self.overlapping(start, end).map(|vma| vma.start).collect();
         let mut removed = Vec::with_capacity(touched.len());
         for key in touched {
-            let Some(mut vma) = self.map.remove(&key) else { continue };
+            let Some(mut vma) = self.map.remove(&key) else {
+                continue;
+            };
             if vma.start < start {
                 let mut left = vma.clone();
                 left.end = start;
@@ -240,7 +256,15 @@ mod tests {
     use super::*;
 
     fn anonymous(start: u64, end: u64, prot: u32) -> Vma {
-        Vma { start, end, prot, backing: Backing::Sparse, content: Content::Anonymous, shared: false, exact: false }
+        Vma {
+            start,
+            end,
+            prot,
+            backing: Backing::Sparse,
+            content: Content::Anonymous,
+            shared: false,
+            exact: false,
+        }
     }
 
     #[test]
@@ -270,8 +294,14 @@ mod tests {
     fn gaps_are_found_from_the_top() {
         let mut tree = VmaTree::new();
         tree.insert(anonymous(0x8000, 0xa000, 3));
-        assert_eq!(tree.highest_gap(0x1000, 0xb000, 0x1000, 0x1000), Some(0xa000));
-        assert_eq!(tree.highest_gap(0x1000, 0xb000, 0x2000, 0x1000), Some(0x6000));
+        assert_eq!(
+            tree.highest_gap(0x1000, 0xb000, 0x1000, 0x1000),
+            Some(0xa000)
+        );
+        assert_eq!(
+            tree.highest_gap(0x1000, 0xb000, 0x2000, 0x1000),
+            Some(0x6000)
+        );
         assert_eq!(tree.highest_gap(0x7000, 0xb000, 0x2000, 0x1000), None);
     }
 }

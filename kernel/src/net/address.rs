@@ -27,7 +27,10 @@ pub fn parse(raw: &SocketAddress, own: u16) -> Result<Address> {
             if bytes.len() < MIN_V4 {
                 return Err(Errno::EINVAL);
             }
-            Ok(Address::v4([bytes[4], bytes[5], bytes[6], bytes[7]], port(bytes)))
+            Ok(Address::v4(
+                [bytes[4], bytes[5], bytes[6], bytes[7]],
+                port(bytes),
+            ))
         }
         family::INET6 if own == family::INET6 => {
             if bytes.len() < MIN_V6 {
@@ -39,7 +42,11 @@ pub fn parse(raw: &SocketAddress, own: u16) -> Result<Address> {
             if let Some(given) = bytes.get(24..28) {
                 scope.copy_from_slice(given);
             }
-            Ok(unmapped(Address::v6(address, port(bytes), u32::from_le_bytes(scope))))
+            Ok(unmapped(Address::v6(
+                address,
+                port(bytes),
+                u32::from_le_bytes(scope),
+            )))
         }
         _ => Err(Errno::EAFNOSUPPORT),
     }
@@ -47,7 +54,9 @@ pub fn parse(raw: &SocketAddress, own: u16) -> Result<Address> {
 
 fn unmapped(address: Address) -> Address {
     match address.bytes {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Address::v4([a, b, c, d], address.port),
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => {
+            Address::v4([a, b, c, d], address.port)
+        }
         _ => address,
     }
 }
@@ -74,7 +83,11 @@ pub fn format(address: &Address, own: u16) -> SocketAddress {
 
 /// The wildcard address of a family.
 pub fn any(own: u16) -> Address {
-    if own == family::INET { Address::v4(ANY_V4, 0) } else { Address::v6(ANY_V6, 0, 0) }
+    if own == family::INET {
+        Address::v4(ANY_V4, 0)
+    } else {
+        Address::v6(ANY_V6, 0, 0)
+    }
 }
 
 /// 0.0.0.0 or ::.
@@ -119,7 +132,9 @@ pub fn source_for(peer: &Address, port: u16) -> Address {
 }
 
 /// The guest's own IPv6 address (unique local, RFC 4193).
-pub const OWN_V6: [u8; 16] = [0xfd, 0x53, 0x70, 0x6f, 0x72, 0x65, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x15];
+pub const OWN_V6: [u8; 16] = [
+    0xfd, 0x53, 0x70, 0x6f, 0x72, 0x65, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x15,
+];
 
 /// Whether the guest may bind to the address. EADDRNOTAVAIL otherwise.
 pub fn check_bindable(address: &Address) -> Result<()> {
@@ -164,7 +179,13 @@ mod tests {
         let short = SocketAddress::new(&[2, 0, 0, 80]).unwrap();
         assert_eq!(parse(&short, family::INET), Err(Errno::EINVAL));
         assert_eq!(parse(&v6(OWN_V6), family::INET), Err(Errno::EAFNOSUPPORT));
-        assert_eq!(parse(&SocketAddress::new(&[2]).unwrap(), family::INET), Err(Errno::EINVAL));
-        assert_eq!(check_bindable(&Address::v4([8, 8, 8, 8], 0)), Err(Errno::EADDRNOTAVAIL));
+        assert_eq!(
+            parse(&SocketAddress::new(&[2]).unwrap(), family::INET),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            check_bindable(&Address::v4([8, 8, 8, 8], 0)),
+            Err(Errno::EADDRNOTAVAIL)
+        );
     }
 }

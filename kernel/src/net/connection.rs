@@ -35,7 +35,14 @@ pub struct Connection {
 impl Connection {
     /// Takes over an opened slot.
     pub fn new(slot: Slot) -> Self {
-        Self { slot, rx_next: None, rx_grown: false, rx_full: 0, tx_full: 0, error_taken: false }
+        Self {
+            slot,
+            rx_next: None,
+            rx_grown: false,
+            rx_full: 0,
+            tx_full: 0,
+            error_taken: false,
+        }
     }
     /// Number of the slot.
     pub fn index(&self) -> usize {
@@ -54,18 +61,28 @@ impl Connection {
     /// The host's flags; none before it has taken this generation over.
     pub fn flags(&self) -> u32 {
         let word = self.host().flags.load(Ordering::Acquire);
-        if generation_of(word) == self.slot.generation { word & 0xffff } else { 0 }
+        if generation_of(word) == self.slot.generation {
+            word & 0xffff
+        } else {
+            0
+        }
     }
     fn set_flag(&self, flag: u32) {
         let flags = &self.guest().flags;
         let old = flags.load(Ordering::Relaxed);
-        flags.store(tagged(old & 0xffff | flag, self.slot.generation), Ordering::SeqCst);
+        flags.store(
+            tagged(old & 0xffff | flag, self.slot.generation),
+            Ordering::SeqCst,
+        );
         doorbell::ring(self.slot.index);
     }
     /// As [`Connection::untaken`], also before the host has looked for the first time.
     pub fn untaken_even_unknown(&self) -> u32 {
         let head = self.host().tx_head.load(Ordering::Acquire);
-        self.guest().tx_tail.load(Ordering::Relaxed).wrapping_sub(head)
+        self.guest()
+            .tx_tail
+            .load(Ordering::Relaxed)
+            .wrapping_sub(head)
     }
     /// Bytes that can be read.
     pub fn available(&self) -> u32 {
@@ -81,7 +98,10 @@ impl Connection {
             return 0;
         }
         let head = self.host().tx_head.load(Ordering::Acquire);
-        self.guest().tx_tail.load(Ordering::Relaxed).wrapping_sub(head)
+        self.guest()
+            .tx_tail
+            .load(Ordering::Relaxed)
+            .wrapping_sub(head)
     }
     /// Whether there is room enough to count as writable.
     pub fn writable(&self) -> bool {
@@ -182,11 +202,10 @@ impl Connection {
     /// The host may have moved to the buffer on offer; it did so with the ring empty,
     /// and said so before it published a byte.
     fn follow_switch(&mut self) {
-        if self.rx_next.is_some() && self.flags() & host_flag::RX_SWITCHED != 0 {
-            if let Some(next) = self.rx_next.take() {
+        if self.rx_next.is_some() && self.flags() & host_flag::RX_SWITCHED != 0
+            && let Some(next) = self.rx_next.take() {
                 slots::free_buffer(core::mem::replace(&mut self.slot.rx, next));
             }
-        }
     }
     /// Takes bytes of `data` into the ring. EAGAIN without room; the connection's
     /// error once; EPIPE.
@@ -224,7 +243,11 @@ impl Connection {
         }
         let written = tail.wrapping_sub(begin) as usize;
         if written == 0 {
-            return if data.remaining() > 0 { Err(Errno::EAGAIN) } else { Ok(0) };
+            return if data.remaining() > 0 {
+                Err(Errno::EAGAIN)
+            } else {
+                Ok(0)
+            };
         }
         guest.tx_tail.store(tail, Ordering::Release);
         doorbell::ring(self.slot.index);
@@ -267,8 +290,14 @@ impl Connection {
     pub fn set_keepalive(&self, on: bool, times: [u16; 3]) {
         let [idle, interval, probes] = times.map(u64::from);
         let guest = self.guest();
-        guest.keepalive.store(idle | interval << 16 | probes << 32, Ordering::Relaxed);
-        let options = if on { spore_abi::net::socket_option::KEEPALIVE } else { 0 };
+        guest
+            .keepalive
+            .store(idle | interval << 16 | probes << 32, Ordering::Relaxed);
+        let options = if on {
+            spore_abi::net::socket_option::KEEPALIVE
+        } else {
+            0
+        };
         guest.options.store(options, Ordering::Release);
         doorbell::ring(self.slot.index);
     }
@@ -293,8 +322,14 @@ impl Connection {
     /// Reads whole records (accept records, datagrams): copies `len` bytes at
     /// `offset` behind the head.
     pub fn peek_bytes(&mut self, offset: u32, bytes: &mut [u8]) {
-        let Some(size) = self.slot.rx.size() else { return };
-        let at = self.guest().rx_head.load(Ordering::Relaxed).wrapping_add(offset);
+        let Some(size) = self.slot.rx.size() else {
+            return;
+        };
+        let at = self
+            .guest()
+            .rx_head
+            .load(Ordering::Relaxed)
+            .wrapping_add(offset);
         let (place, first) = piece(at, bytes.len() as u32, size);
         let (head, tail) = bytes.split_at_mut(first as usize);
         ring_memory::read(self.slot.rx.gpa() + u64::from(place), head);
@@ -302,8 +337,14 @@ impl Connection {
     }
     /// Copies `len` bytes at `offset` behind the head to `out`.
     pub fn copy_out(&mut self, offset: u32, len: u32, out: &mut Writer<'_>) -> Result<usize> {
-        let Some(size) = self.slot.rx.size() else { return Ok(0) };
-        let at = self.guest().rx_head.load(Ordering::Relaxed).wrapping_add(offset);
+        let Some(size) = self.slot.rx.size() else {
+            return Ok(0);
+        };
+        let at = self
+            .guest()
+            .rx_head
+            .load(Ordering::Relaxed)
+            .wrapping_add(offset);
         let (place, first) = piece(at, len, size);
         let copied = out.put_ring(self.slot.rx.gpa() + u64::from(place), first as usize)?;
         if copied < first as usize || first == len {
@@ -313,7 +354,9 @@ impl Connection {
     }
     /// Room in the transmit ring for records; asks to be told if it is less than `need`.
     pub fn record_room(&mut self, need: u32) -> bool {
-        let Some(size) = self.slot.tx.size() else { return false };
+        let Some(size) = self.slot.tx.size() else {
+            return false;
+        };
         let tail = self.guest().tx_tail.load(Ordering::Relaxed);
         let fits = |head: u32| used(head, tail, size).is_some_and(|used| size - used >= need);
         if fits(self.host().tx_head.load(Ordering::Acquire)) {
@@ -346,7 +389,9 @@ impl Connection {
             left -= copied;
         }
         let record = header.len() as u32 + ((len + 7) & !7);
-        self.guest().tx_tail.store(tail.wrapping_add(record), Ordering::Release);
+        self.guest()
+            .tx_tail
+            .store(tail.wrapping_add(record), Ordering::Release);
         doorbell::ring(self.slot.index);
         Ok(len as usize)
     }

@@ -93,7 +93,11 @@ pub fn turn() {
 
 fn collect() {
     header().to_guest.collect(|slot| {
-        let endpoint = ENDPOINTS.lock().get(slot).and_then(Option::as_ref).and_then(Weak::upgrade);
+        let endpoint = ENDPOINTS
+            .lock()
+            .get(slot)
+            .and_then(Option::as_ref)
+            .and_then(Weak::upgrade);
         match endpoint {
             Some(endpoint) => endpoint.news(),
             None => super::slots::news(slot),
@@ -184,7 +188,10 @@ fn spin(deadline: u64) -> bool {
         }
         now = time::monotonic();
     };
-    header.statistics.spin_ns.fetch_add(now - begin, Ordering::Relaxed);
+    header
+        .statistics
+        .spin_ns
+        .fetch_add(now - begin, Ordering::Relaxed);
     if found {
         header.statistics.spin_hits.fetch_add(1, Ordering::Relaxed);
         collect();

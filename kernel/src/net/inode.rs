@@ -16,5 +16,12 @@ pub fn next() -> u64 {
 /// Attributes of a socket.
 pub fn stat(inode: u64) -> Stat {
     let mode = mode::SOCKET | 0o777;
-    Stat { device: DEVICE, inode, links: 1, mode, block_size: 4096, ..Stat::default() }
+    Stat {
+        device: DEVICE,
+        inode,
+        links: 1,
+        mode,
+        block_size: 4096,
+        ..Stat::default()
+    }
 }

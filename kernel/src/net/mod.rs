@@ -20,7 +20,9 @@ pub use doorbell::{flush, idle, turn};
 
 /// Prepares the rings. Called once at boot, before anything is printed.
 pub fn initialise(info: &BootInfo) {
-    let version = doorbell::header().version.load(core::sync::atomic::Ordering::Relaxed);
+    let version = doorbell::header()
+        .version
+        .load(core::sync::atomic::Ordering::Relaxed);
     if version != spore_abi::net::VERSION {
         crate::panic::fatal("the shared rings are of another version");
     }

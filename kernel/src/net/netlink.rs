@@ -60,8 +60,22 @@ struct Interface {
 
 /// IFF_UP, LOOPBACK, RUNNING, LOWER_UP; IFF_UP, BROADCAST, RUNNING, MULTICAST, LOWER_UP.
 const INTERFACES: [Interface; 2] = [
-    Interface { index: 1, name: "lo", kind: 772, flags: 0x1_0049, mac: [0; 6], mtu: 65_536 },
-    Interface { index: 2, name: "eth0", kind: 1, flags: 0x1_1043, mac: [0x52, 0x54, 0, 0x53, 0x50, 0x52], mtu: 1500 },
+    Interface {
+        index: 1,
+        name: "lo",
+        kind: 772,
+        flags: 0x1_0049,
+        mac: [0; 6],
+        mtu: 65_536,
+    },
+    Interface {
+        index: 2,
+        name: "eth0",
+        kind: 1,
+        flags: 0x1_1043,
+        mac: [0x52, 0x54, 0, 0x53, 0x50, 0x52],
+        mtu: 1500,
+    },
 ];
 
 /// One rtnetlink socket.
@@ -116,7 +130,12 @@ impl Netlink {
         if !peek {
             queue.pop_front();
         }
-        Ok(Received { copied, full, from: Some(name(0)?), ..Received::default() })
+        Ok(Received {
+            copied,
+            full,
+            from: Some(name(0)?),
+            ..Received::default()
+        })
     }
 }
 
@@ -146,13 +165,21 @@ fn reply(request: &[u8], port: u32) -> Vec<Vec<u8>> {
         RTM_GETLINK => {
             for interface in &INTERFACES {
                 // A single link is asked for by index, or by name (not looked at: all match).
-                let index = if request.len() >= HEADER + 8 { u32_at(request, HEADER + 4) } else { 0 };
+                let index = if request.len() >= HEADER + 8 {
+                    u32_at(request, HEADER + 4)
+                } else {
+                    0
+                };
                 if dump || index == 0 || index == interface.index {
                     parts.push((RTM_NEWLINK, link(interface)));
                 }
             }
         }
-        RTM_GETADDR => parts.extend(addresses(wanted).into_iter().map(|body| (RTM_NEWADDR, body))),
+        RTM_GETADDR => parts.extend(
+            addresses(wanted)
+                .into_iter()
+                .map(|body| (RTM_NEWADDR, body)),
+        ),
         _ => {
             let error = -i32::from(Errno::EOPNOTSUPP.0);
             return alloc::vec![acknowledgement(request, error, port)];
@@ -160,8 +187,10 @@ fn reply(request: &[u8], port: u32) -> Vec<Vec<u8>> {
     }
     if !dump {
         parts.truncate(1);
-        let mut answers: Vec<Vec<u8>> =
-            parts.iter().map(|(kind, body)| message(*kind, 0, sequence, port, body)).collect();
+        let mut answers: Vec<Vec<u8>> = parts
+            .iter()
+            .map(|(kind, body)| message(*kind, 0, sequence, port, body))
+            .collect();
         if flags & NLM_F_ACK != 0 {
             answers.push(acknowledgement(request, 0, port));
         }
@@ -171,7 +200,10 @@ fn reply(request: &[u8], port: u32) -> Vec<Vec<u8>> {
     for (kind, body) in &parts {
         list.extend_from_slice(&message(*kind, NLM_F_MULTI, sequence, port, body));
     }
-    alloc::vec![list, message(NLMSG_DONE, NLM_F_MULTI, sequence, port, &[0; 4])]
+    alloc::vec![
+        list,
+        message(NLMSG_DONE, NLM_F_MULTI, sequence, port, &[0; 4])
+    ]
 }
 
 fn acknowledgement(request: &[u8], error: i32, port: u32) -> Vec<u8> {
@@ -215,7 +247,11 @@ fn link(interface: &Interface) -> Vec<u8> {
     attribute(&mut body, IFLA_IFNAME, &text(interface.name));
     attribute(&mut body, IFLA_MTU, &interface.mtu.to_le_bytes());
     attribute(&mut body, IFLA_ADDRESS, &interface.mac);
-    let broadcast = if interface.index == 1 { [0; 6] } else { [255; 6] };
+    let broadcast = if interface.index == 1 {
+        [0; 6]
+    } else {
+        [255; 6]
+    };
     attribute(&mut body, IFLA_BROADCAST, &broadcast);
     body
 }
@@ -232,7 +268,9 @@ fn addresses(wanted: u8) -> Vec<Vec<u8>> {
         (V6, 128, SCOPE_HOST, 0, &loopback_v6),
         (V6, 64, SCOPE_UNIVERSE, 1, &OWN_V6),
     ];
-    let matching = all.iter().filter(|(family, ..)| wanted == 0 || wanted == *family);
+    let matching = all
+        .iter()
+        .filter(|(family, ..)| wanted == 0 || wanted == *family);
     matching
         .map(|(family, prefix, scope, place, bytes)| {
             let interface = &INTERFACES[*place];
@@ -242,7 +280,11 @@ fn addresses(wanted: u8) -> Vec<Vec<u8>> {
             if *family == V4 {
                 attribute(&mut body, IFA_LOCAL, bytes);
                 if *place == 1 {
-                    attribute(&mut body, IFA_BROADCAST, &[OWN_V4[0], OWN_V4[1], OWN_V4[2], 255]);
+                    attribute(
+                        &mut body,
+                        IFA_BROADCAST,
+                        &[OWN_V4[0], OWN_V4[1], OWN_V4[2], 255],
+                    );
                 }
                 attribute(&mut body, IFA_LABEL, &text(interface.name));
             }
@@ -259,7 +301,11 @@ impl File for Netlink {
         self.send(data, &SendParameters::default())
     }
     fn poll(&self) -> u32 {
-        let ready = if self.queue.lock().is_empty() { 0 } else { events::IN | events::RDNORM };
+        let ready = if self.queue.lock().is_empty() {
+            0
+        } else {
+            events::IN | events::RDNORM
+        };
         ready | events::OUT | events::WRNORM
     }
     fn notifier(&self) -> Option<&Notifier> {

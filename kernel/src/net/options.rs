@@ -110,8 +110,13 @@ const KNOWN: &[(i32, i32, i32)] = &[
 /// Structures that are accepted and forgotten: multicast membership and interface
 /// (`IP_MULTICAST_IF` 32, `IP_ADD_MEMBERSHIP` 35, `IP_DROP_MEMBERSHIP` 36,
 /// `IPV6_ADD_MEMBERSHIP` 20, `IPV6_DROP_MEMBERSHIP` 21).
-const ACCEPTED: &[(i32, i32)] =
-    &[(level::IP, 32), (level::IP, 35), (level::IP, 36), (level::IPV6, 20), (level::IPV6, 21)];
+const ACCEPTED: &[(i32, i32)] = &[
+    (level::IP, 32),
+    (level::IP, 35),
+    (level::IP, 36),
+    (level::IPV6, 20),
+    (level::IPV6, 21),
+];
 
 /// The options of one socket.
 #[derive(Clone, Default)]
@@ -126,7 +131,10 @@ impl Options {
         let number = number(value);
         match (level, name) {
             (SOL_SOCKET, SO_LINGER) => {
-                let seconds = value.get(4..LINGER_LEN).and_then(self::number).ok_or(Errno::EINVAL)?;
+                let seconds = value
+                    .get(4..LINGER_LEN)
+                    .and_then(self::number)
+                    .ok_or(Errno::EINVAL)?;
                 self.linger = (number.ok_or(Errno::EINVAL)? != 0).then_some(seconds);
                 return Ok(());
             }
@@ -146,12 +154,19 @@ impl Options {
             key if ACCEPTED.contains(&key) => return Ok(()),
             _ => {}
         }
-        if !KNOWN.iter().any(|known| (known.0, known.1) == (level, name)) {
+        if !KNOWN
+            .iter()
+            .any(|known| (known.0, known.1) == (level, name))
+        {
             return Err(Errno::ENOPROTOOPT);
         }
         // Flags of the IP level may be given as a single byte.
-        let number = number.or(value.first().filter(|_| level == level::IP).map(|byte| i32::from(*byte)));
-        self.values.insert((level, name), number.ok_or(Errno::EINVAL)?);
+        let number = number.or(value
+            .first()
+            .filter(|_| level == level::IP)
+            .map(|byte| i32::from(*byte)));
+        self.values
+            .insert((level, name), number.ok_or(Errno::EINVAL)?);
         Ok(())
     }
     /// getsockopt for everything that the socket itself does not know better.
@@ -163,7 +178,11 @@ impl Options {
                 Ok(value)
             }
             (level::TCP, tcp::CONGESTION) => Ok(Vec::from(*b"cubic\0\0\0\0\0\0\0\0\0\0\0")),
-            _ => Ok(Vec::from(self.value(level, name).ok_or(Errno::ENOPROTOOPT)?.to_le_bytes())),
+            _ => Ok(Vec::from(
+                self.value(level, name)
+                    .ok_or(Errno::ENOPROTOOPT)?
+                    .to_le_bytes(),
+            )),
         }
     }
     fn value(&self, level: i32, name: i32) -> Option<i32> {
@@ -174,7 +193,10 @@ impl Options {
             (SOL_SOCKET, SO_SNDBUF) => Some(87_040),
             (SOL_SOCKET, SO_RCVBUF) => Some(131_072),
             (SOL_SOCKET, SO_SNDLOWAT) => Some(1),
-            _ => KNOWN.iter().find(|known| (known.0, known.1) == (level, name)).map(|known| known.2),
+            _ => KNOWN
+                .iter()
+                .find(|known| (known.0, known.1) == (level, name))
+                .map(|known| known.2),
         }
     }
     fn is_on(&self, level: i32, name: i32) -> bool {
@@ -198,8 +220,13 @@ impl Options {
     }
     /// SO_KEEPALIVE, and idle seconds, interval seconds, probes.
     pub fn keepalive(&self) -> (bool, [u16; 3]) {
-        let time = |name| u16::try_from(self.value(level::TCP, name).unwrap_or(0)).unwrap_or(u16::MAX);
-        let times = [time(tcp::KEEPIDLE), time(tcp::KEEPINTVL), time(tcp::KEEPCNT)];
+        let time =
+            |name| u16::try_from(self.value(level::TCP, name).unwrap_or(0)).unwrap_or(u16::MAX);
+        let times = [
+            time(tcp::KEEPIDLE),
+            time(tcp::KEEPINTVL),
+            time(tcp::KEEPCNT),
+        ];
         (self.is_on(SOL_SOCKET, SO_KEEPALIVE), times)
     }
 }
@@ -233,25 +260,49 @@ mod tests {
     #[test]
     fn what_was_set_is_answered() {
         let mut options = Options::default();
-        assert_eq!(options.get(level::TCP, tcp::NODELAY), Ok(Vec::from([0, 0, 0, 0])));
-        options.set(level::TCP, tcp::NODELAY, &1i32.to_le_bytes()).unwrap();
-        assert_eq!(options.get(level::TCP, tcp::NODELAY), Ok(Vec::from([1, 0, 0, 0])));
-        options.set(SOL_SOCKET, SO_RCVBUF, &65_536i32.to_le_bytes()).unwrap();
-        assert_eq!(options.get(SOL_SOCKET, SO_RCVBUF), Ok(Vec::from(131_072i32.to_le_bytes())));
+        assert_eq!(
+            options.get(level::TCP, tcp::NODELAY),
+            Ok(Vec::from([0, 0, 0, 0]))
+        );
+        options
+            .set(level::TCP, tcp::NODELAY, &1i32.to_le_bytes())
+            .unwrap();
+        assert_eq!(
+            options.get(level::TCP, tcp::NODELAY),
+            Ok(Vec::from([1, 0, 0, 0]))
+        );
+        options
+            .set(SOL_SOCKET, SO_RCVBUF, &65_536i32.to_le_bytes())
+            .unwrap();
+        assert_eq!(
+            options.get(SOL_SOCKET, SO_RCVBUF),
+            Ok(Vec::from(131_072i32.to_le_bytes()))
+        );
     }
 
     #[test]
     fn unknown_options_and_short_values_are_refused() {
         let mut options = Options::default();
-        assert_eq!(options.set(SOL_SOCKET, 9999, &[0; 4]), Err(Errno::ENOPROTOOPT));
-        assert_eq!(options.set(SOL_SOCKET, SO_KEEPALIVE, &[1]), Err(Errno::EINVAL));
-        assert_eq!(options.set(SOL_SOCKET, SO_LINGER, &[1, 0, 0, 0]), Err(Errno::EINVAL));
+        assert_eq!(
+            options.set(SOL_SOCKET, 9999, &[0; 4]),
+            Err(Errno::ENOPROTOOPT)
+        );
+        assert_eq!(
+            options.set(SOL_SOCKET, SO_KEEPALIVE, &[1]),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            options.set(SOL_SOCKET, SO_LINGER, &[1, 0, 0, 0]),
+            Err(Errno::EINVAL)
+        );
     }
 
     #[test]
     fn linger_zero_resets() {
         let mut options = Options::default();
-        options.set(SOL_SOCKET, SO_LINGER, &[1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        options
+            .set(SOL_SOCKET, SO_LINGER, &[1, 0, 0, 0, 0, 0, 0, 0])
+            .unwrap();
         assert!(options.resets_on_close());
         options.set(SOL_SOCKET, SO_LINGER, &[0; 8]).unwrap();
         assert!(!options.resets_on_close());

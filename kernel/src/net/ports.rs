@@ -54,7 +54,13 @@ pub struct Bound {
 impl<T> PortTable<T> {
     /// An empty table.
     pub const fn new() -> Self {
-        Self { ports: Lock::new(Ports { bound: BTreeMap::new(), next_id: 1, next_port: *EPHEMERAL.start() }) }
+        Self {
+            ports: Lock::new(Ports {
+                bound: BTreeMap::new(),
+                next_id: 1,
+                next_port: *EPHEMERAL.start(),
+            }),
+        }
     }
     /// Binds `address`; port 0 takes a free one. EADDRINUSE.
     pub fn bind(&self, mut address: Address, sharing: Sharing, owner: Weak<T>) -> Result<Bound> {
@@ -66,7 +72,13 @@ impl<T> PortTable<T> {
         }
         let id = ports.next_id;
         ports.next_id += 1;
-        let binding = Binding { id, address, sharing, listening: false, owner };
+        let binding = Binding {
+            id,
+            address,
+            sharing,
+            listening: false,
+            owner,
+        };
         ports.bound.entry(address.port).or_default().push(binding);
         Ok(Bound { id, address })
     }
@@ -74,7 +86,9 @@ impl<T> PortTable<T> {
     pub fn release(&self, bound: &Bound) {
         let mut ports = self.ports.lock();
         let port = bound.address.port;
-        let Some(list) = ports.bound.get_mut(&port) else { return };
+        let Some(list) = ports.bound.get_mut(&port) else {
+            return;
+        };
         let place = list.iter().position(|binding| binding.id == bound.id);
         let removed = place.map(|place| list.swap_remove(place));
         if list.is_empty() {
@@ -87,13 +101,22 @@ impl<T> PortTable<T> {
     /// same address does, and both do not share the port.
     pub fn listen(&self, bound: &Bound) -> Result<()> {
         let mut ports = self.ports.lock();
-        let list = ports.bound.get_mut(&bound.address.port).ok_or(Errno::EINVAL)?;
-        let mine = list.iter().position(|binding| binding.id == bound.id).ok_or(Errno::EINVAL)?;
+        let list = ports
+            .bound
+            .get_mut(&bound.address.port)
+            .ok_or(Errno::EINVAL)?;
+        let mine = list
+            .iter()
+            .position(|binding| binding.id == bound.id)
+            .ok_or(Errno::EINVAL)?;
         let clash = list.iter().enumerate().any(|(at, other)| {
             at != mine
                 && other.listening
                 && !(other.sharing.port && list[mine].sharing.port)
-                && overlap((&other.address, other.sharing), (&list[mine].address, list[mine].sharing))
+                && overlap(
+                    (&other.address, other.sharing),
+                    (&list[mine].address, list[mine].sharing),
+                )
         });
         if clash {
             return Err(Errno::EADDRINUSE);
@@ -117,7 +140,10 @@ impl<T> PortTable<T> {
         let reaches = |binding: &&Binding<T>| {
             (binding.listening || !listening) && covers(&binding.address, binding.sharing, to)
         };
-        let best = list.iter().filter(reaches).min_by_key(|binding| address::is_any(&binding.address))?;
+        let best = list
+            .iter()
+            .filter(reaches)
+            .min_by_key(|binding| address::is_any(&binding.address))?;
         Some(best.owner.clone())
     }
 }
@@ -127,7 +153,11 @@ impl<T> Ports<T> {
         let count = EPHEMERAL.end() - EPHEMERAL.start() + 1;
         for _ in 0..count {
             let port = self.next_port;
-            self.next_port = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
+            self.next_port = if port == *EPHEMERAL.end() {
+                *EPHEMERAL.start()
+            } else {
+                port + 1
+            };
             if !self.bound.contains_key(&port) {
                 return Ok(port);
             }
@@ -135,7 +165,9 @@ impl<T> Ports<T> {
         Err(Errno::EADDRINUSE)
     }
     fn conflicts(&self, address: &Address, sharing: Sharing) -> bool {
-        let Some(list) = self.bound.get(&address.port) else { return false };
+        let Some(list) = self.bound.get(&address.port) else {
+            return false;
+        };
         list.iter().any(|other| {
             let shared = sharing.port && other.sharing.port
                 || sharing.address && other.sharing.address && !other.listening;
@@ -174,10 +206,27 @@ mod tests {
         let (table, owner) = table();
         let free = Sharing::default();
         let first = table.bind(V4([0; 4], 80), free, owner.clone()).unwrap();
-        assert_eq!(table.bind(V4([127, 0, 0, 1], 80), free, owner.clone()), Err(Errno::EADDRINUSE));
+        assert_eq!(
+            table.bind(V4([127, 0, 0, 1], 80), free, owner.clone()),
+            Err(Errno::EADDRINUSE)
+        );
         let any6 = Address::v6([0; 16], 80, 0);
-        assert_eq!(table.bind(any6, free, owner.clone()), Err(Errno::EADDRINUSE));
-        assert!(table.bind(any6, Sharing { v6_only: true, ..free }, owner.clone()).is_ok());
+        assert_eq!(
+            table.bind(any6, free, owner.clone()),
+            Err(Errno::EADDRINUSE)
+        );
+        assert!(
+            table
+                .bind(
+                    any6,
+                    Sharing {
+                        v6_only: true,
+                        ..free
+                    },
+                    owner.clone()
+                )
+                .is_ok()
+        );
         table.release(&first);
         assert!(table.bind(V4([127, 0, 0, 1], 80), free, owner).is_ok());
     }
@@ -185,22 +234,40 @@ mod tests {
     #[test]
     fn reused_addresses_bind_but_only_one_listens() {
         let (table, owner) = table();
-        let reuse = Sharing { address: true, ..Sharing::default() };
+        let reuse = Sharing {
+            address: true,
+            ..Sharing::default()
+        };
         let first = table.bind(V4([0; 4], 80), reuse, owner.clone()).unwrap();
         let second = table.bind(V4([0; 4], 80), reuse, owner.clone()).unwrap();
         table.listen(&first).unwrap();
         assert_eq!(table.listen(&second), Err(Errno::EADDRINUSE));
-        assert_eq!(table.bind(V4([0; 4], 80), reuse, owner), Err(Errno::EADDRINUSE));
+        assert_eq!(
+            table.bind(V4([0; 4], 80), reuse, owner),
+            Err(Errno::EADDRINUSE)
+        );
     }
 
     #[test]
     fn the_more_exact_binding_wins() {
         let (table, _) = table();
         let (any, exact) = (Arc::new(1), Arc::new(2));
-        let share = Sharing { port: true, ..Sharing::default() };
-        table.bind(Address::v6([0; 16], 80, 0), share, Arc::downgrade(&any)).unwrap();
-        table.bind(V4([127, 0, 0, 1], 80), share, Arc::downgrade(&exact)).unwrap();
-        let found = |to| table.find(&to, false).and_then(|weak| weak.upgrade()).map(|value| *value);
+        let share = Sharing {
+            port: true,
+            ..Sharing::default()
+        };
+        table
+            .bind(Address::v6([0; 16], 80, 0), share, Arc::downgrade(&any))
+            .unwrap();
+        table
+            .bind(V4([127, 0, 0, 1], 80), share, Arc::downgrade(&exact))
+            .unwrap();
+        let found = |to| {
+            table
+                .find(&to, false)
+                .and_then(|weak| weak.upgrade())
+                .map(|value| *value)
+        };
         assert_eq!(found(V4([127, 0, 0, 1], 80)), Some(2));
         assert_eq!(found(V4([127, 0, 0, 2], 80)), Some(1));
         assert_eq!(found(V4([127, 0, 0, 2], 81)), None);
@@ -209,7 +276,13 @@ mod tests {
     #[test]
     fn ephemeral_ports_are_distinct() {
         let (table, owner) = table();
-        let bind = || table.bind(V4([0; 4], 0), Sharing::default(), owner.clone()).unwrap().address.port;
+        let bind = || {
+            table
+                .bind(V4([0; 4], 0), Sharing::default(), owner.clone())
+                .unwrap()
+                .address
+                .port
+        };
         let (a, b) = (bind(), bind());
         assert_ne!(a, b);
         assert!(EPHEMERAL.contains(&a) && EPHEMERAL.contains(&b));

@@ -10,7 +10,8 @@ use core::sync::atomic::{Ordering, fence};
 
 use spore_abi::layout::PAGE;
 use spore_abi::net::{
-    ACCEPT_RECORD, AcceptRecord, Buffer, SLOTS, STOCK, generation_of, guest_flag, host_flag, slot, tagged,
+    ACCEPT_RECORD, AcceptRecord, Buffer, SLOTS, STOCK, generation_of, guest_flag, host_flag, slot,
+    tagged,
 };
 use spore_hal::Lock;
 
@@ -102,7 +103,13 @@ pub fn free_buffer(buffer: Buffer) {
 /// A slot with empty rings of the given sizes (0: none), shown to the host but not
 /// known to it. ENOBUFS.
 pub fn open(rx: u32, tx: u32) -> Result<Slot> {
-    let optional = |size: u32| if size == 0 { Ok(Buffer(0)) } else { buffer(size) };
+    let optional = |size: u32| {
+        if size == 0 {
+            Ok(Buffer(0))
+        } else {
+            buffer(size)
+        }
+    };
     let rx = optional(rx)?;
     let tx = match optional(tx) {
         Ok(tx) => tx,
@@ -141,13 +148,29 @@ pub fn open(rx: u32, tx: u32) -> Result<Slot> {
     line.options.store(0, Ordering::Relaxed);
     line.keepalive.store(0, Ordering::Relaxed);
     line.flags.store(tagged(0, generation), Ordering::Release);
-    Ok(Slot { index, generation, rx, tx })
+    Ok(Slot {
+        index,
+        generation,
+        rx,
+        tx,
+    })
 }
 
 /// One of the fixed slots (standard streams), generation 0.
 pub fn open_fixed(index: usize, rx: u32, tx: u32) -> Result<Slot> {
-    let optional = |size: u32| if size == 0 { Ok(Buffer(0)) } else { buffer(size) };
-    let slot = Slot { index, generation: 0, rx: optional(rx)?, tx: optional(tx)? };
+    let optional = |size: u32| {
+        if size == 0 {
+            Ok(Buffer(0))
+        } else {
+            buffer(size)
+        }
+    };
+    let slot = Slot {
+        index,
+        generation: 0,
+        rx: optional(rx)?,
+        tx: optional(tx)?,
+    };
     let line = &doorbell::header().slots[index].guest;
     line.rx_buffer.store(slot.rx.0, Ordering::Relaxed);
     line.tx_buffer.store(slot.tx.0, Ordering::Relaxed);
@@ -204,7 +227,10 @@ pub fn close_with(slot: Slot, next: Buffer, reset: bool) {
 pub fn news(index: usize) {
     let closing = SLOTS_IN_USE.lock().closing.get(&index).copied();
     let Some(slot) = closing else { return };
-    let flags = doorbell::header().slots[index].host.flags.load(Ordering::Acquire);
+    let flags = doorbell::header().slots[index]
+        .host
+        .flags
+        .load(Ordering::Acquire);
     if generation_of(flags) == slot.generation && flags & host_flag::CLOSED != 0 {
         let mut slots = SLOTS_IN_USE.lock();
         slots.closing.remove(&index);
@@ -242,7 +268,9 @@ pub fn replenish() {
         if filled >= wanted {
             break;
         }
-        let Ok(slot) = open(STREAM_RX, STREAM_TX) else { break };
+        let Ok(slot) = open(STREAM_RX, STREAM_TX) else {
+            break;
+        };
         stock.entries[tail as usize % STOCK].store(slot.index as u32, Ordering::Relaxed);
         let mut slots = SLOTS_IN_USE.lock();
         slots.stocked.insert(slot.index, slot);

@@ -13,7 +13,10 @@ use crate::mm::io::{Reader, Writer};
 
 /// Address families (`linux/socket.h`).
 pub mod family {
-    #![allow(missing_docs, reason = "named and documented as in address_families(7)")]
+    #![allow(
+        missing_docs,
+        reason = "named and documented as in address_families(7)"
+    )]
     pub const UNSPEC: u16 = 0;
     pub const UNIX: u16 = 1;
     pub const INET: u16 = 2;
@@ -32,7 +35,10 @@ pub mod kind {
 
 /// Flags of send and receive calls (`linux/socket.h`).
 pub mod message_flag {
-    #![allow(missing_docs, reason = "named and documented as in send(2) and recv(2)")]
+    #![allow(
+        missing_docs,
+        reason = "named and documented as in send(2) and recv(2)"
+    )]
     pub const OOB: u32 = 0x1;
     pub const PEEK: u32 = 0x2;
     pub const DONTROUTE: u32 = 0x4;
@@ -71,8 +77,14 @@ impl SocketAddress {
     /// Takes over bytes; EINVAL if there are more than 128.
     pub fn new(raw: &[u8]) -> Result<Self> {
         let mut bytes = [0; ADDRESS_MAX];
-        bytes.get_mut(..raw.len()).ok_or(Errno::EINVAL)?.copy_from_slice(raw);
-        Ok(Self { bytes, len: raw.len() })
+        bytes
+            .get_mut(..raw.len())
+            .ok_or(Errno::EINVAL)?
+            .copy_from_slice(raw);
+        Ok(Self {
+            bytes,
+            len: raw.len(),
+        })
     }
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {

@@ -80,7 +80,9 @@ pub fn open_standard(info: &BootInfo, process: &Process) {
 
 fn open_one(index: usize, kind: u32) -> Option<Arc<OpenFile>> {
     use StreamKind::{Device, File, Pipe, Socket, Terminal};
-    let kind = [Pipe, Terminal, File, Socket, Device].into_iter().find(|known| *known as u32 == kind)?;
+    let kind = [Pipe, Terminal, File, Socket, Device]
+        .into_iter()
+        .find(|known| *known as u32 == kind)?;
     let access = match (kind, index) {
         (Terminal | Socket, _) => open::RDWR,
         (_, slot::STDIN) => open::RDONLY,
@@ -121,8 +123,16 @@ impl Stream {
     fn with<T>(self: &Stream, action: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut rings = self.rings.lock();
         if rings.connection.is_none() {
-            let size = if self.index == slot::LOG { LOG_RING } else { STREAM_RING };
-            let (rx, tx) = if self.index == slot::STDIN { (size, 0) } else { (0, size) };
+            let size = if self.index == slot::LOG {
+                LOG_RING
+            } else {
+                STREAM_RING
+            };
+            let (rx, tx) = if self.index == slot::STDIN {
+                (size, 0)
+            } else {
+                (0, size)
+            };
             rings.connection = Some(Connection::new(slots::open_fixed(self.index, rx, tx)?));
             if let Some(this) = OUTPUTS.lock()[self.index].clone() {
                 let this: Arc<dyn Endpoint> = this;
@@ -179,7 +189,9 @@ impl Stream {
         }
     }
     fn terminal_request(&self, request: u32, argument: u64) -> Result<usize> {
-        let known = TERMINAL_REQUESTS.iter().find(|(number, ..)| *number == request);
+        let known = TERMINAL_REQUESTS
+            .iter()
+            .find(|(number, ..)| *number == request);
         let &(_, size, answer, plain) = known.ok_or(Errno::ENOTTY)?;
         if SCRATCH.load(Ordering::Relaxed) == 0 {
             SCRATCH.store(crate::mm::frames::alloc_page()?, Ordering::Relaxed);

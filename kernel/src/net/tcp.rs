@@ -53,7 +53,10 @@ pub struct Tcp {
 
 enum State {
     /// Not connected (any more).
-    Open { bound: Option<Local>, error: Option<Errno> },
+    Open {
+        bound: Option<Local>,
+        error: Option<Errno>,
+    },
     Listening(Listener),
     /// Over the rings.
     Host(HostStream),
@@ -111,7 +114,14 @@ impl Observer for Forward {
 impl Tcp {
     /// A new socket of the family INET or INET6.
     pub fn new(family: u16) -> Arc<Self> {
-        Self::with(family, State::Open { bound: None, error: None }, Options::default())
+        Self::with(
+            family,
+            State::Open {
+                bound: None,
+                error: None,
+            },
+            Options::default(),
+        )
     }
     fn with(family: u16, state: State, options: Options) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -146,7 +156,10 @@ impl Tcp {
         }
         let sharing = self.options.lock().sharing();
         let bound = PORTS.bind(address::any(self.family), sharing, self.this.clone())?;
-        Ok(Local { bound, movable: true })
+        Ok(Local {
+            bound,
+            movable: true,
+        })
     }
     /// Connects to a listener of the guest. `None`: nobody listens there.
     fn connect_inside(&self, to: &Address, bound: Option<Local>) -> Result<Option<InsideStream>> {
@@ -158,14 +171,21 @@ impl Tcp {
         let (mine, theirs) = pair(DEFAULT_LIMIT);
         {
             let mut state = listener.state.lock();
-            let State::Listening(listening) = &mut *state else { return Ok(None) };
+            let State::Listening(listening) = &mut *state else {
+                return Ok(None);
+            };
             if listening.inside.len() >= listening.backlog {
                 return Err(Errno::ECONNREFUSED);
             }
             listening.inside.push_back((Arc::new(theirs), source));
         }
         listener.notifier.notify(events::IN | events::RDNORM);
-        Ok(Some(InsideStream { end: Arc::new(mine), bound: Some(local), local: source, peer: *to }))
+        Ok(Some(InsideStream {
+            end: Arc::new(mine),
+            bound: Some(local),
+            local: source,
+            peer: *to,
+        }))
     }
     /// Connects through the host.
     fn connect_host(&self, to: Address, bound: Option<Local>) -> Result<HostStream> {
@@ -180,7 +200,10 @@ impl Tcp {
         }
         self.attach(&connection);
         let words = to.to_words();
-        let result = host::call(call::CONNECT, [connection.handle(), words[0], words[1], words[2], 0, 0]);
+        let result = host::call(
+            call::CONNECT,
+            [connection.handle(), words[0], words[1], words[2], 0, 0],
+        );
         let connecting = result == -i64::from(Errno::EINPROGRESS.0);
         if result < 0 && !connecting {
             doorbell::detach(connection.index());
@@ -210,7 +233,9 @@ impl Tcp {
             let record = AcceptRecord::from_bytes(&raw);
             let slot = slots::accepted(record.slot as usize);
             slots::replenish();
-            let Some(slot) = slot.filter(|slot| slot.generation == record.generation) else { continue };
+            let Some(slot) = slot.filter(|slot| slot.generation == record.generation) else {
+                continue;
+            };
             let connection = Connection::new(slot);
             let options = self.options.lock().clone();
             let (keepalive, times) = options.keepalive();
@@ -239,15 +264,29 @@ impl Tcp {
         let connection = Connection::new(slots::open(LISTENER_RX, 0)?);
         self.attach(&connection);
         slots::replenish();
-        let wanted = Address { port: if local.movable { 0 } else { port }, ..local.bound.address };
+        let wanted = Address {
+            port: if local.movable { 0 } else { port },
+            ..local.bound.address
+        };
         let words = wanted.to_words();
-        let args = [connection.handle(), words[0], words[1], words[2], backlog as u64, 0];
+        let args = [
+            connection.handle(),
+            words[0],
+            words[1],
+            words[2],
+            backlog as u64,
+            0,
+        ];
         match host::call(call::LISTEN, args) {
             published @ 1.. => Ok((Some(connection), published as u16)),
             refused => {
                 doorbell::detach(connection.index());
                 connection.discard();
-                if refused == 0 { Ok((None, port)) } else { Err(Errno(refused.unsigned_abs() as u16)) }
+                if refused == 0 {
+                    Ok((None, port))
+                } else {
+                    Err(Errno(refused.unsigned_abs() as u16))
+                }
             }
         }
     }
@@ -261,7 +300,10 @@ impl Tcp {
             }
         };
         if port != local.bound.address.port {
-            let moved = Address { port, ..local.bound.address };
+            let moved = Address {
+                port,
+                ..local.bound.address
+            };
             let sharing = self.options.lock().sharing();
             let bound = PORTS.bind(moved, sharing, self.this.clone())?;
             PORTS.release(&local.bound);
@@ -269,7 +311,12 @@ impl Tcp {
             local.bound = bound;
         }
         local.movable = false;
-        Ok(Listener { local, connection, inside: VecDeque::new(), backlog: backlog as usize })
+        Ok(Listener {
+            local,
+            connection,
+            inside: VecDeque::new(),
+            backlog: backlog as usize,
+        })
     }
     /// The end of an inside connection, to be used without holding the state.
     fn inside_end(&self) -> Option<Arc<End>> {
@@ -279,7 +326,10 @@ impl Tcp {
         }
     }
     fn read_flags(&self, out: &mut Writer<'_>, flags: u32) -> Result<usize> {
-        let (peek, discard) = (flags & message_flag::PEEK != 0, flags & message_flag::TRUNC != 0);
+        let (peek, discard) = (
+            flags & message_flag::PEEK != 0,
+            flags & message_flag::TRUNC != 0,
+        );
         if let Some(end) = self.inside_end() {
             return end.read_with(out, ReadMode { peek, discard }, &mut Files::new());
         }
@@ -380,7 +430,11 @@ impl File for Tcp {
                 let outside = listener.connection.as_ref();
                 let waiting = !listener.inside.is_empty()
                     || outside.is_some_and(|connection| connection.available() >= ACCEPT_RECORD);
-                if waiting { events::IN | events::RDNORM } else { 0 }
+                if waiting {
+                    events::IN | events::RDNORM
+                } else {
+                    0
+                }
             }
             State::Host(stream) => poll_host(stream),
             State::Inside(stream) => stream.end.poll(),
@@ -394,7 +448,10 @@ impl File for Tcp {
     }
     fn ioctl(&self, _open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
         let (readable, unsent) = match &*self.state.lock() {
-            State::Host(stream) => (stream.connection.available() as usize, stream.connection.untaken() as usize),
+            State::Host(stream) => (
+                stream.connection.available() as usize,
+                stream.connection.untaken() as usize,
+            ),
             State::Inside(stream) => (stream.end.available(), stream.end.unread_by_peer()),
             State::Listening(_) if request == ioctl::FIONREAD => return Err(Errno::EINVAL),
             _ => (0, 0),
@@ -434,9 +491,18 @@ impl Socket for Tcp {
         address::check_bindable(&to)?;
         let sharing = self.options.lock().sharing();
         let mut state = self.state.lock();
-        let State::Open { bound: place @ None, .. } = &mut *state else { return Err(Errno::EINVAL) };
+        let State::Open {
+            bound: place @ None,
+            ..
+        } = &mut *state
+        else {
+            return Err(Errno::EINVAL);
+        };
         let bound = PORTS.bind(to, sharing, self.this.clone())?;
-        *place = Some(Local { bound, movable: to.port == 0 });
+        *place = Some(Local {
+            bound,
+            movable: to.port == 0,
+        });
         Ok(())
     }
     fn listen(&self, backlog: i32) -> Result<()> {
@@ -457,19 +523,33 @@ impl Socket for Tcp {
                 Ok(())
             }
             Err(error) => {
-                *self.state.lock() = State::Open { bound: Some(local), error: None };
+                *self.state.lock() = State::Open {
+                    bound: Some(local),
+                    error: None,
+                };
                 Err(error)
             }
         }
     }
     fn accept(&self) -> Result<Arc<dyn Socket>> {
         let mut state = self.state.lock();
-        let State::Listening(listener) = &mut *state else { return Err(Errno::EINVAL) };
+        let State::Listening(listener) = &mut *state else {
+            return Err(Errno::EINVAL);
+        };
         if let Some((end, peer)) = listener.inside.pop_front() {
             let local = address::source_for(&peer, listener.local.bound.address.port);
             drop(state);
             let options = self.options.lock().clone();
-            return Ok(Self::inside(self.family, InsideStream { end, bound: None, local, peer }, options));
+            return Ok(Self::inside(
+                self.family,
+                InsideStream {
+                    end,
+                    bound: None,
+                    local,
+                    peer,
+                },
+                options,
+            ));
         }
         match self.accept_host(listener) {
             Some(socket) => Ok(socket),
@@ -506,11 +586,17 @@ impl Socket for Tcp {
         let connecting = stream.connecting;
         let old = core::mem::replace(&mut *self.state.lock(), State::Host(stream));
         retire(old, false, false);
-        if connecting { Err(Errno::EINPROGRESS) } else { Ok(()) }
+        if connecting {
+            Err(Errno::EINPROGRESS)
+        } else {
+            Ok(())
+        }
     }
     fn local_address(&self) -> Result<SocketAddress> {
         let local = match &mut *self.state.lock() {
-            State::Open { bound: Some(local), .. } => {
+            State::Open {
+                bound: Some(local), ..
+            } => {
                 local.movable = false;
                 local.bound.address
             }
@@ -523,7 +609,9 @@ impl Socket for Tcp {
     }
     fn peer_address(&self) -> Result<SocketAddress> {
         let peer = match &*self.state.lock() {
-            State::Host(stream) if stream.connection.flags() & host_flag::CONNECTED != 0 => stream.peer,
+            State::Host(stream) if stream.connection.flags() & host_flag::CONNECTED != 0 => {
+                stream.peer
+            }
             State::Inside(stream) => stream.peer,
             _ => return Err(Errno::ENOTCONN),
         };
@@ -543,7 +631,11 @@ impl Socket for Tcp {
             return Err(Errno::EAGAIN);
         }
         let copied = self.read_flags(out, flags)?;
-        Ok(Received { copied, full: copied, ..Received::default() })
+        Ok(Received {
+            copied,
+            full: copied,
+            ..Received::default()
+        })
     }
     fn shutdown(&self, how: Shutdown) -> Result<()> {
         if let Some(end) = self.inside_end() {
@@ -557,7 +649,9 @@ impl Socket for Tcp {
         }
         {
             let mut state = self.state.lock();
-            let State::Host(stream) = &mut *state else { return Err(Errno::ENOTCONN) };
+            let State::Host(stream) = &mut *state else {
+                return Err(Errno::ENOTCONN);
+            };
             if stream.connection.flags() & host_flag::CONNECTED == 0 {
                 return Err(Errno::ENOTCONN);
             }
@@ -590,7 +684,9 @@ impl Socket for Tcp {
             _ => CLOSED,
         };
         match (level, name) {
-            (SOL_SOCKET, SO_ACCEPTCONN) => Ok(Vec::from(i32::from(state == LISTENING).to_le_bytes())),
+            (SOL_SOCKET, SO_ACCEPTCONN) => {
+                Ok(Vec::from(i32::from(state == LISTENING).to_le_bytes()))
+            }
             (level::TCP, tcp::INFO) => Ok(options::tcp_info(state)),
             _ => self.options.lock().get(level, name),
         }
@@ -616,7 +712,13 @@ impl Socket for Tcp {
 impl Tcp {
     /// connect(AF_UNSPEC): back to an unconnected socket.
     fn disconnect(&self) -> Result<()> {
-        let old = core::mem::replace(&mut *self.state.lock(), State::Open { bound: None, error: None });
+        let old = core::mem::replace(
+            &mut *self.state.lock(),
+            State::Open {
+                bound: None,
+                error: None,
+            },
+        );
         retire(old, true, true);
         Ok(())
     }
@@ -635,7 +737,11 @@ fn connect_again(stream: &mut HostStream) -> Result<()> {
     if flags & host_flag::ERROR != 0 && stream.connecting {
         return Err(Errno::ECANCELED);
     }
-    if core::mem::replace(&mut stream.connecting, false) { Ok(()) } else { Err(Errno::EISCONN) }
+    if core::mem::replace(&mut stream.connecting, false) {
+        Ok(())
+    } else {
+        Err(Errno::EISCONN)
+    }
 }
 
 /// Ends what a socket was; with `release`, its port is free again.
@@ -657,7 +763,9 @@ fn retire(state: State, release: bool, reset: bool) {
             stream.bound
         }
         State::Inside(stream) => {
-            stream.end.close(if reset { Errno::ECONNRESET } else { Errno(0) });
+            stream
+                .end
+                .close(if reset { Errno::ECONNRESET } else { Errno(0) });
             stream.bound
         }
     };
@@ -669,7 +777,13 @@ fn retire(state: State, release: bool, reset: bool) {
 impl Drop for Tcp {
     fn drop(&mut self) {
         let reset = self.options.get_mut().resets_on_close();
-        let state = core::mem::replace(self.state.get_mut(), State::Open { bound: None, error: None });
+        let state = core::mem::replace(
+            self.state.get_mut(),
+            State::Open {
+                bound: None,
+                error: None,
+            },
+        );
         retire(state, true, reset);
     }
 }

@@ -8,9 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 
-use spore_abi::net::{
-    Address, DATAGRAM_HEADER, DatagramHeader, MAX_DATAGRAM, call, host_flag,
-};
+use spore_abi::net::{Address, DATAGRAM_HEADER, DatagramHeader, MAX_DATAGRAM, call, host_flag};
 use spore_hal::{Lock, host};
 
 use crate::errno::{Errno, Result};
@@ -93,9 +91,14 @@ impl Udp {
             doorbell::attach(connection.index(), this);
             state.connection = Some(connection);
         }
-        let Some(connection) = &state.connection else { return Err(Errno::ENOBUFS) };
+        let Some(connection) = &state.connection else {
+            return Err(Errno::ENOBUFS);
+        };
         let words = peer.unwrap_or(address::any(self.family)).to_words();
-        let result = host::call(call::DATAGRAM, [connection.handle(), words[0], words[1], words[2], 0, 0]);
+        let result = host::call(
+            call::DATAGRAM,
+            [connection.handle(), words[0], words[1], words[2], 0, 0],
+        );
         if result >= 0 {
             return Ok(());
         }
@@ -106,7 +109,12 @@ impl Udp {
         Err(Errno(result.unsigned_abs() as u16))
     }
     /// Delivers to a socket of the guest. `None`: nobody there.
-    fn send_inside(&self, to: &Address, from: Address, data: &mut Reader<'_>) -> Option<Result<usize>> {
+    fn send_inside(
+        &self,
+        to: &Address,
+        from: Address,
+        data: &mut Reader<'_>,
+    ) -> Option<Result<usize>> {
         let target = PORTS.find(to, false)?.upgrade()?;
         let mut bytes = vec![0; data.remaining()];
         if let Err(error) = data.take(&mut bytes) {
@@ -132,14 +140,24 @@ impl Udp {
         if state.connection.is_none() {
             self.host_socket(&mut state, peer)?;
         }
-        let Some(connection) = &mut state.connection else { return Err(Errno::ENOBUFS) };
+        let Some(connection) = &mut state.connection else {
+            return Err(Errno::ENOBUFS);
+        };
         let len = data.remaining() as u32;
         if !connection.record_room(DatagramHeader::record_len(len)) {
             return Err(Errno::EAGAIN);
         }
         // The connected peer needs no address; one that differs is given.
-        let address = if peer == Some(to) { Address::default() } else { to };
-        let header = DatagramHeader { len, error: 0, address };
+        let address = if peer == Some(to) {
+            Address::default()
+        } else {
+            to
+        };
+        let header = DatagramHeader {
+            len,
+            error: 0,
+            address,
+        };
         connection.write_record(&header.to_bytes(), data)
     }
     fn send_to(&self, data: &mut Reader<'_>, to: Option<Address>) -> Result<usize> {
@@ -186,10 +204,18 @@ impl Udp {
         }
         let shut = state.shut_read;
         let Some(connection) = &mut state.connection else {
-            return if shut { Ok(Received::default()) } else { Err(Errno::EAGAIN) };
+            return if shut {
+                Ok(Received::default())
+            } else {
+                Err(Errno::EAGAIN)
+            };
         };
         let Some(header) = next_record(connection) else {
-            return if shut { Ok(Received::default()) } else { Err(connection.take_error().unwrap_or(Errno::EAGAIN)) };
+            return if shut {
+                Ok(Received::default())
+            } else {
+                Err(connection.take_error().unwrap_or(Errno::EAGAIN))
+            };
         };
         let record = DatagramHeader::record_len(header.len);
         if header.error != 0 {
@@ -205,7 +231,12 @@ impl Udp {
     }
     fn received(&self, copied: usize, full: usize, from: Address) -> Received {
         let from = Some(address::format(&from, self.family));
-        Received { copied, full, from, ..Received::default() }
+        Received {
+            copied,
+            full,
+            from,
+            ..Received::default()
+        }
     }
 }
 
@@ -290,7 +321,11 @@ impl File for Udp {
         let mut state = self.state.lock();
         let next = match state.queue.front() {
             Some((_, bytes)) => bytes.len(),
-            None => state.connection.as_mut().and_then(next_record).map_or(0, |header| header.len as usize),
+            None => state
+                .connection
+                .as_mut()
+                .and_then(next_record)
+                .map_or(0, |header| header.len as usize),
         };
         match request {
             ioctl::FIONREAD => ioctl::answer(argument, next),
@@ -409,7 +444,10 @@ impl Socket for Udp {
     }
     fn take_error(&self) -> Option<Errno> {
         let mut state = self.state.lock();
-        state.error.take().or_else(|| state.connection.as_mut().and_then(Connection::take_error))
+        state
+            .error
+            .take()
+            .or_else(|| state.connection.as_mut().and_then(Connection::take_error))
     }
     fn timeouts(&self) -> &Timeouts {
         &self.timeouts

@@ -56,7 +56,10 @@ impl Flow {
 /// since the last park counts. ETIMEDOUT once CLOCK_MONOTONIC passes `deadline`
 /// (ns), ERESTARTSYS when a signal is to be handled.
 pub fn park(deadline: Option<u64>) -> Park {
-    Park { deadline, armed: false }
+    Park {
+        deadline,
+        armed: false,
+    }
 }
 
 /// See [`park`].
@@ -100,14 +103,21 @@ pub struct Watch {
 impl Watch {
     /// Registers the current thread; files that are always ready have nothing to watch.
     pub fn new(open: &Arc<OpenFile>) -> Self {
-        let registration = open.file.notifier().map(|notifier| notifier.add(sched::current().observer(), 0));
-        Self { open: open.clone(), registration }
+        let registration = open
+            .file
+            .notifier()
+            .map(|notifier| notifier.add(sched::current().observer(), 0));
+        Self {
+            open: open.clone(),
+            registration,
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let (Some(notifier), Some(registration)) = (self.open.file.notifier(), self.registration) {
+        if let (Some(notifier), Some(registration)) = (self.open.file.notifier(), self.registration)
+        {
             notifier.remove(registration);
         }
     }
@@ -123,7 +133,10 @@ impl<T: AsRef<Notifier> + Clone> WatchNotifier<T> {
     /// Registers `thread`.
     pub fn new(owner: &T, thread: &'static Thread) -> Self {
         let registration = owner.as_ref().add(thread.observer(), 0);
-        Self { owner: owner.clone(), registration }
+        Self {
+            owner: owner.clone(),
+            registration,
+        }
     }
 }
 
@@ -144,19 +157,21 @@ pub fn retry(
     mut attempt: impl FnMut(&Arc<OpenFile>) -> Result<usize> + Send + 'static,
 ) -> Flow {
     match attempt(&open) {
-        Err(Errno::EAGAIN) if !nonblocking && open.file.notifier().is_some() => Flow::blocked(async move {
-            let _watch = Watch::new(&open);
-            loop {
-                match attempt(&open) {
-                    Err(Errno::EAGAIN) => match park(deadline).await {
-                        Ok(()) => {}
-                        Err(Errno::ETIMEDOUT) => return Err(Errno::EAGAIN),
-                        Err(error) => return Err(error),
-                    },
-                    result => return result,
+        Err(Errno::EAGAIN) if !nonblocking && open.file.notifier().is_some() => {
+            Flow::blocked(async move {
+                let _watch = Watch::new(&open);
+                loop {
+                    match attempt(&open) {
+                        Err(Errno::EAGAIN) => match park(deadline).await {
+                            Ok(()) => {}
+                            Err(Errno::ETIMEDOUT) => return Err(Errno::EAGAIN),
+                            Err(error) => return Err(error),
+                        },
+                        result => return result,
+                    }
                 }
-            }
-        }),
+            })
+        }
         result => Flow::Done(result),
     }
 }

@@ -44,8 +44,12 @@ pub fn wake(addr: u64, count: u32, mask: u32) -> usize {
     while woken < count as usize {
         let waiter = {
             let mut queues = QUEUES.lock();
-            let Some(queue) = queues.get_mut(&addr) else { break };
-            let Some(position) = queue.iter().position(|waiter| waiter.mask & mask != 0) else { break };
+            let Some(queue) = queues.get_mut(&addr) else {
+                break;
+            };
+            let Some(position) = queue.iter().position(|waiter| waiter.mask & mask != 0) else {
+                break;
+            };
             let waiter = queue.remove(position);
             if queue.is_empty() {
                 queues.remove(&addr);
@@ -99,7 +103,11 @@ fn wait(addr: UserAddr, value: u32, mask: u32, deadline: Option<u64>, restart: b
         addr: AtomicU64::new(addr.raw()),
         woken: AtomicBool::new(false),
     });
-    QUEUES.lock().entry(addr.raw()).or_default().push_back(waiter.clone());
+    QUEUES
+        .lock()
+        .entry(addr.raw())
+        .or_default()
+        .push_back(waiter.clone());
     // An old wake-up must not end the wait.
     sched::current().take_wake();
     let enqueued = Enqueued(waiter);
@@ -123,7 +131,9 @@ fn requeue(from: UserAddr, wake_count: u32, move_count: u32, to: UserAddr) -> us
     let mut moved = 0;
     let mut queues = QUEUES.lock();
     while moved < move_count as usize {
-        let Some(waiter) = queues.get_mut(&from.raw()).and_then(VecDeque::pop_front) else { break };
+        let Some(waiter) = queues.get_mut(&from.raw()).and_then(VecDeque::pop_front) else {
+            break;
+        };
         waiter.addr.store(to.raw(), Ordering::Relaxed);
         queues.entry(to.raw()).or_default().push_back(waiter);
         moved += 1;
@@ -169,8 +179,15 @@ fn wake_op(addr: UserAddr, count: u32, count2: u32, addr2: UserAddr, code: u32) 
 }
 
 /// futex(2).
-pub fn futex(addr: UserAddr, operation: u32, value: u32, timeout: UserAddr, addr2: UserAddr, value3: u32) -> Flow {
-    if addr.raw() % 4 != 0 {
+pub fn futex(
+    addr: UserAddr,
+    operation: u32,
+    value: u32,
+    timeout: UserAddr,
+    addr2: UserAddr,
+    value3: u32,
+) -> Flow {
+    if !addr.raw().is_multiple_of(4) {
         return Errno::EINVAL.into();
     }
     let command = operation & op::COMMAND;
@@ -182,14 +199,22 @@ pub fn futex(addr: UserAddr, operation: u32, value: u32, timeout: UserAddr, addr
             };
             let mask = if command == op::WAIT { ANY } else { value3 };
             // A relative timeout cannot be restarted as it is.
-            wait(addr, value, mask, deadline, command == op::WAIT_BITSET || deadline.is_none())
+            wait(
+                addr,
+                value,
+                mask,
+                deadline,
+                command == op::WAIT_BITSET || deadline.is_none(),
+            )
         }
         op::WAKE => Ok(wake(addr.raw(), value, ANY)).into(),
         op::WAKE_BITSET if value3 == 0 => Errno::EINVAL.into(),
         op::WAKE_BITSET => Ok(wake(addr.raw(), value, value3)).into(),
         op::REQUEUE => Ok(requeue(addr, value, timeout.raw() as u32, addr2)).into(),
         op::CMP_REQUEUE => match user::read::<u32>(addr) {
-            Ok(found) if found == value3 => Ok(requeue(addr, value, timeout.raw() as u32, addr2)).into(),
+            Ok(found) if found == value3 => {
+                Ok(requeue(addr, value, timeout.raw() as u32, addr2)).into()
+            }
             Ok(_) => Errno::EAGAIN.into(),
             Err(error) => error.into(),
         },

@@ -32,8 +32,12 @@ struct Scheduler {
     free: Vec<&'static Thread>,
 }
 
-static SCHEDULER: Lock<Scheduler> =
-    Lock::new(Scheduler { queue: VecDeque::new(), current: None, loaded: None, free: Vec::new() });
+static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
+    queue: VecDeque::new(),
+    current: None,
+    loaded: None,
+    free: Vec::new(),
+});
 /// XSAVE components, found once.
 static COMPONENTS: AtomicU64 = AtomicU64::new(0);
 
@@ -127,7 +131,10 @@ pub fn retire_current() {
     *thread.call.lock() = None;
     timers::disarm(thread);
     let mut scheduler = SCHEDULER.lock();
-    if scheduler.loaded.is_some_and(|loaded| core::ptr::eq(loaded, thread)) {
+    if scheduler
+        .loaded
+        .is_some_and(|loaded| core::ptr::eq(loaded, thread))
+    {
         scheduler.loaded = None;
     }
     scheduler.free.push(thread);
@@ -165,7 +172,9 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
             }
         }
         let waiting = !SCHEDULER.lock().queue.is_empty();
-        host::vcpu().tick_wanted.store(u32::from(waiting), Ordering::Relaxed);
+        host::vcpu()
+            .tick_wanted
+            .store(u32::from(waiting), Ordering::Relaxed);
         load(thread, frame);
         return;
     }
@@ -178,7 +187,10 @@ fn load(thread: &'static Thread, frame: &mut TrapFrame) {
         let now = spore_hal::time::tsc();
         if let Some(old) = loaded {
             save(old, frame);
-            old.cpu_time.fetch_add(now.wrapping_sub(old.loaded_at.load(Ordering::Relaxed)), Ordering::Relaxed);
+            old.cpu_time.fetch_add(
+                now.wrapping_sub(old.loaded_at.load(Ordering::Relaxed)),
+                Ordering::Relaxed,
+            );
         }
         let saved = thread.saved.lock();
         *frame = saved.frame;
@@ -233,7 +245,10 @@ pub fn take_attention() -> bool {
 pub fn leave(frame: &mut TrapFrame) -> bool {
     let mut changed = false;
     loop {
-        if host::vcpu().attention.load(Ordering::Relaxed) != 0 && take_attention() && others_runnable() {
+        if host::vcpu().attention.load(Ordering::Relaxed) != 0
+            && take_attention()
+            && others_runnable()
+        {
             switch(frame, true);
             changed = true;
         }

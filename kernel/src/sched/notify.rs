@@ -40,7 +40,9 @@ impl Default for Notifier {
 impl Notifier {
     /// An empty list.
     pub const fn new() -> Self {
-        Self { entries: Lock::new(Vec::new()) }
+        Self {
+            entries: Lock::new(Vec::new()),
+        }
     }
     /// Adds an observer; it hears of every change from now on.
     pub fn add(&self, observer: Arc<dyn Observer>, key: u64) -> Registration {
@@ -50,7 +52,9 @@ impl Notifier {
     }
     /// Removes it again; unknown registrations are ignored.
     pub fn remove(&self, registration: Registration) {
-        self.entries.lock().retain(|entry| entry.id != registration.0);
+        self.entries
+            .lock()
+            .retain(|entry| entry.id != registration.0);
     }
     /// Tells all observers that `events` may have become true.
     pub fn notify(&self, events: u32) {

@@ -100,7 +100,11 @@ impl Thread {
             process: Lock::new(None),
             state: Lock::new(State::Dead),
             woken: AtomicBool::new(false),
-            saved: Lock::new(Saved { frame: TrapFrame::default(), extended: Box::default(), fs_base: 0 }),
+            saved: Lock::new(Saved {
+                frame: TrapFrame::default(),
+                extended: Box::default(),
+                fs_base: 0,
+            }),
             call: Lock::new(None),
             result: Lock::new(None),
             info: Lock::new(CallInfo::default()),
@@ -155,7 +159,10 @@ impl Thread {
 
     /// The thread as an observer, for [`crate::sched::notify::Notifier::add`].
     pub fn observer(&'static self) -> Arc<dyn Observer> {
-        self.observer.lock().get_or_insert_with(|| Arc::new(ThreadObserver(self))).clone()
+        self.observer
+            .lock()
+            .get_or_insert_with(|| Arc::new(ThreadObserver(self)))
+            .clone()
     }
 
     /// Lets a parked thread look again at what it waits for.

@@ -31,7 +31,9 @@ static QUEUE: Lock<BTreeMap<(u64, u64), Target>> = Lock::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
 
 fn publish(queue: &BTreeMap<(u64, u64), Target>) {
-    let first = queue.first_key_value().map_or(u64::MAX, |((deadline, _), _)| *deadline);
+    let first = queue
+        .first_key_value()
+        .map_or(u64::MAX, |((deadline, _), _)| *deadline);
     host::vcpu().next_deadline.store(first, Ordering::Relaxed);
 }
 
@@ -82,7 +84,9 @@ pub fn run() -> u64 {
     loop {
         let target = {
             let mut queue = QUEUE.lock();
-            let Some(entry) = queue.first_entry() else { return u64::MAX };
+            let Some(entry) = queue.first_entry() else {
+                return u64::MAX;
+            };
             let deadline = entry.key().0;
             let now = spore_hal::time::monotonic();
             if deadline > now {

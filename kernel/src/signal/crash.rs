@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 
 use spore_abi::hostcall::{CallRecord, CrashRecord, DebugRegisters, ModuleRecord};
+use spore_hal::cpu;
 use spore_hal::host::ring_memory;
 use spore_hal::trap::TrapFrame;
-use spore_hal::cpu;
 
 use crate::mm::frames;
 use crate::mm::user::{self, UserAddr};
@@ -17,8 +17,8 @@ use crate::signal::SigInfo;
 pub fn registers(thread: &Thread, frame: &TrapFrame) -> DebugRegisters {
     DebugRegisters {
         general: [
-            frame.rax, frame.rbx, frame.rcx, frame.rdx, frame.rsi, frame.rdi, frame.rbp, frame.rsp, frame.r8, frame.r9,
-            frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15,
+            frame.rax, frame.rbx, frame.rcx, frame.rdx, frame.rsi, frame.rdi, frame.rbp, frame.rsp,
+            frame.r8, frame.r9, frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15,
         ],
         rip: frame.rip,
         rflags: frame.rflags,
@@ -37,7 +37,12 @@ fn modules(record: &mut CrashRecord) {
         let mut path = [0; 104];
         let len = name.len().min(path.len());
         path[..len].copy_from_slice(&name.as_bytes()[..len]);
-        record.modules[count] = ModuleRecord { start: vma.start, end: vma.end, file_offset: vma.offset(), path };
+        record.modules[count] = ModuleRecord {
+            start: vma.start,
+            end: vma.end,
+            file_offset: vma.offset(),
+            path,
+        };
         record.module_count += 1;
     });
 }
@@ -45,7 +50,9 @@ fn modules(record: &mut CrashRecord) {
 fn walk_stack(record: &mut CrashRecord, frame: &TrapFrame) {
     let mut at = frame.rbp;
     for slot in &mut record.stack {
-        let Ok([next, address]) = user::read::<[u64; 2]>(UserAddr::new(at)) else { return };
+        let Ok([next, address]) = user::read::<[u64; 2]>(UserAddr::new(at)) else {
+            return;
+        };
         if address == 0 || next <= at {
             return;
         }
@@ -68,7 +75,12 @@ pub fn end_with_report(thread: &'static Thread, frame: &TrapFrame, info: &SigInf
         calls: [CallRecord::default(); 16],
         module_count: 0,
         stack_count: 0,
-        modules: [ModuleRecord { start: 0, end: 0, file_offset: 0, path: [0; 104] }; 32],
+        modules: [ModuleRecord {
+            start: 0,
+            end: 0,
+            file_offset: 0,
+            path: [0; 104],
+        }; 32],
         stack: [0; 16],
     });
     record.calls = calls;

@@ -73,7 +73,11 @@ fn area_len() -> usize {
 fn exception_of(info: &SigInfo) -> (u64, u64, u64) {
     let address = info.value0;
     match info.signal {
-        super::number::SEGV | super::number::BUS if info.code > 0 && info.code != super::code::KERNEL => (u64::from(info.errno as u32), 14, address),
+        super::number::SEGV | super::number::BUS
+            if info.code > 0 && info.code != super::code::KERNEL =>
+        {
+            (u64::from(info.errno as u32), 14, address)
+        }
         super::number::SEGV => (0, 13, 0),
         super::number::ILL => (0, 6, 0),
         super::number::FPE => (0, 0, 0),
@@ -84,7 +88,12 @@ fn exception_of(info: &SigInfo) -> (u64, u64, u64) {
 
 /// Builds the frame and points the registers at the handler. EFAULT if the stack
 /// cannot be written.
-pub fn push(thread: &'static Thread, trap: &mut TrapFrame, info: &SigInfo, action: &Action) -> Result<()> {
+pub fn push(
+    thread: &'static Thread,
+    trap: &mut TrapFrame,
+    info: &SigInfo,
+    action: &Action,
+) -> Result<()> {
     let (alt, mask) = {
         let mut signals = thread.signals.lock();
         // The mask to go back to is the one before a temporary mask.
@@ -110,7 +119,11 @@ pub fn push(thread: &'static Thread, trap: &mut TrapFrame, info: &SigInfo, actio
         uc_flags: UC_FLAGS,
         uc_link: 0,
         stack_base: alt.base,
-        stack_flags: if alt.size == 0 { 2 } else { u64::from(on_alt_stack(&alt, trap.rsp)) },
+        stack_flags: if alt.size == 0 {
+            2
+        } else {
+            u64::from(on_alt_stack(&alt, trap.rsp))
+        },
         stack_size: alt.size,
         r8: trap.r8,
         r9: trap.r9,
@@ -156,8 +169,14 @@ fn write_extended(thread: &'static Thread, at: u64, len: usize) -> Result<()> {
     saved.extended.save(sched::components());
     let mut bytes = *saved.extended.bytes();
     drop(saved);
-    let software: [u32; 6] =
-        [MAGIC1, len as u32 + 4, sched::components() as u32, (sched::components() >> 32) as u32, len as u32, 0];
+    let software: [u32; 6] = [
+        MAGIC1,
+        len as u32 + 4,
+        sched::components() as u32,
+        (sched::components() >> 32) as u32,
+        len as u32,
+        0,
+    ];
     bytes[SOFTWARE_BYTES..SOFTWARE_BYTES + 24].copy_from_slice(software.as_bytes());
     user::write_bytes(UserAddr::new(at), &bytes[..len])?;
     user::write(UserAddr::new(at + len as u64), &MAGIC2)
@@ -197,7 +216,11 @@ pub fn pop(thread: &'static Thread, trap: &mut TrapFrame) -> Result<()> {
         let mut signals = thread.signals.lock();
         signals.mask = frame.mask & !UNBLOCKABLE;
         signals.alt = match frame.stack_flags & 2 {
-            0 => AltStack { base: frame.stack_base, size: frame.stack_size, flags: 0 },
+            0 => AltStack {
+                base: frame.stack_base,
+                size: frame.stack_size,
+                flags: 0,
+            },
             _ => AltStack::default(),
         };
     }
@@ -229,6 +252,10 @@ fn read_extended(thread: &'static Thread, at: u64) -> Result<()> {
 impl SigInfo {
     /// si_errno: faults keep the processor's error code there inside the kernel only.
     fn errno_field(&self) -> u64 {
-        if self.code > 0 && matches!(self.signal, super::number::SEGV | super::number::BUS) { 0 } else { u64::from(self.errno as u32) }
+        if self.code > 0 && matches!(self.signal, super::number::SEGV | super::number::BUS) {
+            0
+        } else {
+            u64::from(self.errno as u32)
+        }
     }
 }

@@ -94,11 +94,23 @@ pub mod code {
 impl SigInfo {
     /// A signal from the kernel or by kill-like calls of `pid`.
     pub fn from_process(signal: u32, code: i32, pid: i32) -> Self {
-        Self { signal, code, value0: pid as u32 as u64, value1: 0, errno: 0 }
+        Self {
+            signal,
+            code,
+            value0: pid as u32 as u64,
+            value1: 0,
+            errno: 0,
+        }
     }
     /// A fault at `address`.
     pub fn fault(signal: u32, code: i32, address: u64) -> Self {
-        Self { signal, code, value0: address, value1: 0, errno: 0 }
+        Self {
+            signal,
+            code,
+            value0: address,
+            value1: 0,
+            errno: 0,
+        }
     }
 }
 
@@ -141,7 +153,10 @@ const MAX_QUEUED: usize = 4096;
 
 impl Queue {
     const fn new() -> Self {
-        Self { set: 0, entries: VecDeque::new() }
+        Self {
+            set: 0,
+            entries: VecDeque::new(),
+        }
     }
     fn push(&mut self, info: SigInfo) -> bool {
         if info.signal < FIRST_REALTIME && self.set & bit(info.signal) != 0 {
@@ -156,13 +171,21 @@ impl Queue {
     }
     /// Takes the first pending signal of `wanted`; faults first, then by number.
     fn take(&mut self, wanted: Set) -> Option<SigInfo> {
-        const SYNCHRONOUS: Set =
-            bit(number::SEGV) | bit(number::BUS) | bit(number::ILL) | bit(number::TRAP) | bit(number::FPE) | bit(number::SYS);
+        const SYNCHRONOUS: Set = bit(number::SEGV)
+            | bit(number::BUS)
+            | bit(number::ILL)
+            | bit(number::TRAP)
+            | bit(number::FPE)
+            | bit(number::SYS);
         let ready = self.set & wanted;
         if ready == 0 {
             return None;
         }
-        let choice = if ready & SYNCHRONOUS != 0 { ready & SYNCHRONOUS } else { ready };
+        let choice = if ready & SYNCHRONOUS != 0 {
+            ready & SYNCHRONOUS
+        } else {
+            ready
+        };
         let signal = choice.trailing_zeros() + 1;
         let position = self.entries.iter().position(|info| info.signal == signal)?;
         let info = self.entries.remove(position)?;
@@ -203,7 +226,16 @@ pub struct ThreadSignals {
 impl ThreadSignals {
     /// Nothing blocked, nothing pending.
     pub const fn new() -> Self {
-        Self { mask: 0, saved_mask: None, queue: Queue::new(), alt: AltStack { base: 0, size: 0, flags: 0 } }
+        Self {
+            mask: 0,
+            saved_mask: None,
+            queue: Queue::new(),
+            alt: AltStack {
+                base: 0,
+                size: 0,
+                flags: 0,
+            },
+        }
     }
 }
 
@@ -224,8 +256,16 @@ pub struct ProcessSignals {
 impl ProcessSignals {
     /// All default.
     pub const fn new() -> Self {
-        const DEFAULT: Action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
-        Self { actions: [DEFAULT; 64], queue: Queue::new() }
+        const DEFAULT: Action = Action {
+            handler: 0,
+            flags: 0,
+            restorer: 0,
+            mask: 0,
+        };
+        Self {
+            actions: [DEFAULT; 64],
+            queue: Queue::new(),
+        }
     }
 }
 
@@ -248,8 +288,16 @@ fn default_of(signal: u32) -> Default_ {
     match signal {
         number::CHLD | number::URG | number::WINCH | number::CONT => Default_::Ignore,
         number::STOP | number::TSTP | number::TTIN | number::TTOU => Default_::Stop,
-        number::QUIT | number::ILL | number::TRAP | number::ABRT | number::BUS | number::FPE | number::SEGV
-        | number::SYS | number::XCPU | number::XFSZ => Default_::Crash,
+        number::QUIT
+        | number::ILL
+        | number::TRAP
+        | number::ABRT
+        | number::BUS
+        | number::FPE
+        | number::SEGV
+        | number::SYS
+        | number::XCPU
+        | number::XFSZ => Default_::Crash,
         _ => Default_::End,
     }
 }
@@ -294,7 +342,10 @@ pub fn send_to_thread(thread: &'static Thread, info: SigInfo) {
 /// Sends to the process: some thread that does not block it takes it.
 pub fn send_to_process(process: &Process, info: SigInfo) {
     let threads = process.threads.lock().clone();
-    let open = threads.iter().copied().find(|thread| thread.signals.lock().mask & bit(info.signal) == 0);
+    let open = threads
+        .iter()
+        .copied()
+        .find(|thread| thread.signals.lock().mask & bit(info.signal) == 0);
     if open.is_some() && is_ignored(process, info.signal) {
         return;
     }
@@ -312,7 +363,10 @@ pub fn send_to_process(process: &Process, info: SigInfo) {
 /// Sends a signal of the kernel to the current thread (SIGPIPE).
 pub fn send_to_current(signal: u32) {
     let thread = sched::current();
-    send_to_thread(thread, SigInfo::from_process(signal, code::USER, thread.process().pid));
+    send_to_thread(
+        thread,
+        SigInfo::from_process(signal, code::USER, thread.process().pid),
+    );
 }
 
 /// A fault of the current thread: cannot be blocked or ignored.
@@ -407,7 +461,10 @@ fn refresh_all(process: &Process) {
 
 /// Changes an action; pending signals that become ignored are dropped.
 pub fn set_action(process: &Process, signal: u32, action: Action) -> Action {
-    let old = core::mem::replace(&mut process.signals.lock().actions[signal as usize - 1], action);
+    let old = core::mem::replace(
+        &mut process.signals.lock().actions[signal as usize - 1],
+        action,
+    );
     if is_ignored(process, signal) {
         process.signals.lock().queue.discard(bit(signal));
         let threads = process.threads.lock().clone();
@@ -445,14 +502,20 @@ pub fn deliver(thread: &'static Thread, trap: &mut TrapFrame) -> bool {
         1 => after_ignored(thread, trap),
         0 => match default_of(info.signal) {
             // There is no job control to continue a stopped process.
-            Default_::Ignore | Default_::Stop if info.signal != number::STOP => after_ignored(thread, trap),
+            Default_::Ignore | Default_::Stop if info.signal != number::STOP => {
+                after_ignored(thread, trap)
+            }
             Default_::Crash => crash::end_with_report(thread, trap, &info),
             _ => crate::syscall::process::end_by_signal(info.signal),
         },
         _ => {
             crate::syscall::restart_with_handler(thread, trap, action.flags & flag::RESTART != 0);
             if frame::push(thread, trap, &info, &action).is_err() {
-                crash::end_with_report(thread, trap, &SigInfo::fault(number::SEGV, code::SEGV_MAPERR, trap.rsp));
+                crash::end_with_report(
+                    thread,
+                    trap,
+                    &SigInfo::fault(number::SEGV, code::SEGV_MAPERR, trap.rsp),
+                );
             }
             let mut signals = thread.signals.lock();
             signals.mask |= action.mask & !UNBLOCKABLE;

@@ -80,7 +80,9 @@ fn is_empty(path: UserAddr) -> Result<bool> {
 pub fn object(directory: i32, path: UserAddr, flags: u32) -> Result<Object> {
     if flags & AT_EMPTY_PATH != 0 && is_empty(path)? {
         if directory == AT_FDCWD {
-            return Ok(Object::Inode(sched::current().process().fs.lock().cwd.clone()));
+            return Ok(Object::Inode(
+                sched::current().process().fs.lock().cwd.clone(),
+            ));
         }
         return Ok(Object::Open(file(directory)?));
     }

@@ -64,13 +64,20 @@ fn take_files(control: &mut Control, data: &[u8]) -> Result<()> {
         if control.files.len() == MAX_FILES {
             return Err(Errno::EINVAL);
         }
-        control.files.push(process.descriptors.get(word(data, at)? as i32)?);
+        control
+            .files
+            .push(process.descriptors.get(word(data, at)? as i32)?);
     }
     Ok(())
 }
 
 /// Delivers ancillary data; answers its length and whether something did not fit.
-pub fn write(control: &Control, addr: UserAddr, room: usize, close_on_exec: bool) -> Result<(usize, bool)> {
+pub fn write(
+    control: &Control,
+    addr: UserAddr,
+    room: usize,
+    close_on_exec: bool,
+) -> Result<(usize, bool)> {
     let mut at = 0;
     let mut cut = false;
     if let Some(credentials) = control.credentials {

@@ -35,7 +35,10 @@ impl Copy {
     fn in_place(&self) -> Option<&'static [u8]> {
         let size = self.input.file.size();
         let start = self.input.file.layer_address()?;
-        let len = size.checked_sub(self.from).filter(|len| *len > 0)?.min(self.left.min(DIRECT_STEP) as u64);
+        let len = size
+            .checked_sub(self.from)
+            .filter(|len| *len > 0)?
+            .min(self.left.min(DIRECT_STEP) as u64);
         Some(spore_hal::direct::layer(start + self.from, len))
     }
     fn write(&self, bytes: &[u8]) -> Result<usize> {
@@ -48,7 +51,11 @@ impl Copy {
             return open.file.write(open, &mut reader, 0);
         }
         let append = open.flags() & open::APPEND != 0;
-        let position = if append { open.file.size() } else { *open.position.lock() };
+        let position = if append {
+            open.file.size()
+        } else {
+            *open.position.lock()
+        };
         let written = open.file.write(open, &mut reader, position)?;
         *open.position.lock() = position + written as u64;
         Ok(written)
@@ -60,7 +67,10 @@ impl Copy {
         } else {
             let mut buffer = core::mem::take(&mut self.buffer);
             buffer.resize(STEP.min(self.left), 0);
-            let read = self.input.file.read(&self.input, &mut Writer::kernel(&mut buffer), self.from);
+            let read =
+                self.input
+                    .file
+                    .read(&self.input, &mut Writer::kernel(&mut buffer), self.from);
             let moved = match read {
                 Ok(0) => Ok(0),
                 Ok(len) => self.write(&buffer[..len]),
@@ -96,7 +106,11 @@ enum Position {
 
 impl Position {
     fn of(pointer: UserAddr) -> Self {
-        if pointer.is_null() { Self::File } else { Self::User(pointer) }
+        if pointer.is_null() {
+            Self::File
+        } else {
+            Self::User(pointer)
+        }
     }
     fn get(&self, open: &OpenFile) -> Result<u64> {
         match self {
@@ -119,11 +133,23 @@ impl Position {
 }
 
 fn readable(fd: i32) -> Result<Arc<OpenFile>> {
-    at::file(fd).and_then(|open| if open.readable() { Ok(open) } else { Err(Errno::EBADF) })
+    at::file(fd).and_then(|open| {
+        if open.readable() {
+            Ok(open)
+        } else {
+            Err(Errno::EBADF)
+        }
+    })
 }
 
 fn writable(fd: i32) -> Result<Arc<OpenFile>> {
-    at::file(fd).and_then(|open| if open.writable() { Ok(open) } else { Err(Errno::EBADF) })
+    at::file(fd).and_then(|open| {
+        if open.writable() {
+            Ok(open)
+        } else {
+            Err(Errno::EBADF)
+        }
+    })
 }
 
 /// What a copy that stopped answers, its read position stored.
@@ -132,11 +158,10 @@ fn finish(copy: &Copy, position: &Position, outcome: Result<()>) -> Result<usize
         position.set(&copy.input, copy.from)?;
         return Ok(copy.done);
     }
-    outcome.map(|()| 0).map_err(|error| {
+    outcome.map(|()| 0).inspect_err(|&error| {
         if error == Errno::EPIPE {
             crate::signal::send_to_current(crate::syscall::transfer::SIGPIPE);
         }
-        error
     })
 }
 
@@ -148,7 +173,12 @@ pub fn sendfile(output: i32, input: i32, offset: UserAddr, count: usize) -> Flow
     }
 }
 
-fn prepare_send(output: i32, input: i32, offset: UserAddr, count: usize) -> Result<(Copy, Position)> {
+fn prepare_send(
+    output: i32,
+    input: i32,
+    offset: UserAddr,
+    count: usize,
+) -> Result<(Copy, Position)> {
     let (input, output) = (readable(input)?, writable(output)?);
     if !input.file.seekable() || output.flags() & open::APPEND != 0 {
         return Err(Errno::EINVAL);
@@ -156,7 +186,18 @@ fn prepare_send(output: i32, input: i32, offset: UserAddr, count: usize) -> Resu
     let position = Position::of(offset);
     let from = position.get(&input)?;
     let left = count.min(MAX_BYTES);
-    Ok((Copy { input, output, from, to: None, left, done: 0, buffer: Vec::new() }, position))
+    Ok((
+        Copy {
+            input,
+            output,
+            from,
+            to: None,
+            left,
+            done: 0,
+            buffer: Vec::new(),
+        },
+        position,
+    ))
 }
 
 fn send(mut copy: Copy, position: Position) -> Flow {
@@ -215,8 +256,15 @@ pub fn copy_file_range(
     if same && from < to.saturating_add(left as u64) && to < from.saturating_add(left as u64) {
         return Err(Errno::EINVAL);
     }
-    let mut copy =
-        Copy { input, output, from, to: Some(to), left, done: 0, buffer: vec![0; STEP.min(left)] };
+    let mut copy = Copy {
+        input,
+        output,
+        from,
+        to: Some(to),
+        left,
+        done: 0,
+        buffer: vec![0; STEP.min(left)],
+    };
     let outcome = copy.run();
     if copy.done > 0 {
         target.set(&copy.output, to + copy.done as u64)?;

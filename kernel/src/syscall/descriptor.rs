@@ -118,7 +118,11 @@ fn control(fd: i32, what: u32, argument: u64) -> Result<usize> {
     if open.flags() & open::PATH != 0
         && !matches!(
             what,
-            command::DUPFD | command::DUPFD_CLOEXEC | command::GETFD | command::SETFD | command::GETFL
+            command::DUPFD
+                | command::DUPFD_CLOEXEC
+                | command::GETFD
+                | command::SETFD
+                | command::GETFL
         )
     {
         return Err(Errno::EBADF);
@@ -126,10 +130,17 @@ fn control(fd: i32, what: u32, argument: u64) -> Result<usize> {
     match what {
         command::DUPFD | command::DUPFD_CLOEXEC => {
             let min = usize::try_from(argument.cast_signed() as i32).map_err(|_| Errno::EINVAL)?;
-            descriptor(process.descriptors.insert(open, what == command::DUPFD_CLOEXEC, min)?)
+            descriptor(
+                process
+                    .descriptors
+                    .insert(open, what == command::DUPFD_CLOEXEC, min)?,
+            )
         }
         command::GETFD => process.descriptors.close_on_exec(fd).map(usize::from),
-        command::SETFD => process.descriptors.set_close_on_exec(fd, number & 1 != 0).map(|()| 0),
+        command::SETFD => process
+            .descriptors
+            .set_close_on_exec(fd, number & 1 != 0)
+            .map(|()| 0),
         command::GETFL => Ok(open.flags() as usize),
         command::SETFL => {
             open.set_flags(number);
@@ -153,7 +164,10 @@ fn control(fd: i32, what: u32, argument: u64) -> Result<usize> {
 }
 
 fn pipe(open: &OpenFile) -> Result<&PipeEnd> {
-    open.file.as_any().downcast_ref::<PipeEnd>().ok_or(Errno::EBADF)
+    open.file
+        .as_any()
+        .downcast_ref::<PipeEnd>()
+        .ok_or(Errno::EBADF)
 }
 
 /// `struct flock` of x86-64.
@@ -192,8 +206,18 @@ impl Flock {
             len = -len;
         }
         let start = u64::try_from(start).map_err(|_| Errno::EINVAL)?;
-        let end = if len == 0 { u64::MAX } else { start.checked_add(len.unsigned_abs()).ok_or(Errno::EOVERFLOW)? };
-        Ok(Range { start, end, exclusive: self.kind == WRITE_LOCK })
+        let end = if len == 0 {
+            u64::MAX
+        } else {
+            start
+                .checked_add(len.unsigned_abs())
+                .ok_or(Errno::EOVERFLOW)?
+        };
+        Ok(Range {
+            start,
+            end,
+            exclusive: self.kind == WRITE_LOCK,
+        })
     }
     /// EINVAL for an unknown kind, EBADF when the access mode does not fit.
     fn check(&self, open: &OpenFile) -> Result<()> {
@@ -221,7 +245,13 @@ fn check_process_lock(open: &OpenFile, argument: u64) -> Result<usize> {
     if !matches!(flock.kind, READ_LOCK | WRITE_LOCK) {
         return Err(Errno::EINVAL);
     }
-    user::write(UserAddr::new(argument), &Flock { kind: UNLOCK, ..flock })?;
+    user::write(
+        UserAddr::new(argument),
+        &Flock {
+            kind: UNLOCK,
+            ..flock
+        },
+    )?;
     Ok(0)
 }
 
@@ -232,12 +262,23 @@ fn find_conflict(open: &OpenFile, argument: u64) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     let answer = match lock::conflict(open, &range)? {
-        None => Flock { kind: UNLOCK, ..flock },
+        None => Flock {
+            kind: UNLOCK,
+            ..flock
+        },
         Some(held) => Flock {
-            kind: if held.exclusive { WRITE_LOCK } else { READ_LOCK },
+            kind: if held.exclusive {
+                WRITE_LOCK
+            } else {
+                READ_LOCK
+            },
             whence: 0,
             start: held.start.cast_signed(),
-            len: if held.end == u64::MAX { 0 } else { (held.end - held.start).cast_signed() },
+            len: if held.end == u64::MAX {
+                0
+            } else {
+                (held.end - held.start).cast_signed()
+            },
             pid: -1,
             ..flock
         },
@@ -253,7 +294,12 @@ fn lock_now(open: &OpenFile, argument: u64) -> Result<usize> {
     if flock.pid != 0 {
         return Err(Errno::EINVAL);
     }
-    if flock.kind == UNLOCK { lock::unlock_range(open, &range) } else { lock::lock_range(open, &range) }.map(|()| 0)
+    if flock.kind == UNLOCK {
+        lock::unlock_range(open, &range)
+    } else {
+        lock::lock_range(open, &range)
+    }
+    .map(|()| 0)
 }
 
 fn lock_range(open: Arc<OpenFile>, argument: u64, wait: bool) -> Flow {
@@ -302,7 +348,9 @@ pub fn flock(fd: i32, operation: u32) -> Flow {
         UNLOCK => return lock::unflock(&open).into(),
         _ => return Errno::EINVAL.into(),
     };
-    wait_for_lock(operation & NONBLOCK == 0, move || lock::flock(&open, exclusive).map(|()| 0))
+    wait_for_lock(operation & NONBLOCK == 0, move || {
+        lock::flock(&open, exclusive).map(|()| 0)
+    })
 }
 
 /// ioctl requests that are the same for every file (`asm-generic/ioctls.h`, `linux/fs.h`).
@@ -326,7 +374,11 @@ pub fn ioctl(fd: i32, what: u32, argument: u64) -> Result<usize> {
     }
     let set = |flag: u32| -> Result<usize> {
         let value: i32 = user::read(UserAddr::new(argument))?;
-        open.set_flags(if value != 0 { open.flags() | flag } else { open.flags() & !flag });
+        open.set_flags(if value != 0 {
+            open.flags() | flag
+        } else {
+            open.flags() & !flag
+        });
         Ok(0)
     };
     match what {
@@ -337,7 +389,10 @@ pub fn ioctl(fd: i32, what: u32, argument: u64) -> Result<usize> {
         request::FICLONE | request::FICLONERANGE | request::FIDEDUPERANGE => Err(Errno::EOPNOTSUPP),
         request::FIONREAD if is_regular(&open) => {
             let left = open.file.size().saturating_sub(*open.position.lock());
-            user::write(UserAddr::new(argument), &i32::try_from(left).unwrap_or(i32::MAX))?;
+            user::write(
+                UserAddr::new(argument),
+                &i32::try_from(left).unwrap_or(i32::MAX),
+            )?;
             Ok(0)
         }
         _ => open.file.ioctl(&open, what, argument),
@@ -345,5 +400,9 @@ pub fn ioctl(fd: i32, what: u32, argument: u64) -> Result<usize> {
 }
 
 fn is_regular(open: &OpenFile) -> bool {
-    open.file.seekable() && open.file.stat().is_ok_and(|stat| stat.mode & mode::TYPE == mode::FILE)
+    open.file.seekable()
+        && open
+            .file
+            .stat()
+            .is_ok_and(|stat| stat.mode & mode::TYPE == mode::FILE)
 }

@@ -59,7 +59,10 @@ pub fn mkdirat(directory: i32, path: UserAddr, permissions: u32) -> Result<()> {
     let (base, path) = at::path(directory, path)?;
     let place = locate(&base, &path, false)?;
     let name = vacant(&place)?;
-    place.directory.create(name, New::Directory(masked(permissions) & 0o1777)).map(|_| ())
+    place
+        .directory
+        .create(name, New::Directory(masked(permissions) & 0o1777))
+        .map(|_| ())
 }
 
 /// mkdir(2).
@@ -100,16 +103,25 @@ pub fn unlinkat(directory: i32, path: UserAddr, flags: u32) -> Result<()> {
     let place = locate(&base, &path, false)?;
     let is_directory = flags & AT_REMOVEDIR != 0;
     let Some(name) = place.name() else {
-        return Err(match path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()) {
-            _ if !is_directory => Errno::EISDIR,
-            Some(b".") => Errno::EINVAL,
-            Some(b"..") => Errno::ENOTEMPTY,
-            _ => Errno::EBUSY,
-        });
+        return Err(
+            match path
+                .rsplit(|byte| *byte == b'/')
+                .find(|part| !part.is_empty())
+            {
+                _ if !is_directory => Errno::EISDIR,
+                Some(b".") => Errno::EINVAL,
+                Some(b"..") => Errno::ENOTEMPTY,
+                _ => Errno::EBUSY,
+            },
+        );
     };
     let inode = place.found()?;
     if !is_directory && place.slash {
-        return Err(if inode.kind() == mode::DIRECTORY { Errno::EISDIR } else { Errno::ENOTDIR });
+        return Err(if inode.kind() == mode::DIRECTORY {
+            Errno::EISDIR
+        } else {
+            Errno::ENOTDIR
+        });
     }
     place.directory.remove(name, is_directory)
 }
@@ -138,12 +150,16 @@ pub fn renameat2(from: i32, path: UserAddr, to: i32, to_path: UserAddr, flags: u
     let (to_base, to_path) = at::path(to, to_path)?;
     let source = locate(&base, &path, false)?;
     let target = locate(&to_base, &to_path, false)?;
-    let (Some(name), Some(to_name)) = (source.name(), target.name()) else { return Err(Errno::EBUSY) };
+    let (Some(name), Some(to_name)) = (source.name(), target.name()) else {
+        return Err(Errno::EBUSY);
+    };
     let inode = source.found()?;
     if (source.slash || target.slash) && inode.kind() != mode::DIRECTORY {
         return Err(Errno::ENOTDIR);
     }
-    source.directory.rename(name, &target.directory, to_name, how)
+    source
+        .directory
+        .rename(name, &target.directory, to_name, how)
 }
 
 /// renameat(2).
@@ -161,7 +177,11 @@ pub fn linkat(from: i32, path: UserAddr, to: i32, to_path: UserAddr, flags: u32)
     if flags & !(AT_EMPTY_PATH | AT_SYMLINK_FOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }
-    let follow = if flags & AT_SYMLINK_FOLLOW != 0 { 0 } else { at::AT_SYMLINK_NOFOLLOW };
+    let follow = if flags & AT_SYMLINK_FOLLOW != 0 {
+        0
+    } else {
+        at::AT_SYMLINK_NOFOLLOW
+    };
     let inode = at::object(from, path, flags & AT_EMPTY_PATH | follow)?.inode()?;
     let (base, to_path) = at::path(to, to_path)?;
     let place = locate(&base, &to_path, false)?;
@@ -199,11 +219,16 @@ pub fn symlink(text: UserAddr, path: UserAddr) -> Result<()> {
 
 /// readlinkat(2): cut to the buffer, without NUL. EINVAL.
 pub fn readlinkat(directory: i32, path: UserAddr, buffer: UserAddr, size: i32) -> Result<usize> {
-    let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or(Errno::EINVAL)?;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|size| *size > 0)
+        .ok_or(Errno::EINVAL)?;
     // An empty path means the descriptor itself (an O_PATH link).
     let named = directory != AT_FDCWD;
     let flags = at::AT_SYMLINK_NOFOLLOW | if named { AT_EMPTY_PATH } else { 0 };
-    let inode = at::object(directory, path, flags)?.inode().map_err(|_| Errno::EINVAL)?;
+    let inode = at::object(directory, path, flags)?
+        .inode()
+        .map_err(|_| Errno::EINVAL)?;
     if inode.kind() != mode::LINK {
         return Err(Errno::EINVAL);
     }
@@ -222,7 +247,12 @@ pub fn readlink(path: UserAddr, buffer: UserAddr, size: i32) -> Result<usize> {
 const LISTING: usize = 64 << 10;
 
 /// Gathers entries in the form that `encode` gives them. ENOTDIR, EINVAL.
-fn list(fd: i32, buffer: UserAddr, size: usize, encode: fn(&DirEntry<'_>) -> Vec<u8>) -> Result<usize> {
+fn list(
+    fd: i32,
+    buffer: UserAddr,
+    size: usize,
+    encode: fn(&DirEntry<'_>) -> Vec<u8>,
+) -> Result<usize> {
     let open = at::file(fd)?;
     if !open.readable() {
         return Err(Errno::EBADF);

@@ -72,7 +72,14 @@ pub fn epoll_wait(epfd: i32, events: UserAddr, max: i32, timeout: i32) -> Flow {
 }
 
 /// epoll_pwait(2).
-pub fn epoll_pwait(epfd: i32, events: UserAddr, max: i32, timeout: i32, mask: UserAddr, mask_size: usize) -> Flow {
+pub fn epoll_pwait(
+    epfd: i32,
+    events: UserAddr,
+    max: i32,
+    timeout: i32,
+    mask: UserAddr,
+    mask_size: usize,
+) -> Flow {
     match mask::read(mask, mask_size) {
         Ok(mask) => wait(epfd, events, max, Timeout::from_milliseconds(timeout), mask),
         Err(error) => error.into(),
@@ -88,7 +95,8 @@ pub fn epoll_pwait2(
     mask: UserAddr,
     mask_size: usize,
 ) -> Flow {
-    let arguments = Timeout::from_timespec(timeout).and_then(|timeout| Ok((timeout, mask::read(mask, mask_size)?)));
+    let arguments = Timeout::from_timespec(timeout)
+        .and_then(|timeout| Ok((timeout, mask::read(mask, mask_size)?)));
     match arguments {
         Ok((timeout, mask)) => wait(epfd, events, max, timeout, mask),
         Err(error) => error.into(),
@@ -113,7 +121,13 @@ impl EventArray {
 }
 
 /// The common part. EINVAL, EBADF, EFAULT; EINTR.
-fn wait(epfd: i32, events: UserAddr, max: i32, timeout: Timeout, mask: Option<signal::Set>) -> Flow {
+fn wait(
+    epfd: i32,
+    events: UserAddr,
+    max: i32,
+    timeout: Timeout,
+    mask: Option<signal::Set>,
+) -> Flow {
     if max <= 0 || max > MAX_EVENTS {
         return Errno::EINVAL.into();
     }
@@ -136,7 +150,12 @@ fn wait(epfd: i32, events: UserAddr, max: i32, timeout: Timeout, mask: Option<si
     Flow::blocked(mask::with(mask, blocking(open, events, max, timeout)))
 }
 
-async fn blocking(open: Arc<OpenFile>, events: UserAddr, max: usize, timeout: Timeout) -> Result<usize> {
+async fn blocking(
+    open: Arc<OpenFile>,
+    events: UserAddr,
+    max: usize,
+    timeout: Timeout,
+) -> Result<usize> {
     let waiting = epoll_of(&open)?.wait(current().observer())?;
     loop {
         let mut array = EventArray { at: events };

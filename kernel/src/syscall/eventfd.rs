@@ -17,5 +17,9 @@ pub fn eventfd2(count: u32, flags: u32) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     let file = EventFd::new(count, flags & SEMAPHORE != 0);
-    ipc::install(file, open::RDWR | flags & open::NONBLOCK, flags & open::CLOEXEC != 0)
+    ipc::install(
+        file,
+        open::RDWR | flags & open::NONBLOCK,
+        flags & open::CLOEXEC != 0,
+    )
 }

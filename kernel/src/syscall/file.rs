@@ -56,7 +56,9 @@ fn open_path(base: &Base, path: &[u8], flags: u32, permissions: u32) -> Result<A
             return Err(Errno::EISDIR);
         }
         let name = place.name().ok_or(Errno::EISDIR)?;
-        let inode = place.directory.create(name, New::File(masked(permissions)))?;
+        let inode = place
+            .directory
+            .create(name, New::File(masked(permissions)))?;
         announce_open(&inode);
         return open_inode(inode, flags);
     };
@@ -65,8 +67,12 @@ fn open_path(base: &Base, path: &[u8], flags: u32, permissions: u32) -> Result<A
     }
     match inode.kind() {
         mode::LINK => return Err(Errno::ELOOP),
-        mode::DIRECTORY if create || flags & open::ACCMODE != open::RDONLY => return Err(Errno::EISDIR),
-        kind if flags & open::DIRECTORY != 0 && kind != mode::DIRECTORY => return Err(Errno::ENOTDIR),
+        mode::DIRECTORY if create || flags & open::ACCMODE != open::RDONLY => {
+            return Err(Errno::EISDIR);
+        }
+        kind if flags & open::DIRECTORY != 0 && kind != mode::DIRECTORY => {
+            return Err(Errno::ENOTDIR);
+        }
         _ => {}
     }
     let kind = inode.kind();
@@ -86,22 +92,34 @@ fn open_unnamed(base: &Base, path: &[u8], flags: u32, permissions: u32) -> Resul
     let directory = resolve(base, path, true)?;
     crate::fs::inode::require_directory(&directory)?;
     let inode = directory.create_unnamed(masked(permissions))?;
-    open_inode(inode, flags & !(open::TMPFILE & !open::DIRECTORY) & !open::DIRECTORY)
+    open_inode(
+        inode,
+        flags & !(open::TMPFILE & !open::DIRECTORY) & !open::DIRECTORY,
+    )
 }
 
 fn install(opened: Arc<OpenFile>, flags: u32) -> Result<usize> {
     let process = sched::current().process();
-    let fd = process.descriptors.insert(opened, flags & open::CLOEXEC != 0, 0)?;
+    let fd = process
+        .descriptors
+        .insert(opened, flags & open::CLOEXEC != 0, 0)?;
     usize::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 
 /// openat(2).
 pub fn openat(directory: i32, path: UserAddr, flags: u32, permissions: u32) -> Flow {
-    let opened = at::path(directory, path).and_then(|(base, path)| open_path(&base, &path, flags, permissions));
+    let opened = at::path(directory, path)
+        .and_then(|(base, path)| open_path(&base, &path, flags, permissions));
     match opened {
-        Ok(opened) if waits_for_partner(&opened) => block::retry(opened, false, None, move |opened| {
-            if waits_for_partner(opened) { Err(Errno::EAGAIN) } else { install(opened.clone(), flags) }
-        }),
+        Ok(opened) if waits_for_partner(&opened) => {
+            block::retry(opened, false, None, move |opened| {
+                if waits_for_partner(opened) {
+                    Err(Errno::EAGAIN)
+                } else {
+                    install(opened.clone(), flags)
+                }
+            })
+        }
         Ok(opened) => install(opened, flags).into(),
         Err(error) => error.into(),
     }
@@ -114,7 +132,12 @@ pub fn open(path: UserAddr, flags: u32, permissions: u32) -> Flow {
 
 /// creat(2).
 pub fn creat(path: UserAddr, permissions: u32) -> Flow {
-    openat(AT_FDCWD, path, open::CREAT | open::WRONLY | open::TRUNC, permissions)
+    openat(
+        AT_FDCWD,
+        path,
+        open::CREAT | open::WRONLY | open::TRUNC,
+        permissions,
+    )
 }
 
 /// close(2). EBADF.
@@ -192,7 +215,11 @@ pub fn fallocate(fd: i32, how: u32, offset: i64, len: i64) -> Result<()> {
     if len == 0 {
         return Err(Errno::EINVAL);
     }
-    if open.file.stat().is_ok_and(|stat| stat.mode & mode::TYPE == mode::FIFO) {
+    if open
+        .file
+        .stat()
+        .is_ok_and(|stat| stat.mode & mode::TYPE == mode::FIFO)
+    {
         return Err(Errno::ESPIPE);
     }
     open.file.allocate(how, offset, len)
@@ -219,7 +246,11 @@ pub fn sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> Result<()>
         return Err(Errno::EINVAL);
     }
     let open = at::file(fd)?;
-    if open.file.seekable() { Ok(()) } else { Err(Errno::ESPIPE) }
+    if open.file.seekable() {
+        Ok(())
+    } else {
+        Err(Errno::ESPIPE)
+    }
 }
 
 /// fadvise64(2). EBADF, ESPIPE, EINVAL.
@@ -228,7 +259,11 @@ pub fn fadvise64(fd: i32, _offset: i64, _len: i64, advice: u32) -> Result<()> {
     if !open.file.seekable() {
         return Err(Errno::ESPIPE);
     }
-    if advice > 5 { Err(Errno::EINVAL) } else { Ok(()) }
+    if advice > 5 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
 }
 
 /// readahead(2). EBADF, EINVAL.
@@ -237,7 +272,11 @@ pub fn readahead(fd: i32, _offset: i64, _len: usize) -> Result<()> {
     if !open.readable() {
         return Err(Errno::EBADF);
     }
-    if open.file.seekable() { Ok(()) } else { Err(Errno::EINVAL) }
+    if open.file.seekable() {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// memfd_create(2): a file that only descriptors lead to. EINVAL for sealing flags
@@ -255,5 +294,12 @@ pub fn memfd_create(name: UserAddr, flags: u32) -> Result<usize> {
     })?;
     let node = crate::fs::root_node().new_memory_file(&name);
     let opened = open_inode(node, open::RDWR)?;
-    install(opened, if flags & CLOEXEC != 0 { open::CLOEXEC } else { 0 })
+    install(
+        opened,
+        if flags & CLOEXEC != 0 {
+            open::CLOEXEC
+        } else {
+            0
+        },
+    )
 }

@@ -75,7 +75,14 @@ pub const VERSION: &str = "#1 SMP Spore";
 pub fn uname(name: UserAddr) -> Result<()> {
     let mut fields = [[0u8; 65]; 6];
     let host = crate::boot::hostname();
-    let texts: [&[u8]; 6] = [b"Linux", host, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", b"(none)"];
+    let texts: [&[u8]; 6] = [
+        b"Linux",
+        host,
+        RELEASE.as_bytes(),
+        VERSION.as_bytes(),
+        b"x86_64",
+        b"(none)",
+    ];
     for (field, text) in fields.iter_mut().zip(texts) {
         let len = text.len().min(64);
         field[..len].copy_from_slice(&text[..len]);
@@ -92,7 +99,11 @@ pub fn capget(header: UserAddr, data: UserAddr) -> Result<()> {
         0x2007_1026 | VERSION_3 => 2,
         _ => {
             user::write(header, &VERSION_3)?;
-            return if data.is_null() { Ok(()) } else { Err(Errno::EINVAL) };
+            return if data.is_null() {
+                Ok(())
+            } else {
+                Err(Errno::EINVAL)
+            };
         }
     };
     if !data.is_null() {
@@ -145,7 +156,8 @@ pub fn prctl(option: i32, a: u64, _b: u64, _c: u64, _d: u64) -> Result<usize> {
         CAPBSET_READ if a <= 40 => Ok(0),
         GET_TIMERSLACK => Ok(50_000),
         GET_NO_NEW_PRIVS => Ok(1),
-        GET_KEEPCAPS | SET_PDEATHSIG | SET_KEEPCAPS | SET_TIMERSLACK | SET_CHILD_SUBREAPER | SET_NO_NEW_PRIVS | SET_THP_DISABLE => Ok(0),
+        GET_KEEPCAPS | SET_PDEATHSIG | SET_KEEPCAPS | SET_TIMERSLACK | SET_CHILD_SUBREAPER
+        | SET_NO_NEW_PRIVS | SET_THP_DISABLE => Ok(0),
         _ => Err(Errno::EINVAL),
     }
 }

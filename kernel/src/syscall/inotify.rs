@@ -15,9 +15,14 @@ pub fn inotify_init1(flags: u32) -> Result<usize> {
     if flags & !(open::NONBLOCK | open::CLOEXEC) != 0 {
         return Err(Errno::EINVAL);
     }
-    let opened = OpenFile::new(Arc::new(InotifyFile(Inotify::new())), flags & open::NONBLOCK);
+    let opened = OpenFile::new(
+        Arc::new(InotifyFile(Inotify::new())),
+        flags & open::NONBLOCK,
+    );
     let process = sched::current().process();
-    let fd = process.descriptors.insert(opened, flags & open::CLOEXEC != 0, 0)?;
+    let fd = process
+        .descriptors
+        .insert(opened, flags & open::CLOEXEC != 0, 0)?;
     usize::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 
@@ -28,7 +33,11 @@ pub fn inotify_init() -> Result<usize> {
 
 fn instance(fd: i32) -> Result<Arc<Inotify>> {
     let open = at::file(fd)?;
-    let file = open.file.as_any().downcast_ref::<InotifyFile>().ok_or(Errno::EINVAL)?;
+    let file = open
+        .file
+        .as_any()
+        .downcast_ref::<InotifyFile>()
+        .ok_or(Errno::EINVAL)?;
     Ok(file.0.clone())
 }
 
@@ -36,10 +45,16 @@ fn instance(fd: i32) -> Result<Arc<Inotify>> {
 /// their watches stay silent.
 pub fn inotify_add_watch(fd: i32, path: UserAddr, mask: u32) -> Result<usize> {
     let instance = instance(fd)?;
-    if mask & inotify::ALL_EVENTS == 0 || mask & inotify::MASK_ADD != 0 && mask & inotify::MASK_CREATE != 0 {
+    if mask & inotify::ALL_EVENTS == 0
+        || mask & inotify::MASK_ADD != 0 && mask & inotify::MASK_CREATE != 0
+    {
         return Err(Errno::EINVAL);
     }
-    let flags = if mask & inotify::DONT_FOLLOW != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
+    let flags = if mask & inotify::DONT_FOLLOW != 0 {
+        AT_SYMLINK_NOFOLLOW
+    } else {
+        0
+    };
     let stat = at::object(AT_FDCWD, path, flags)?.stat()?;
     if mask & inotify::ONLYDIR != 0 && stat.mode & mode::TYPE != mode::DIRECTORY {
         return Err(Errno::ENOTDIR);

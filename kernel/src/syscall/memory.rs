@@ -17,7 +17,7 @@ const PROT_GROWS: u32 = 0x0300_0000;
 
 /// mmap(2).
 pub fn mmap(addr: u64, len: u64, prot: u32, flags: u32, fd: i32, offset: u64) -> Result<usize> {
-    if len == 0 || offset % PAGE != 0 || !matches!(flags & flag::TYPE, 1..=3) {
+    if len == 0 || !offset.is_multiple_of(PAGE) || !matches!(flags & flag::TYPE, 1..=3) {
         return Err(Errno::EINVAL);
     }
     if flags & flag::HUGETLB != 0 {
@@ -25,9 +25,23 @@ pub fn mmap(addr: u64, len: u64, prot: u32, flags: u32, fd: i32, offset: u64) ->
     }
     let len = round_up(len)?;
     let process = sched::current().process();
-    let file = if flags & flag::ANONYMOUS != 0 { None } else { Some(open_file(fd, prot, flags)?) };
-    let request = Request { addr, len, prot: prot & PROT_MASK, flags, file: file.map(|file| (file, offset)) };
-    process.memory.lock().map(&request).map(|start| start as usize)
+    let file = if flags & flag::ANONYMOUS != 0 {
+        None
+    } else {
+        Some(open_file(fd, prot, flags)?)
+    };
+    let request = Request {
+        addr,
+        len,
+        prot: prot & PROT_MASK,
+        flags,
+        file: file.map(|file| (file, offset)),
+    };
+    process
+        .memory
+        .lock()
+        .map(&request)
+        .map(|start| start as usize)
 }
 
 fn open_file(fd: i32, prot: u32, flags: u32) -> Result<Arc<dyn File>> {
@@ -53,7 +67,11 @@ pub fn mprotect(addr: u64, len: u64, prot: u32) -> Result<()> {
     if prot & !(PROT_MASK | PROT_GROWS) != 0 {
         return Err(Errno::EINVAL);
     }
-    sched::current().process().memory.lock().protect(addr, len, prot & PROT_MASK)
+    sched::current()
+        .process()
+        .memory
+        .lock()
+        .protect(addr, len, prot & PROT_MASK)
 }
 
 /// brk(2): the break as it is afterwards.
@@ -64,27 +82,41 @@ pub fn brk(addr: u64) -> Result<usize> {
 /// mremap(2).
 pub fn mremap(old: u64, old_len: u64, new_len: u64, flags: u32, new: u64) -> Result<usize> {
     let process = sched::current().process();
-    let moved = process.memory.lock().remap(old, old_len, new_len, flags, new)?;
+    let moved = process
+        .memory
+        .lock()
+        .remap(old, old_len, new_len, flags, new)?;
     Ok(moved as usize)
 }
 
 /// msync(2): files in memory are always in step.
 pub fn msync(addr: u64, len: u64, flags: u32) -> Result<()> {
-    if addr % PAGE != 0 || flags & !7 != 0 || flags & 5 == 5 {
+    if !addr.is_multiple_of(PAGE) || flags & !7 != 0 || flags & 5 == 5 {
         return Err(Errno::EINVAL);
     }
     let end = addr.checked_add(round_up(len)?).ok_or(Errno::ENOMEM)?;
-    let covered = sched::current().process().memory.lock().vmas.covers(addr, end);
+    let covered = sched::current()
+        .process()
+        .memory
+        .lock()
+        .vmas
+        .covers(addr, end);
     if covered { Ok(()) } else { Err(Errno::ENOMEM) }
 }
 
 /// mincore(2).
 pub fn mincore(addr: u64, len: u64, vec: UserAddr) -> Result<()> {
-    if addr % PAGE != 0 {
+    if !addr.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
     let end = addr.checked_add(round_up(len)?).ok_or(Errno::ENOMEM)?;
-    if !sched::current().process().memory.lock().vmas.covers(addr, end) {
+    if !sched::current()
+        .process()
+        .memory
+        .lock()
+        .vmas
+        .covers(addr, end)
+    {
         return Err(Errno::ENOMEM);
     }
     for page in 0..(end - addr) / PAGE {
@@ -95,5 +127,9 @@ pub fn mincore(addr: u64, len: u64, vec: UserAddr) -> Result<()> {
 
 /// madvise(2).
 pub fn madvise(addr: u64, len: u64, advice: i32) -> Result<()> {
-    sched::current().process().memory.lock().advise(addr, len, advice)
+    sched::current()
+        .process()
+        .memory
+        .lock()
+        .advise(addr, len, advice)
 }

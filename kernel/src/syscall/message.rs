@@ -69,7 +69,10 @@ impl Outgoing {
             false => Some(read_address(header.name, header.name_len)?),
         };
         let control = control::read(header.control, header.control_len)?;
-        Ok(Self { buffers: header.buffers()?, parameters: SendParameters { to, flags, control } })
+        Ok(Self {
+            buffers: header.buffers()?,
+            parameters: SendParameters { to, flags, control },
+        })
     }
     fn send(&mut self, open: &OpenFile, skip: usize) -> Result<usize> {
         let sent = socket_of(open)?.send(&mut self.buffers.reader(skip), &self.parameters)?;
@@ -141,11 +144,29 @@ async fn send_rest(open: Arc<OpenFile>, mut outgoing: Outgoing, sent: usize) -> 
 }
 
 /// sendto(2).
-pub fn sendto(fd: i32, buffer: UserAddr, len: usize, flags: u32, addr: UserAddr, addr_len: u32) -> Flow {
+pub fn sendto(
+    fd: i32,
+    buffer: UserAddr,
+    len: usize,
+    flags: u32,
+    addr: UserAddr,
+    addr_len: u32,
+) -> Flow {
     let outgoing = || {
-        let to = if addr.is_null() { None } else { Some(read_address(addr, addr_len)?) };
-        let parameters = SendParameters { to, flags, control: Control::default() };
-        Ok(Outgoing { buffers: Buffers::one(buffer, len), parameters })
+        let to = if addr.is_null() {
+            None
+        } else {
+            Some(read_address(addr, addr_len)?)
+        };
+        let parameters = SendParameters {
+            to,
+            flags,
+            control: Control::default(),
+        };
+        Ok(Outgoing {
+            buffers: Buffers::one(buffer, len),
+            parameters,
+        })
     };
     start_send(fd, outgoing())
 }
@@ -163,7 +184,9 @@ pub fn sendmmsg(fd: i32, messages: UserAddr, count: u32, flags: u32) -> Flow {
         Err(error) => return error.into(),
     };
     let nonblocking = is_nonblocking(&open, flags);
-    let timeout = socket_of(&open).ok().and_then(|socket| deadline(&socket.timeouts().send));
+    let timeout = socket_of(&open)
+        .ok()
+        .and_then(|socket| deadline(&socket.timeouts().send));
     block::retry(open, nonblocking, timeout, move |open| {
         let mut sent = 0;
         for index in 0..u64::from(count.min(MAX_MESSAGES)) {
@@ -205,7 +228,11 @@ impl Incoming {
         let received = socket.receive(&mut self.buffers.writer(), self.flags)?;
         self.deliver(&received)?;
         let wants_length = self.flags & message_flag::TRUNC != 0 && socket.kind() != kind::STREAM;
-        Ok(if wants_length { received.full } else { received.copied })
+        Ok(if wants_length {
+            received.full
+        } else {
+            received.copied
+        })
     }
     fn deliver(&self, received: &Received) -> Result<()> {
         let header = match self.place {
@@ -224,7 +251,12 @@ impl Incoming {
             _ => user::write(len_at, &0u32)?,
         }
         let close_on_exec = self.flags & message_flag::CMSG_CLOEXEC != 0;
-        let (len, cut) = control::write(&received.control, header.control, header.control_len, close_on_exec)?;
+        let (len, cut) = control::write(
+            &received.control,
+            header.control,
+            header.control_len,
+            close_on_exec,
+        )?;
         user::write(header.at.wrapping_add(Header::CONTROL_LEN), &(len as u64))?;
         let mut flags = self.flags & message_flag::CMSG_CLOEXEC;
         if received.full > received.copied {
@@ -250,15 +282,22 @@ fn start_receive(fd: i32, incoming: Result<Incoming>) -> Flow {
         Err(error) => return Flow::from(error),
     };
     let nonblocking = is_nonblocking(&open, incoming.flags);
-    let all = incoming.flags & (message_flag::WAITALL | message_flag::PEEK) == message_flag::WAITALL;
+    let all =
+        incoming.flags & (message_flag::WAITALL | message_flag::PEEK) == message_flag::WAITALL;
     if all && stream && !nonblocking {
         return Flow::blocked(receive_all(open, incoming, timeout));
     }
-    block::retry(open, nonblocking, timeout, move |open| incoming.receive(open))
+    block::retry(open, nonblocking, timeout, move |open| {
+        incoming.receive(open)
+    })
 }
 
 /// MSG_WAITALL: goes on until the buffers are full, the stream ends, or a signal.
-async fn receive_all(open: Arc<OpenFile>, incoming: Incoming, timeout: Option<u64>) -> Result<usize> {
+async fn receive_all(
+    open: Arc<OpenFile>,
+    incoming: Incoming,
+    timeout: Option<u64>,
+) -> Result<usize> {
     let _watch = Watch::new(&open);
     let total = incoming.buffers.total();
     let mut done = 0;
@@ -266,7 +305,9 @@ async fn receive_all(open: Arc<OpenFile>, incoming: Incoming, timeout: Option<u6
         let mut writer = incoming.buffers.writer();
         let mut skip = done;
         while skip > 0 {
-            let Some((_, len)) = writer.chunk() else { break };
+            let Some((_, len)) = writer.chunk() else {
+                break;
+            };
             writer.advance(len.min(skip));
             skip -= len.min(skip);
         }
@@ -274,7 +315,11 @@ async fn receive_all(open: Arc<OpenFile>, incoming: Incoming, timeout: Option<u6
             Ok(received) => {
                 done += received.copied;
                 if done >= total || received.copied == 0 {
-                    incoming.deliver(&Received { copied: done, full: done, ..received })?;
+                    incoming.deliver(&Received {
+                        copied: done,
+                        full: done,
+                        ..received
+                    })?;
                     return Ok(done);
                 }
             }
@@ -290,16 +335,34 @@ async fn receive_all(open: Arc<OpenFile>, incoming: Incoming, timeout: Option<u6
 }
 
 /// recvfrom(2).
-pub fn recvfrom(fd: i32, buffer: UserAddr, len: usize, flags: u32, addr: UserAddr, addr_len: UserAddr) -> Flow {
+pub fn recvfrom(
+    fd: i32,
+    buffer: UserAddr,
+    len: usize,
+    flags: u32,
+    addr: UserAddr,
+    addr_len: UserAddr,
+) -> Flow {
     let place = Place::Name(addr, addr_len);
-    start_receive(fd, Ok(Incoming { buffers: Buffers::one(buffer, len), flags, place }))
+    start_receive(
+        fd,
+        Ok(Incoming {
+            buffers: Buffers::one(buffer, len),
+            flags,
+            place,
+        }),
+    )
 }
 
 /// recvmsg(2).
 pub fn recvmsg(fd: i32, message: UserAddr, flags: u32) -> Flow {
     let incoming = || {
         let header = Header::read(message)?;
-        Ok(Incoming { buffers: header.buffers()?, flags, place: Place::Message(header) })
+        Ok(Incoming {
+            buffers: header.buffers()?,
+            flags,
+            place: Place::Message(header),
+        })
     };
     start_receive(fd, incoming())
 }
@@ -309,7 +372,9 @@ pub fn recvmmsg(fd: i32, messages: UserAddr, count: u32, flags: u32, timeout: Us
     let prepare = || {
         let open = current_file(fd)?;
         let socket = socket_of(&open)?;
-        let limit = Timeout::from_timespec(timeout)?.deadline().or(deadline(&socket.timeouts().receive));
+        let limit = Timeout::from_timespec(timeout)?
+            .deadline()
+            .or(deadline(&socket.timeouts().receive));
         Ok::<_, Errno>((open.clone(), limit))
     };
     let (open, limit) = match prepare() {
@@ -324,7 +389,11 @@ pub fn recvmmsg(fd: i32, messages: UserAddr, count: u32, flags: u32, timeout: Us
             let at = messages.wrapping_add(index * Header::STRIDE);
             let one = || {
                 let header = Header::read(at)?;
-                let incoming = Incoming { buffers: header.buffers()?, flags, place: Place::Message(header) };
+                let incoming = Incoming {
+                    buffers: header.buffers()?,
+                    flags,
+                    place: Place::Message(header),
+                };
                 let bytes = incoming.receive(open)?;
                 user::write(at.wrapping_add(Header::LEN), &(bytes as u32))
             };
@@ -337,4 +406,3 @@ pub fn recvmmsg(fd: i32, messages: UserAddr, count: u32, flags: u32, timeout: Us
         Ok(done)
     })
 }
-

@@ -10,7 +10,8 @@ use crate::fs::stat::{Stat, Timespec, mode};
 use crate::mm::user::{self, UserAddr};
 use crate::sched;
 use crate::syscall::at::{
-    self, AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW,
+    self, AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE,
+    AT_SYMLINK_NOFOLLOW,
 };
 
 /// newfstatat(2).
@@ -47,7 +48,11 @@ struct StatxTime {
 
 impl From<Timespec> for StatxTime {
     fn from(time: Timespec) -> Self {
-        Self { seconds: time.seconds, nanoseconds: time.nanoseconds as u32, reserved: 0 }
+        Self {
+            seconds: time.seconds,
+            nanoseconds: time.nanoseconds as u32,
+            reserved: 0,
+        }
     }
 }
 
@@ -126,16 +131,31 @@ impl From<Stat> for Statx {
 
 fn earliest(stat: &Stat) -> Timespec {
     let times = [stat.accessed, stat.modified, stat.changed];
-    times.into_iter().min_by_key(|time| (time.seconds, time.nanoseconds)).unwrap_or_default()
+    times
+        .into_iter()
+        .min_by_key(|time| (time.seconds, time.nanoseconds))
+        .unwrap_or_default()
 }
 
 /// statx(2).
-pub fn statx(directory: i32, path: UserAddr, flags: u32, mask: u32, buffer: UserAddr) -> Result<()> {
+pub fn statx(
+    directory: i32,
+    path: UserAddr,
+    flags: u32,
+    mask: u32,
+    buffer: UserAddr,
+) -> Result<()> {
     let known = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE;
-    if flags & !known != 0 || mask & STATX_RESERVED != 0 || flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE {
+    if flags & !known != 0
+        || mask & STATX_RESERVED != 0
+        || flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE
+    {
         return Err(Errno::EINVAL);
     }
-    user::write(buffer, &Statx::from(at::object(directory, path, flags)?.stat()?))
+    user::write(
+        buffer,
+        &Statx::from(at::object(directory, path, flags)?.stat()?),
+    )
 }
 
 /// faccessat2(2): everything may be read and written here; executing needs an x bit.
@@ -146,7 +166,11 @@ pub fn faccessat2(directory: i32, path: UserAddr, wanted: u32, flags: u32) -> Re
     }
     let stat = at::object(directory, path, flags)?.stat()?;
     let file = stat.mode & mode::TYPE == mode::FILE;
-    if wanted & EXECUTE != 0 && file && stat.mode & 0o111 == 0 { Err(Errno::EACCES) } else { Ok(()) }
+    if wanted & EXECUTE != 0 && file && stat.mode & 0o111 == 0 {
+        Err(Errno::EACCES)
+    } else {
+        Ok(())
+    }
 }
 
 /// faccessat(2).
@@ -176,7 +200,10 @@ fn inode_of(fd: i32) -> Result<InodeRef> {
 }
 
 fn permissions(raw: u32) -> Change {
-    Change { mode: Some(raw & 0o7777), ..Change::default() }
+    Change {
+        mode: Some(raw & 0o7777),
+        ..Change::default()
+    }
 }
 
 /// fchmodat2(2).
@@ -209,7 +236,11 @@ pub fn fchmod(fd: i32, raw: u32) -> Result<()> {
 /// Owner and group; -1 leaves one as it is.
 fn owners(uid: u32, gid: u32) -> Change {
     let given = |id: u32| (id != u32::MAX).then_some(id);
-    Change { uid: given(uid), gid: given(gid), ..Change::default() }
+    Change {
+        uid: given(uid),
+        gid: given(gid),
+        ..Change::default()
+    }
 }
 
 /// fchownat(2).
@@ -217,7 +248,9 @@ pub fn fchownat(directory: i32, path: UserAddr, uid: u32, gid: u32, flags: u32) 
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    at::object(directory, path, flags)?.inode()?.change(&owners(uid, gid))
+    at::object(directory, path, flags)?
+        .inode()?
+        .change(&owners(uid, gid))
 }
 
 /// chown(2).
@@ -247,11 +280,19 @@ fn time(raw: Timespec) -> Result<Option<Timespec>> {
     }
 }
 
-fn set_times(inode: &InodeRef, accessed: Option<Timespec>, modified: Option<Timespec>) -> Result<()> {
+fn set_times(
+    inode: &InodeRef,
+    accessed: Option<Timespec>,
+    modified: Option<Timespec>,
+) -> Result<()> {
     if accessed.is_none() && modified.is_none() {
         return Ok(());
     }
-    inode.change(&Change { accessed, modified, ..Change::default() })
+    inode.change(&Change {
+        accessed,
+        modified,
+        ..Change::default()
+    })
 }
 
 /// utimensat(2); a NULL path means the descriptor itself.
@@ -262,7 +303,10 @@ pub fn utimensat(directory: i32, path: UserAddr, times: UserAddr, flags: u32) ->
     let (accessed, modified) = if times.is_null() {
         (Some(clock::now()), Some(clock::now()))
     } else {
-        (time(user::read(times)?)?, time(user::read(times.wrapping_add(16))?)?)
+        (
+            time(user::read(times)?)?,
+            time(user::read(times.wrapping_add(16))?)?,
+        )
     };
     let inode = if path.is_null() {
         inode_of(directory)?
@@ -279,10 +323,16 @@ pub fn futimesat(directory: i32, path: UserAddr, times: UserAddr) -> Result<()> 
         if !(0..1_000_000).contains(&microseconds) {
             return Err(Errno::EINVAL);
         }
-        Ok(Timespec { seconds, nanoseconds: microseconds * 1000 })
+        Ok(Timespec {
+            seconds,
+            nanoseconds: microseconds * 1000,
+        })
     };
-    let (accessed, modified) =
-        if times.is_null() { (clock::now(), clock::now()) } else { (read(0)?, read(16)?) };
+    let (accessed, modified) = if times.is_null() {
+        (clock::now(), clock::now())
+    } else {
+        (read(0)?, read(16)?)
+    };
     let inode = at::object(directory, path, 0)?.inode()?;
     set_times(&inode, Some(accessed), Some(modified))
 }
@@ -298,7 +348,16 @@ pub fn utime(path: UserAddr, times: UserAddr) -> Result<()> {
         (clock::now(), clock::now())
     } else {
         let [accessed, modified]: [i64; 2] = user::read(times)?;
-        (Timespec { seconds: accessed, nanoseconds: 0 }, Timespec { seconds: modified, nanoseconds: 0 })
+        (
+            Timespec {
+                seconds: accessed,
+                nanoseconds: 0,
+            },
+            Timespec {
+                seconds: modified,
+                nanoseconds: 0,
+            },
+        )
     };
     let inode = at::object(AT_FDCWD, path, 0)?.inode()?;
     set_times(&inode, Some(accessed), Some(modified))

@@ -3,13 +3,20 @@
 #[macro_use]
 mod dispatch;
 pub mod argument;
+pub mod at;
 pub mod clock;
+pub mod control;
+pub mod copy;
+pub mod descriptor;
+pub mod directory;
 pub mod epoll;
 pub mod eventfd;
+pub mod file;
 pub mod identity;
-pub mod control;
+pub mod inotify;
 pub mod memory;
 pub mod message;
+pub mod metadata;
 pub mod names;
 pub mod pipe;
 pub mod poll;
@@ -18,17 +25,10 @@ pub mod resource;
 pub mod signalfd;
 pub mod signals;
 pub mod socket;
-pub mod at;
-pub mod copy;
-pub mod descriptor;
-pub mod directory;
-pub mod file;
-pub mod inotify;
-pub mod metadata;
-pub mod transfer;
 pub mod table;
 pub mod threads;
 pub mod timerfd;
+pub mod transfer;
 
 use core::sync::atomic::Ordering;
 
@@ -64,7 +64,9 @@ pub fn handle(frame: &mut TrapFrame, trapped: bool) -> Return {
     let thread = sched::current();
     let call = CallInfo {
         number: frame.orig,
-        args: [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9],
+        args: [
+            frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
+        ],
     };
     *thread.info.lock() = call;
     if trapped {
@@ -74,11 +76,21 @@ pub fn handle(frame: &mut TrapFrame, trapped: bool) -> Return {
     if tracing {
         trace::enter(thread, &call);
     }
-    let flow = table::dispatch(&Call { number: call.number, args: call.args }, frame);
+    let flow = table::dispatch(
+        &Call {
+            number: call.number,
+            args: call.args,
+        },
+        frame,
+    );
     match flow {
         Flow::Done(result) => {
             finish(thread, frame, encode(result));
-            if sched::leave(frame) { Return::Full } else { Return::Call }
+            if sched::leave(frame) {
+                Return::Full
+            } else {
+                Return::Call
+            }
         }
         Flow::Replaced => {
             sched::leave(frame);

@@ -31,11 +31,23 @@ const REVENTS: u64 = 6;
 
 /// poll(2).
 pub fn poll(fds: UserAddr, count: usize, milliseconds: i32) -> Flow {
-    flow(start_poll(fds, count, Timeout::from_milliseconds(milliseconds), None, None))
+    flow(start_poll(
+        fds,
+        count,
+        Timeout::from_milliseconds(milliseconds),
+        None,
+        None,
+    ))
 }
 
 /// ppoll(2): the time left is stored in `timeout`.
-pub fn ppoll(fds: UserAddr, count: usize, timeout: UserAddr, set: UserAddr, set_size: usize) -> Flow {
+pub fn ppoll(
+    fds: UserAddr,
+    count: usize,
+    timeout: UserAddr,
+    set: UserAddr,
+    set_size: usize,
+) -> Flow {
     flow(Timeout::from_timespec(timeout).and_then(|time| {
         let set = mask::read(set, set_size)?;
         start_poll(fds, count, time, set, Some(TimeLeft::timespec(timeout)))
@@ -43,11 +55,22 @@ pub fn ppoll(fds: UserAddr, count: usize, timeout: UserAddr, set: UserAddr, set_
 }
 
 /// select(2): the time left is stored in `timeout`.
-pub fn select(count: i32, read: UserAddr, write: UserAddr, except: UserAddr, timeout: UserAddr) -> Flow {
-    flow(
-        read_timeval(timeout)
-            .and_then(|time| start_select(count, [read, write, except], time, None, Some(TimeLeft::timeval(timeout)))),
-    )
+pub fn select(
+    count: i32,
+    read: UserAddr,
+    write: UserAddr,
+    except: UserAddr,
+    timeout: UserAddr,
+) -> Flow {
+    flow(read_timeval(timeout).and_then(|time| {
+        start_select(
+            count,
+            [read, write, except],
+            time,
+            None,
+            Some(TimeLeft::timeval(timeout)),
+        )
+    }))
 }
 
 /// pselect6(2): `set` points to the address and size of a signal mask.
@@ -60,9 +83,19 @@ pub fn pselect6(
     set: UserAddr,
 ) -> Flow {
     flow(Timeout::from_timespec(timeout).and_then(|time| {
-        let [addr, size]: [u64; 2] = if set.is_null() { [0, 0] } else { user::read(set)? };
+        let [addr, size]: [u64; 2] = if set.is_null() {
+            [0, 0]
+        } else {
+            user::read(set)?
+        };
         let set = mask::read(UserAddr::new(addr), size as usize)?;
-        start_select(count, [read, write, except], time, set, Some(TimeLeft::timespec(timeout)))
+        start_select(
+            count,
+            [read, write, except],
+            time,
+            set,
+            Some(TimeLeft::timespec(timeout)),
+        )
     }))
 }
 
@@ -80,7 +113,10 @@ fn read_timeval(addr: UserAddr) -> Result<Timeout> {
         return Err(Errno::EINVAL);
     }
     let seconds = seconds.saturating_add(micros / 1_000_000);
-    let time = Timespec { seconds, nanoseconds: micros % 1_000_000 * 1_000 };
+    let time = Timespec {
+        seconds,
+        nanoseconds: micros % 1_000_000 * 1_000,
+    };
     Ok(Timeout::after(timeout::nanoseconds(time)?))
 }
 
@@ -103,7 +139,10 @@ impl TimeLeft {
     fn store(self, timeout: Timeout) {
         let Timeout::At(_) = timeout else { return };
         let left = timeout::timespec(timeout.remaining().unwrap_or(0));
-        let _ = user::write(self.addr, &[left.seconds, left.nanoseconds / self.unit as i64]);
+        let _ = user::write(
+            self.addr,
+            &[left.seconds, left.nanoseconds / self.unit as i64],
+        );
     }
 }
 
@@ -149,7 +188,10 @@ fn start_poll(
     }
     let interests = poll_interests(&process.descriptors, &fds);
     let call = async move {
-        let count = interest::wait(&interests, timeout, |place, ready| fds[place].revents = ready as u16).await?;
+        let count = interest::wait(&interests, timeout, |place, ready| {
+            fds[place].revents = ready as u16
+        })
+        .await?;
         store_results(addr, &fds)?;
         Ok(count)
     };
@@ -177,13 +219,22 @@ fn poll_once(table: &DescriptorTable, fds: &mut [PollFd]) -> usize {
 fn poll_interests(table: &DescriptorTable, fds: &[PollFd]) -> Vec<Interest> {
     let entries = fds.iter().enumerate();
     entries
-        .filter_map(|(place, fd)| Some(Interest { place, open: table.get(fd.fd).ok()?, wanted: wanted(fd) }))
+        .filter_map(|(place, fd)| {
+            Some(Interest {
+                place,
+                open: table.get(fd.fd).ok()?,
+                wanted: wanted(fd),
+            })
+        })
         .collect()
 }
 
 fn store_results(addr: UserAddr, fds: &[PollFd]) -> Result<()> {
     for (entry, fd) in (0u64..).zip(fds) {
-        user::write(addr.wrapping_add(entry * size_of::<PollFd>() as u64 + REVENTS), &fd.revents)?;
+        user::write(
+            addr.wrapping_add(entry * size_of::<PollFd>() as u64 + REVENTS),
+            &fd.revents,
+        )?;
     }
     Ok(())
 }
@@ -231,8 +282,13 @@ impl Sets {
             while any != 0 {
                 let bit = any.trailing_zeros();
                 any &= any - 1;
-                let events = (0..3).filter(|set| self.0[*set][word] >> bit & 1 != 0).map(|set| SET_EVENTS[set]);
-                found.push((word * 64 + bit as usize, events.fold(0, |all, events| all | events)));
+                let events = (0..3)
+                    .filter(|set| self.0[*set][word] >> bit & 1 != 0)
+                    .map(|set| SET_EVENTS[set]);
+                found.push((
+                    word * 64 + bit as usize,
+                    events.fold(0, |all, events| all | events),
+                ));
             }
         }
         found
@@ -251,7 +307,11 @@ impl Sets {
         }
     }
     fn count(&self) -> usize {
-        self.0.iter().flatten().map(|word| word.count_ones() as usize).sum()
+        self.0
+            .iter()
+            .flatten()
+            .map(|word| word.count_ones() as usize)
+            .sum()
     }
 }
 
@@ -267,7 +327,11 @@ fn start_select(
     let asked = Sets::read(&addrs, limit_to_table(&process.descriptors, count))?;
     let mut interests = Vec::new();
     for (fd, wanted) in asked.wanted() {
-        interests.push(Interest { place: fd, open: process.descriptors.get(fd as i32)?, wanted });
+        interests.push(Interest {
+            place: fd,
+            open: process.descriptors.get(fd as i32)?,
+            wanted,
+        });
     }
     crate::net::turn();
     let mut found = asked.cleared();
@@ -280,7 +344,10 @@ fn start_select(
         return Ok(Flow::Done(Ok(found.count())));
     }
     let call = async move {
-        interest::wait(&interests, timeout, |fd, ready| found.mark(&asked, fd, ready)).await?;
+        interest::wait(&interests, timeout, |fd, ready| {
+            found.mark(&asked, fd, ready)
+        })
+        .await?;
         found.store(&addrs)?;
         Ok(found.count())
     };

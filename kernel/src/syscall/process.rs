@@ -7,8 +7,8 @@ use spore_hal::host;
 
 use crate::errno::{Errno, Result};
 use crate::mm::user::{self, UserAddr};
-use crate::sched::block::Flow;
 use crate::sched;
+use crate::sched::block::Flow;
 
 /// exit(2): ends the calling thread.
 pub fn exit(status: i32) -> Flow {

@@ -11,7 +11,11 @@ use crate::process::{Limit, limit};
 use crate::sched;
 
 fn index(resource: u32) -> Result<usize> {
-    if resource < 16 { Ok(resource as usize) } else { Err(Errno::EINVAL) }
+    if resource < 16 {
+        Ok(resource as usize)
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 fn write_limit(addr: UserAddr, limit: Limit) -> Result<()> {
@@ -177,7 +181,7 @@ pub fn priority_min(policy: u32) -> Result<usize> {
 
 /// sched_getaffinity(2): one processor; answers the bytes written.
 pub fn sched_getaffinity(_pid: i32, size: usize, mask: UserAddr) -> Result<usize> {
-    if size < 8 || size % 8 != 0 {
+    if size < 8 || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     user::write(mask, &1u64)?;

@@ -23,6 +23,10 @@ pub fn signalfd4(fd: i32, mask: UserAddr, size: usize, flags: u32) -> Result<usi
         return ipc::install(SignalFd::new(mask), status, flags & open::CLOEXEC != 0);
     }
     let open = current().process().descriptors.get(fd)?;
-    open.file.as_any().downcast_ref::<SignalFd>().ok_or(Errno::EINVAL)?.set_mask(mask);
+    open.file
+        .as_any()
+        .downcast_ref::<SignalFd>()
+        .ok_or(Errno::EINVAL)?
+        .set_mask(mask);
     Ok(fd as usize)
 }

@@ -11,7 +11,7 @@ use crate::fs::stat::Timespec;
 use crate::mm::user::{self, UserAddr};
 use crate::sched::block::{Flow, park};
 use crate::sched::{self, thread::Thread};
-use crate::signal::{self, Action, AltStack, SigInfo, Set, UNBLOCKABLE, bit, code, number};
+use crate::signal::{self, Action, AltStack, Set, SigInfo, UNBLOCKABLE, bit, code, number};
 
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -31,11 +31,19 @@ struct KernelStack {
 }
 
 fn check_size(size: u64) -> Result<()> {
-    if size == 8 { Ok(()) } else { Err(Errno::EINVAL) }
+    if size == 8 {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 fn check_signal(signal: u32) -> Result<u32> {
-    if (1..=number::MAX).contains(&signal) { Ok(signal) } else { Err(Errno::EINVAL) }
+    if (1..=number::MAX).contains(&signal) {
+        Ok(signal)
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// rt_sigaction(2).
@@ -50,11 +58,21 @@ pub fn rt_sigaction(signal: u32, action: UserAddr, old: UserAddr, size: u64) -> 
             return Err(Errno::EINVAL);
         }
         let new: KernelAction = user::read(action)?;
-        let new = Action { handler: new.handler, flags: new.flags, restorer: new.restorer, mask: new.mask };
+        let new = Action {
+            handler: new.handler,
+            flags: new.flags,
+            restorer: new.restorer,
+            mask: new.mask,
+        };
         signal::set_action(&process, signal, new)
     };
     if !old.is_null() {
-        let before = KernelAction { handler: before.handler, flags: before.flags, restorer: before.restorer, mask: before.mask };
+        let before = KernelAction {
+            handler: before.handler,
+            flags: before.flags,
+            restorer: before.restorer,
+            mask: before.mask,
+        };
         user::write(old, &before)?;
     }
     Ok(())
@@ -116,13 +134,24 @@ pub fn sigaltstack(stack: UserAddr, old: UserAddr) -> Result<()> {
         } else if new.size < MIN {
             return Err(Errno::ENOMEM);
         } else {
-            AltStack { base: new.base, size: new.size, flags: 0 }
+            AltStack {
+                base: new.base,
+                size: new.size,
+                flags: 0,
+            }
         };
         thread.signals.lock().alt = alt;
     }
     if !old.is_null() {
         let flags = if before.size == 0 { DISABLE } else { 0 };
-        user::write(old, &KernelStack { base: before.base, flags, size: before.size })?;
+        user::write(
+            old,
+            &KernelStack {
+                base: before.base,
+                flags,
+                size: before.size,
+            },
+        )?;
     }
     Ok(())
 }
@@ -141,7 +170,10 @@ pub fn kill(pid: i32, signal: u32) -> Result<()> {
         return Err(Errno::ESRCH);
     }
     if signal != 0 {
-        signal::send_to_process(&process, SigInfo::from_process(signal, code::USER, process.pid));
+        signal::send_to_process(
+            &process,
+            SigInfo::from_process(signal, code::USER, process.pid),
+        );
     }
     Ok(())
 }
@@ -160,7 +192,10 @@ pub fn tkill(tid: i32, signal: u32) -> Result<()> {
         return Ok(());
     }
     check_signal(signal)?;
-    signal::send_to_thread(thread, SigInfo::from_process(signal, code::TKILL, own_pid()));
+    signal::send_to_thread(
+        thread,
+        SigInfo::from_process(signal, code::TKILL, own_pid()),
+    );
     Ok(())
 }
 
@@ -182,7 +217,13 @@ fn read_info(signal: u32, info: UserAddr) -> Result<SigInfo> {
     if code >= 0 || code == code::TKILL {
         return Err(Errno::EPERM);
     }
-    Ok(SigInfo { signal, code, value0: words[2], value1: words[3], errno: (words[0] >> 32) as i32 })
+    Ok(SigInfo {
+        signal,
+        code,
+        value0: words[2],
+        value1: words[3],
+        errno: (words[0] >> 32) as i32,
+    })
 }
 
 /// rt_sigqueueinfo(2).
@@ -238,7 +279,10 @@ pub fn rt_sigtimedwait(set: UserAddr, info: UserAddr, timeout: UserAddr, size: u
         let wanted: Set = user::read(set)?;
         let deadline = match timeout.is_null() {
             true => None,
-            false => Some(time::monotonic().saturating_add(user::read::<Timespec>(timeout)?.to_nanoseconds()?)),
+            false => Some(
+                time::monotonic()
+                    .saturating_add(user::read::<Timespec>(timeout)?.to_nanoseconds()?),
+            ),
         };
         Ok((wanted & !UNBLOCKABLE, deadline))
     });

@@ -34,7 +34,10 @@ fn flags_of(flags: u32) -> Result<(u32, bool)> {
     if flags & !(open::NONBLOCK | open::CLOEXEC) != 0 {
         return Err(Errno::EINVAL);
     }
-    Ok((open::RDWR | flags & open::NONBLOCK, flags & open::CLOEXEC != 0))
+    Ok((
+        open::RDWR | flags & open::NONBLOCK,
+        flags & open::CLOEXEC != 0,
+    ))
 }
 
 /// socket(2).
@@ -45,14 +48,18 @@ pub fn socket(domain: u32, kind: u32, protocol: u32) -> Result<usize> {
         family::UNIX if protocol > 1 => Err(Errno::EPROTONOSUPPORT),
         family::UNIX => ipc::install(unix::create(kind)?, status, close_on_exec),
         family @ (family::INET | family::INET6) => match (kind, protocol) {
-            (kind::STREAM, 0 | IPPROTO_TCP) => ipc::install(Tcp::new(family), status, close_on_exec),
+            (kind::STREAM, 0 | IPPROTO_TCP) => {
+                ipc::install(Tcp::new(family), status, close_on_exec)
+            }
             (kind::DGRAM, 0 | IPPROTO_UDP) => ipc::install(Udp::new(family), status, close_on_exec),
             (kind::STREAM | kind::DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             (kind::RAW, _) => Err(Errno::EPERM),
             _ => Err(Errno::ESOCKTNOSUPPORT),
         },
         family::NETLINK => match (kind, protocol) {
-            (kind::RAW | kind::DGRAM, NETLINK_ROUTE) => ipc::install(Netlink::new(kind), status, close_on_exec),
+            (kind::RAW | kind::DGRAM, NETLINK_ROUTE) => {
+                ipc::install(Netlink::new(kind), status, close_on_exec)
+            }
             (kind::RAW | kind::DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             _ => Err(Errno::ESOCKTNOSUPPORT),
         },
@@ -71,7 +78,14 @@ pub fn socketpair(domain: u32, kind: u32, protocol: u32, pair: UserAddr) -> Resu
     }
     let (first, second) = unix::create_pair(kind & TYPE_MASK)?;
     let first = ipc::install(first, status, close_on_exec)?;
-    let close = |fd: usize| drop(crate::sched::current().process().descriptors.remove(fd as i32));
+    let close = |fd: usize| {
+        drop(
+            crate::sched::current()
+                .process()
+                .descriptors
+                .remove(fd as i32),
+        )
+    };
     let second = match ipc::install(second, status, close_on_exec) {
         Ok(second) => second,
         Err(error) => {
@@ -89,7 +103,10 @@ pub fn socketpair(domain: u32, kind: u32, protocol: u32, pair: UserAddr) -> Resu
 
 /// Reads an address argument. EINVAL for an impossible length, EFAULT.
 pub(super) fn read_address(addr: UserAddr, len: u32) -> Result<SocketAddress> {
-    let len = usize::try_from(len).ok().filter(|len| *len <= ADDRESS_MAX).ok_or(Errno::EINVAL)?;
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|len| *len <= ADDRESS_MAX)
+        .ok_or(Errno::EINVAL)?;
     let mut bytes = [0; ADDRESS_MAX];
     user::read_bytes(addr, &mut bytes[..len])?;
     SocketAddress::new(&bytes[..len])
@@ -166,11 +183,13 @@ pub fn connect(fd: i32, addr: UserAddr, len: u32) -> Flow {
     };
     let patient = !open.nonblocking();
     match socket_of(&open).and_then(|socket| socket.connect(&address)) {
-        Err(Errno::EINPROGRESS | Errno::EALREADY) if patient => Flow::blocked(established(open, deadline)),
-        // A unix listener's queue is full.
-        Err(Errno::EAGAIN) if patient => {
-            block::retry(open, false, deadline, move |open| socket_of(open)?.connect(&address).map(|()| 0))
+        Err(Errno::EINPROGRESS | Errno::EALREADY) if patient => {
+            Flow::blocked(established(open, deadline))
         }
+        // A unix listener's queue is full.
+        Err(Errno::EAGAIN) if patient => block::retry(open, false, deadline, move |open| {
+            socket_of(open)?.connect(&address).map(|()| 0)
+        }),
         result => result.into(),
     }
 }
@@ -209,9 +228,18 @@ pub fn getpeername(fd: i32, addr: UserAddr, len: UserAddr) -> Result<()> {
 pub fn shutdown(fd: i32, how: u32) -> Result<()> {
     let open = current_file(fd)?;
     let how = match how {
-        0 => Shutdown { read: true, write: false },
-        1 => Shutdown { read: false, write: true },
-        2 => Shutdown { read: true, write: true },
+        0 => Shutdown {
+            read: true,
+            write: false,
+        },
+        1 => Shutdown {
+            read: false,
+            write: true,
+        },
+        2 => Shutdown {
+            read: true,
+            write: true,
+        },
         _ => return Err(Errno::EINVAL),
     };
     socket_of(&open)?.shutdown(how)
@@ -221,7 +249,9 @@ pub fn shutdown(fd: i32, how: u32) -> Result<()> {
 pub fn setsockopt(fd: i32, level: i32, name: i32, value: UserAddr, len: i32) -> Result<()> {
     let open = current_file(fd)?;
     let socket = socket_of(&open)?;
-    let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?.min(OPTION_MAX);
+    let len = usize::try_from(len)
+        .map_err(|_| Errno::EINVAL)?
+        .min(OPTION_MAX);
     let mut bytes = [0; OPTION_MAX];
     user::read_bytes(value, &mut bytes[..len])?;
     let bytes = &bytes[..len];
@@ -240,10 +270,15 @@ fn set_timeout(place: &AtomicU64, value: &[u8]) -> Result<()> {
         Ok(i64::from_le_bytes(bytes))
     };
     let (seconds, microseconds) = (word(0)?, word(8)?);
-    let fraction = u64::try_from(microseconds).ok().filter(|part| *part < 1_000_000).ok_or(Errno::EDOM)?;
+    let fraction = u64::try_from(microseconds)
+        .ok()
+        .filter(|part| *part < 1_000_000)
+        .ok_or(Errno::EDOM)?;
     // Negative seconds end at once, which the shortest timeout does as well.
     let whole = u64::try_from(seconds).map_or(Some(1), |seconds| {
-        seconds.saturating_mul(NANOSECONDS).checked_add(fraction * 1000)
+        seconds
+            .saturating_mul(NANOSECONDS)
+            .checked_add(fraction * 1000)
     });
     place.store(whole.unwrap_or(0), Ordering::Relaxed);
     Ok(())

@@ -6,7 +6,11 @@
 
 use crate::errno::Errno;
 use crate::sched::block::Flow;
-use crate::syscall::{Call, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify, memory, message, metadata, pipe, poll, process, resource, signalfd, signals, socket, threads, timerfd, transfer};
+use crate::syscall::{
+    Call, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify, memory,
+    message, metadata, pipe, poll, process, resource, signalfd, signals, socket, threads, timerfd,
+    transfer,
+};
 use spore_hal::trap::TrapFrame;
 
 system_calls! {

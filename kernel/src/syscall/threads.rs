@@ -9,8 +9,8 @@ use spore_hal::trap::TrapFrame;
 use crate::errno::{Errno, Result};
 use crate::mm::user::{self, UserAddr};
 use crate::process::Process;
-use crate::sched::block::Flow;
 use crate::sched;
+use crate::sched::block::Flow;
 
 /// CLONE_* flags (`linux/sched.h`).
 mod flag {
@@ -65,7 +65,9 @@ fn spawn(frame: &TrapFrame, request: &CloneRequest) -> Result<usize> {
         child.saved.lock().fs_base = request.tls;
     }
     if request.flags & flag::CHILD_CLEARTID != 0 {
-        child.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
+        child
+            .clear_child_tid
+            .store(request.child_tid, Ordering::Relaxed);
     }
     child.signals.lock().mask = parent.signals.lock().mask;
     *child.name.lock() = *parent.name.lock();
@@ -77,13 +79,21 @@ fn spawn(frame: &TrapFrame, request: &CloneRequest) -> Result<usize> {
 
 /// clone(2): flags, stack, parent tid, child tid, tls.
 pub fn clone(frame: &mut TrapFrame, args: &[u64; 6]) -> Flow {
-    let request = CloneRequest { flags: args[0], stack: args[1], parent_tid: args[2], child_tid: args[3], tls: args[4] };
+    let request = CloneRequest {
+        flags: args[0],
+        stack: args[1],
+        parent_tid: args[2],
+        child_tid: args[3],
+        tls: args[4],
+    };
     spawn(frame, &request).into()
 }
 
 /// clone3(2): `struct clone_args`, at least 64 bytes.
 pub fn clone3(frame: &mut TrapFrame, args: &[u64; 6]) -> Flow {
-    read_request(UserAddr::new(args[0]), args[1]).and_then(|request| spawn(frame, &request)).into()
+    read_request(UserAddr::new(args[0]), args[1])
+        .and_then(|request| spawn(frame, &request))
+        .into()
 }
 
 fn read_request(addr: UserAddr, size: u64) -> Result<CloneRequest> {
@@ -95,8 +105,17 @@ fn read_request(addr: UserAddr, size: u64) -> Result<CloneRequest> {
     }
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
     let words: [u64; 8] = user::read(addr)?;
-    let stack = words[5].checked_add(words[6]).filter(|top| *top <= USER_END).ok_or(Errno::EINVAL)?;
-    Ok(CloneRequest { flags: words[0], stack, parent_tid: words[3], child_tid: words[2], tls: words[7] })
+    let stack = words[5]
+        .checked_add(words[6])
+        .filter(|top| *top <= USER_END)
+        .ok_or(Errno::EINVAL)?;
+    Ok(CloneRequest {
+        flags: words[0],
+        stack,
+        parent_tid: words[3],
+        child_tid: words[2],
+        tls: words[7],
+    })
 }
 
 /// arch_prctl(2).
@@ -134,7 +153,11 @@ pub fn set_robust_list(head: u64, len: u64) -> Result<()> {
 /// get_robust_list(2).
 pub fn get_robust_list(pid: i32, head: UserAddr, len: UserAddr) -> Result<()> {
     let current = sched::current();
-    let thread = if pid == 0 { current } else { current.process().thread(pid).ok_or(Errno::ESRCH)? };
+    let thread = if pid == 0 {
+        current
+    } else {
+        current.process().thread(pid).ok_or(Errno::ESRCH)?
+    };
     user::write(head, &thread.robust_list.load(Ordering::Relaxed))?;
     user::write(len, &24u64)
 }
@@ -177,12 +200,16 @@ pub fn release_robust(thread: &'static crate::sched::thread::Thread) {
     if head == 0 {
         return;
     }
-    let Ok(words) = user::read::<[u64; 3]>(UserAddr::new(head)) else { return };
+    let Ok(words) = user::read::<[u64; 3]>(UserAddr::new(head)) else {
+        return;
+    };
     let offset = words[1];
     let mut entry = words[0];
     let release = |entry: u64| {
         let addr = (entry & !1).wrapping_add(offset);
-        let Ok(value) = user::read::<u32>(UserAddr::new(addr)) else { return };
+        let Ok(value) = user::read::<u32>(UserAddr::new(addr)) else {
+            return;
+        };
         if value & TID == thread.tid() as u32 {
             let _ = user::write(UserAddr::new(addr), &(value & WAITERS | OWNER_DIED));
             if value & WAITERS != 0 {
@@ -195,7 +222,9 @@ pub fn release_robust(thread: &'static crate::sched::thread::Thread) {
             break;
         }
         release(entry);
-        let Ok(next) = user::read::<u64>(UserAddr::new(entry & !1)) else { break };
+        let Ok(next) = user::read::<u64>(UserAddr::new(entry & !1)) else {
+            break;
+        };
         entry = next;
     }
     if words[2] != 0 {

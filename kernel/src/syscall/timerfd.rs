@@ -29,7 +29,11 @@ pub fn timerfd_create(clock: i32, flags: u32) -> Result<usize> {
         _ => return Err(Errno::EINVAL),
     }
     let file = TimerFd::new(clock == CLOCK_REALTIME);
-    ipc::install(file, open::RDWR | flags & open::NONBLOCK, flags & open::CLOEXEC != 0)
+    ipc::install(
+        file,
+        open::RDWR | flags & open::NONBLOCK,
+        flags & open::CLOEXEC != 0,
+    )
 }
 
 /// timerfd_settime(2). EINVAL, EBADF, EFAULT.
@@ -38,10 +42,25 @@ pub fn timerfd_settime(fd: i32, flags: u32, new: UserAddr, old: UserAddr) -> Res
     if flags & !(ABSOLUTE | CANCEL_ON_SET) != 0 {
         return Err(Errno::EINVAL);
     }
-    let interval = nanoseconds(Timespec { seconds: interval_s, nanoseconds: interval_ns })?;
-    let value = nanoseconds(Timespec { seconds: value_s, nanoseconds: value_ns })?;
-    let former = with_timer(fd, |timer| timer.set(deadline(value, flags & ABSOLUTE != 0, timer.realtime), interval))?;
-    if old.is_null() { Ok(()) } else { store(old, former) }
+    let interval = nanoseconds(Timespec {
+        seconds: interval_s,
+        nanoseconds: interval_ns,
+    })?;
+    let value = nanoseconds(Timespec {
+        seconds: value_s,
+        nanoseconds: value_ns,
+    })?;
+    let former = with_timer(fd, |timer| {
+        timer.set(
+            deadline(value, flags & ABSOLUTE != 0, timer.realtime),
+            interval,
+        )
+    })?;
+    if old.is_null() {
+        Ok(())
+    } else {
+        store(old, former)
+    }
 }
 
 /// timerfd_gettime(2). EINVAL, EBADF, EFAULT.
@@ -61,7 +80,9 @@ fn deadline(value: u64, absolute: bool, realtime: bool) -> Option<u64> {
     match (value, absolute) {
         (0, _) => None,
         (_, false) => Some(monotonic_now.saturating_add(value)),
-        (_, true) if realtime => Some(monotonic_now.saturating_add(value.saturating_sub(realtime_now))),
+        (_, true) if realtime => {
+            Some(monotonic_now.saturating_add(value.saturating_sub(realtime_now)))
+        }
         (_, true) => Some(value),
     }
 }

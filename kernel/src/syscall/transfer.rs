@@ -26,21 +26,33 @@ pub(super) enum Buffers {
 
 impl Buffers {
     pub(super) fn one(addr: UserAddr, len: usize) -> Self {
-        Self::One(Piece { addr, len: len.min(MAX_BYTES) })
+        Self::One(Piece {
+            addr,
+            len: len.min(MAX_BYTES),
+        })
     }
     /// Reads an iovec list. EINVAL, EFAULT.
     pub(super) fn vector(addr: UserAddr, count: usize) -> Result<Self> {
         if count > FEW {
             return io::read_iovecs(addr, count.min(MAX_PIECES + 1)).map(Self::Many);
         }
-        let mut pieces = [Piece { addr: UserAddr::new(0), len: 0 }; FEW];
+        let mut pieces = [Piece {
+            addr: UserAddr::new(0),
+            len: 0,
+        }; FEW];
         let mut sum = 0;
         for (index, piece) in (0u64..).zip(pieces.iter_mut().take(count)) {
             let [base, len]: [u64; 2] = user::read(addr.wrapping_add(16 * index))?;
-            let len = usize::try_from(len).ok().filter(|len| *len <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
+            let len = usize::try_from(len)
+                .ok()
+                .filter(|len| *len <= isize::MAX as usize)
+                .ok_or(Errno::EINVAL)?;
             let len = len.min(MAX_BYTES - sum);
             sum += len;
-            *piece = Piece { addr: UserAddr::new(base), len };
+            *piece = Piece {
+                addr: UserAddr::new(base),
+                len,
+            };
         }
         Ok(Self::Few(pieces, count))
     }
@@ -68,7 +80,9 @@ impl Buffers {
         };
         let mut left = skip;
         while left > 0 {
-            let Some((_, len)) = reader.chunk() else { break };
+            let Some((_, len)) = reader.chunk() else {
+                break;
+            };
             let step = len.min(left);
             reader.advance(step);
             left -= step;
@@ -91,7 +105,9 @@ pub(super) fn current_file(fd: i32) -> Result<Arc<OpenFile>> {
 }
 
 fn offset(raw: i64) -> Result<At> {
-    u64::try_from(raw).map(At::Offset).map_err(|_| Errno::EINVAL)
+    u64::try_from(raw)
+        .map(At::Offset)
+        .map_err(|_| Errno::EINVAL)
 }
 
 fn read_once(open: &OpenFile, buffers: &Buffers, at: At) -> Result<usize> {
@@ -135,7 +151,9 @@ fn write_once(open: &OpenFile, buffers: &Buffers, skip: usize, at: At) -> Result
 }
 
 fn deadline(open: &OpenFile, writing: bool) -> Option<u64> {
-    open.file.patience(writing).map(|wait| spore_hal::time::monotonic().saturating_add(wait))
+    open.file
+        .patience(writing)
+        .map(|wait| spore_hal::time::monotonic().saturating_add(wait))
 }
 
 fn start_read(fd: i32, buffers: Result<Buffers>, at: At) -> Flow {
@@ -151,7 +169,9 @@ fn start_read(fd: i32, buffers: Result<Buffers>, at: At) -> Flow {
     match read_once(&open, &buffers, at) {
         Err(Errno::EAGAIN) if !open.nonblocking() && open.file.notifier().is_some() => {
             let deadline = deadline(&open, false);
-            block::retry(open, false, deadline, move |open| read_once(open, &buffers, at))
+            block::retry(open, false, deadline, move |open| {
+                read_once(open, &buffers, at)
+            })
         }
         result => Flow::Done(result),
     }
@@ -178,7 +198,9 @@ fn start_write(fd: i32, buffers: Result<Buffers>, at: At) -> Flow {
     let patient = !open.nonblocking() && open.file.notifier().is_some();
     match write_once(&open, &buffers, 0, at) {
         Err(Errno::EAGAIN) if patient => write_rest(open, buffers, 0),
-        Ok(done) if patient && done > 0 && done < buffers.total() => write_rest(open, buffers, done),
+        Ok(done) if patient && done > 0 && done < buffers.total() => {
+            write_rest(open, buffers, done)
+        }
         Err(error) => broken(error).into(),
         result => Flow::Done(result),
     }
@@ -268,17 +290,39 @@ pub fn pwritev(fd: i32, vector: UserAddr, count: usize, position: i64) -> Flow {
 const RWF_HARMLESS: u32 = 0x1 | 0x2 | 0x4;
 
 /// preadv2(2): offset -1 is the position. EOPNOTSUPP for other flags.
-pub fn preadv2(fd: i32, vector: UserAddr, count: usize, position: i64, _high: u64, flags: u32) -> Flow {
+pub fn preadv2(
+    fd: i32,
+    vector: UserAddr,
+    count: usize,
+    position: i64,
+    _high: u64,
+    flags: u32,
+) -> Flow {
     if flags & !RWF_HARMLESS != 0 {
         return Errno::EOPNOTSUPP.into();
     }
-    if position == -1 { readv(fd, vector, count) } else { preadv(fd, vector, count, position) }
+    if position == -1 {
+        readv(fd, vector, count)
+    } else {
+        preadv(fd, vector, count, position)
+    }
 }
 
 /// pwritev2(2): offset -1 is the position. EOPNOTSUPP for other flags.
-pub fn pwritev2(fd: i32, vector: UserAddr, count: usize, position: i64, _high: u64, flags: u32) -> Flow {
+pub fn pwritev2(
+    fd: i32,
+    vector: UserAddr,
+    count: usize,
+    position: i64,
+    _high: u64,
+    flags: u32,
+) -> Flow {
     if flags & !RWF_HARMLESS != 0 {
         return Errno::EOPNOTSUPP.into();
     }
-    if position == -1 { writev(fd, vector, count) } else { pwritev(fd, vector, count, position) }
+    if position == -1 {
+        writev(fd, vector, count)
+    } else {
+        pwritev(fd, vector, count, position)
+    }
 }

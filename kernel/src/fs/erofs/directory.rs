@@ -41,14 +41,19 @@ impl Block {
     /// The block with index `index` of `directory`. EIO.
     fn read(volume: &Volume, directory: &Inode, index: u64) -> Result<Self> {
         let offset = index.checked_mul(BLOCK).ok_or(Errno::EIO)?;
-        let Extent::Bytes(bytes, _) = directory.extent(volume, offset)? else { return Err(Errno::EIO) };
+        let Extent::Bytes(bytes, _) = directory.extent(volume, offset)? else {
+            return Err(Errno::EIO);
+        };
         let bytes = &bytes[..bytes.len().min(BLOCK as usize)];
         // The first name begins where the entries end.
         let names = usize::from(u16_at(bytes, 8)?);
         if names < ENTRY || names % ENTRY != 0 || names > bytes.len() {
             return Err(Errno::EIO);
         }
-        Ok(Self { bytes, count: names / ENTRY })
+        Ok(Self {
+            bytes,
+            count: names / ENTRY,
+        })
     }
     fn entry(&self, index: usize) -> Result<Entry> {
         let at = index * ENTRY;
@@ -68,13 +73,21 @@ impl Block {
             return Err(Errno::EIO);
         }
         let file_type = *self.bytes.get(at + 10).ok_or(Errno::EIO)?;
-        Ok(Entry { number: u64_at(self.bytes, at)?, kind: kind_of(file_type), name })
+        Ok(Entry {
+            number: u64_at(self.bytes, at)?,
+            kind: kind_of(file_type),
+            name,
+        })
     }
 }
 
 impl Inode {
     fn directory_blocks(&self) -> Result<u64> {
-        if self.mode & mode::TYPE == mode::DIRECTORY { Ok(self.size.div_ceil(BLOCK)) } else { Err(Errno::ENOTDIR) }
+        if self.mode & mode::TYPE == mode::DIRECTORY {
+            Ok(self.size.div_ceil(BLOCK))
+        } else {
+            Err(Errno::ENOTDIR)
+        }
     }
     /// Finds `name` by binary search. EIO, ENOTDIR.
     pub fn find(&self, volume: &Volume, name: &[u8]) -> Result<Option<Entry>> {
@@ -82,9 +95,15 @@ impl Inode {
         let (mut low, mut high) = (0, self.directory_blocks()?);
         while low < high {
             let middle = low + (high - low) / 2;
-            if Block::read(volume, self, middle)?.entry(0)?.name <= name { low = middle + 1 } else { high = middle }
+            if Block::read(volume, self, middle)?.entry(0)?.name <= name {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
-        let Some(index) = low.checked_sub(1) else { return Ok(None) };
+        let Some(index) = low.checked_sub(1) else {
+            return Ok(None);
+        };
         let block = Block::read(volume, self, index)?;
         let (mut low, mut high) = (0, block.count);
         while low < high {

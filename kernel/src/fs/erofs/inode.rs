@@ -56,7 +56,10 @@ fn align(value: u64, unit: u64) -> u64 {
 impl Inode {
     /// Reads inode `number` of `volume`. EIO for anything that is not one.
     pub(super) fn read(volume: &Volume, number: u64) -> Result<Self> {
-        let at = number.checked_mul(32).and_then(|offset| offset.checked_add(volume.meta_at)).ok_or(Errno::EIO)?;
+        let at = number
+            .checked_mul(32)
+            .and_then(|offset| offset.checked_add(volume.meta_at))
+            .ok_or(Errno::EIO)?;
         let base = volume.bytes(at, 32)?;
         let format = u16_at(base, 0)?;
         let extended = format & 1 != 0;
@@ -68,18 +71,33 @@ impl Inode {
                 seconds: u64_at(full, 32)?.cast_signed(),
                 nanoseconds: i64::from(u32_at(full, 40)? % 1_000_000_000),
             };
-            (u32_at(full, 16)?, u32_at(full, 44)?, u64_at(full, 8)?, u32_at(full, 24)?, u32_at(full, 28)?, modified)
+            (
+                u32_at(full, 16)?,
+                u32_at(full, 44)?,
+                u64_at(full, 8)?,
+                u32_at(full, 24)?,
+                u32_at(full, 28)?,
+                modified,
+            )
         } else {
             let (uid, gid) = (u32::from(u16_at(base, 24)?), u32::from(u16_at(base, 26)?));
             let (links, size) = (u32::from(u16_at(base, 6)?), u64::from(u32_at(base, 8)?));
             (u32_at(base, 16)?, links, size, uid, gid, volume.built)
         };
         let header = if extended { 64 } else { 32 };
-        let attributes = if attributes == 0 { 0 } else { 12 + 4 * (attributes - 1) };
+        let attributes = if attributes == 0 {
+            0
+        } else {
+            12 + 4 * (attributes - 1)
+        };
         let end = at + header + attributes;
         let kind = mode & mode::TYPE;
         let has_data = matches!(kind, mode::FILE | mode::DIRECTORY | mode::LINK);
-        let layout = if has_data { Layout::parse(format, raw, end)? } else { Layout::Plain { at: 0 } };
+        let layout = if has_data {
+            Layout::parse(format, raw, end)?
+        } else {
+            Layout::Plain { at: 0 }
+        };
         let inode = Self {
             number,
             mode,
@@ -119,7 +137,9 @@ impl Inode {
             Layout::Chunks { table, bits, wide } => {
                 let chunks = self.size.div_ceil(1 << bits);
                 let entry = if wide { 8 } else { 4 };
-                volume.bytes(table, chunks.checked_mul(entry).ok_or(Errno::EIO)?).map(|_| ())
+                volume
+                    .bytes(table, chunks.checked_mul(entry).ok_or(Errno::EIO)?)
+                    .map(|_| ())
             }
         }
     }
@@ -137,13 +157,20 @@ impl Inode {
             Layout::Plain { at } => (at + offset, self.size - offset),
             Layout::Inline { at, tail } => {
                 let packed = self.packed();
-                if offset < packed { (at + offset, packed - offset) } else { (tail + offset - packed, self.size - offset) }
+                if offset < packed {
+                    (at + offset, packed - offset)
+                } else {
+                    (tail + offset - packed, self.size - offset)
+                }
             }
             Layout::Chunks { table, bits, wide } => {
                 let chunk = offset >> bits;
                 let within = offset & ((1 << bits) - 1);
                 let len = ((1 << bits) - within).min(self.size - offset);
-                let entry = volume.bytes(table + chunk * if wide { 8 } else { 4 }, if wide { 8 } else { 4 })?;
+                let entry = volume.bytes(
+                    table + chunk * if wide { 8 } else { 4 },
+                    if wide { 8 } else { 4 },
+                )?;
                 // The wide form names a device first; only the image itself is known here.
                 if wide && u16_at(entry, 2)? != 0 {
                     return Err(Errno::EIO);
@@ -167,7 +194,9 @@ impl Inode {
                 let mut offset = 0;
                 let mut start = None;
                 while offset < self.size {
-                    let Ok(Extent::Bytes(bytes, at)) = self.extent(volume, offset) else { return None };
+                    let Ok(Extent::Bytes(bytes, at)) = self.extent(volume, offset) else {
+                        return None;
+                    };
                     if *start.get_or_insert(at) + offset != at {
                         return None;
                     }
@@ -195,15 +224,24 @@ impl Layout {
         let at = u64::from(raw) * BLOCK;
         match format >> 1 & 7 {
             // Files without a block of their own name none.
-            0 => Ok(Layout::Plain { at: if raw == NO_BLOCK { 0 } else { at } }),
-            2 => Ok(Layout::Inline { at: if raw == NO_BLOCK { 0 } else { at }, tail: end }),
+            0 => Ok(Layout::Plain {
+                at: if raw == NO_BLOCK { 0 } else { at },
+            }),
+            2 => Ok(Layout::Inline {
+                at: if raw == NO_BLOCK { 0 } else { at },
+                tail: end,
+            }),
             4 => {
                 let wide = raw & 0x20 != 0;
                 if raw & !0x3F != 0 {
                     return Err(Errno::EIO);
                 }
                 let bits = 12 + (raw & 0x1F);
-                Ok(Layout::Chunks { table: align(end, if wide { 8 } else { 4 }), bits, wide })
+                Ok(Layout::Chunks {
+                    table: align(end, if wide { 8 } else { 4 }),
+                    bits,
+                    wide,
+                })
             }
             _ => Err(Errno::EIO),
         }

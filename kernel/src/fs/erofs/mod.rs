@@ -38,7 +38,10 @@ pub struct Volume {
 /// Little-endian fields at unverified offsets.
 pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
     let end = at.checked_add(N).ok_or(Errno::EIO)?;
-    bytes.get(at..end).and_then(|slice| slice.try_into().ok()).ok_or(Errno::EIO)
+    bytes
+        .get(at..end)
+        .and_then(|slice| slice.try_into().ok())
+        .ok_or(Errno::EIO)
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16> {
@@ -56,10 +59,15 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Result<u64> {
 impl Volume {
     /// Reads the superblock. EIO when this is no image that can be read.
     pub fn open(image: &'static [u8], gpa: u64) -> Result<Self> {
-        let superblock = image.get(SUPERBLOCK_AT..SUPERBLOCK_AT + 128).ok_or(Errno::EIO)?;
+        let superblock = image
+            .get(SUPERBLOCK_AT..SUPERBLOCK_AT + 128)
+            .ok_or(Errno::EIO)?;
         let block_bits = superblock[12];
         let features = u32_at(superblock, 80)?;
-        if u32_at(superblock, 0)? != MAGIC || 1 << block_bits.min(63) != BLOCK || features & !KNOWN_FEATURES != 0 {
+        if u32_at(superblock, 0)? != MAGIC
+            || 1 << block_bits.min(63) != BLOCK
+            || features & !KNOWN_FEATURES != 0
+        {
             return Err(Errno::EIO);
         }
         let built = Timespec {
@@ -67,7 +75,13 @@ impl Volume {
             nanoseconds: i64::from(u32_at(superblock, 32)? % 1_000_000_000),
         };
         let meta_at = u64::from(u32_at(superblock, 40)?) * BLOCK;
-        Ok(Self { image, gpa, meta_at, root: u64::from(u16_at(superblock, 14)?), built })
+        Ok(Self {
+            image,
+            gpa,
+            meta_at,
+            root: u64::from(u16_at(superblock, 14)?),
+            built,
+        })
     }
     /// Number of the root directory's inode.
     pub fn root(&self) -> u64 {
@@ -84,7 +98,9 @@ impl Volume {
     /// Bytes of the image. EIO when they lie outside.
     fn bytes(&self, at: u64, len: u64) -> Result<&'static [u8]> {
         let start = usize::try_from(at).map_err(|_| Errno::EIO)?;
-        let end = start.checked_add(usize::try_from(len).map_err(|_| Errno::EIO)?).ok_or(Errno::EIO)?;
+        let end = start
+            .checked_add(usize::try_from(len).map_err(|_| Errno::EIO)?)
+            .ok_or(Errno::EIO)?;
         self.image.get(start..end).ok_or(Errno::EIO)
     }
     /// Guest-physical address of byte `at`.

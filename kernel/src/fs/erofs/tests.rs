@@ -33,10 +33,16 @@ fn make_tree(root: &Path) {
     std::fs::create_dir_all(root.join("many")).unwrap();
     std::fs::create_dir_all(root.join("a/b/c")).unwrap();
     for index in 0..500 {
-        std::fs::write(root.join(format!("many/file-number-{index:04}")), format!("content {index}")).unwrap();
+        std::fs::write(
+            root.join(format!("many/file-number-{index:04}")),
+            format!("content {index}"),
+        )
+        .unwrap();
     }
     for size in [0, 1, 31, 4000, 4095, 4096, 4097, 8192, 12_345, 100_000] {
-        let bytes: Vec<u8> = (0..size).map(|index| (index * 7 + index / 256) as u8).collect();
+        let bytes: Vec<u8> = (0..size)
+            .map(|index| (index * 7 + index / 256) as u8)
+            .collect();
         std::fs::write(root.join(format!("a/size-{size}")), bytes).unwrap();
     }
     std::fs::write(root.join("a/b/c/deep"), "deep").unwrap();
@@ -49,8 +55,17 @@ fn make_image(name: &str, options: &[&str], fill: fn(&Path)) -> (Vec<u8>, BTreeM
     let (tree, image) = (scratch.0.join("tree"), scratch.0.join("image"));
     std::fs::create_dir(&tree).unwrap();
     fill(&tree);
-    let output = Command::new("mkfs.erofs").args(options).arg(&image).arg(&tree).output();
-    assert!(output.expect("mkfs.erofs (Debian package erofs-utils) must be there").status.success());
+    let output = Command::new("mkfs.erofs")
+        .args(options)
+        .arg(&image)
+        .arg(&tree)
+        .output();
+    assert!(
+        output
+            .expect("mkfs.erofs (Debian package erofs-utils) must be there")
+            .status
+            .success()
+    );
     (std::fs::read(image).unwrap(), host_shapes(&tree))
 }
 
@@ -70,14 +85,23 @@ fn host_shapes(root: &Path) -> BTreeMap<String, Shape> {
             let metadata = std::fs::symlink_metadata(&path).unwrap();
             let content = match metadata.mode() & mode::TYPE {
                 mode::FILE => std::fs::read(&path).unwrap(),
-                mode::LINK => std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes(),
+                mode::LINK => std::fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .into_encoded_bytes(),
                 _ => {
                     pending.push(path.clone());
                     Vec::new()
                 }
             };
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().into();
-            shapes.insert(name, Shape { mode: metadata.mode(), content });
+            shapes.insert(
+                name,
+                Shape {
+                    mode: metadata.mode(),
+                    content,
+                },
+            );
         }
     }
     shapes
@@ -103,13 +127,19 @@ fn image_shapes(volume: &Volume) -> BTreeMap<String, Shape> {
     let mut shapes = BTreeMap::new();
     let mut pending = std::vec![(String::new(), volume.root(), 0)];
     while let Some((prefix, number, depth)) = pending.pop() {
-        let Ok(directory) = volume.inode(number) else { continue };
+        let Ok(directory) = volume.inode(number) else {
+            continue;
+        };
         let mut entries = Vec::new();
-        directory.each_entry(volume, |entry| entries.push(entry)).ok();
+        directory
+            .each_entry(volume, |entry| entries.push(entry))
+            .ok();
         for entry in entries {
             let name = format!("{prefix}{}", String::from_utf8_lossy(entry.name));
             directory.find(volume, entry.name).ok();
-            let Ok(inode) = volume.inode(entry.number) else { continue };
+            let Ok(inode) = volume.inode(entry.number) else {
+                continue;
+            };
             let content = match inode.mode & mode::TYPE {
                 mode::DIRECTORY => Vec::new(),
                 mode::LINK => inode.whole(volume).map(<[u8]>::to_vec).unwrap_or_default(),
@@ -119,7 +149,13 @@ fn image_shapes(volume: &Volume) -> BTreeMap<String, Shape> {
             if inode.mode & mode::TYPE == mode::DIRECTORY && depth < 6 && shapes.len() < 2000 {
                 pending.push((format!("{name}/"), entry.number, depth + 1));
             }
-            shapes.insert(name, Shape { mode: inode.mode, content });
+            shapes.insert(
+                name,
+                Shape {
+                    mode: inode.mode,
+                    content,
+                },
+            );
         }
     }
     shapes
@@ -138,7 +174,11 @@ fn every_layout_reads_as_the_directory_it_was_made_from() {
         let (image, expected) = make_image(name, options, make_tree);
         let volume = open(image).unwrap();
         let found = image_shapes(&volume);
-        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}");
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            expected.keys().collect::<Vec<_>>(),
+            "{name}"
+        );
         for (path, shape) in &expected {
             assert_eq!(&found[path], shape, "{name}: {path}");
         }
@@ -150,11 +190,20 @@ fn names_are_found_and_absent_names_are_not() {
     let (image, _) = make_image("find", &[], make_tree);
     let volume = open(image).unwrap();
     let root = volume.inode(volume.root()).unwrap();
-    let many = volume.inode(root.find(&volume, b"many").unwrap().unwrap().number).unwrap();
+    let many = volume
+        .inode(root.find(&volume, b"many").unwrap().unwrap().number)
+        .unwrap();
     for index in 0..500 {
         let name = format!("file-number-{index:04}");
-        assert!(many.find(&volume, name.as_bytes()).unwrap().is_some(), "{name}");
-        assert!(many.find(&volume, format!("{name}x").as_bytes()).unwrap().is_none());
+        assert!(
+            many.find(&volume, name.as_bytes()).unwrap().is_some(),
+            "{name}"
+        );
+        assert!(
+            many.find(&volume, format!("{name}x").as_bytes())
+                .unwrap()
+                .is_none()
+        );
     }
     assert!(many.find(&volume, b"").unwrap().is_none());
     assert!(many.find(&volume, b"zzz").unwrap().is_none());
@@ -165,10 +214,22 @@ fn hard_links_share_an_inode_and_large_files_are_contiguous() {
     let (image, _) = make_image("links", &["-Enoinline_data"], make_tree);
     let volume = open(image).unwrap();
     let root = volume.inode(volume.root()).unwrap();
-    let hard = volume.inode(root.find(&volume, b"hard").unwrap().unwrap().number).unwrap();
+    let hard = volume
+        .inode(root.find(&volume, b"hard").unwrap().unwrap().number)
+        .unwrap();
     assert_eq!(hard.links, 2);
-    let directory = volume.inode(root.find(&volume, b"a").unwrap().unwrap().number).unwrap();
-    let large = volume.inode(directory.find(&volume, b"size-100000").unwrap().unwrap().number).unwrap();
+    let directory = volume
+        .inode(root.find(&volume, b"a").unwrap().unwrap().number)
+        .unwrap();
+    let large = volume
+        .inode(
+            directory
+                .find(&volume, b"size-100000")
+                .unwrap()
+                .unwrap()
+                .number,
+        )
+        .unwrap();
     let at = large.contiguous(&volume).unwrap();
     assert_eq!(volume.address(at) % 4096, 0);
 }
@@ -189,7 +250,9 @@ fn damage_gives_errors_and_never_a_panic() {
         // A plain linear congruential generator: the same bytes in every run.
         let mut state = 12345_u64;
         let mut random = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         for _ in 0..400 {

@@ -76,7 +76,13 @@ impl Content {
             Below::Layer(_, inode) => inode.size,
             Below::Bytes(bytes) => bytes.len() as u64,
         };
-        Self { size, below, limit: size, pages: PageTable::default(), mapped: false }
+        Self {
+            size,
+            below,
+            limit: size,
+            pages: PageTable::default(),
+            mapped: false,
+        }
     }
     /// Bytes in the file.
     pub fn size(&self) -> u64 {
@@ -89,7 +95,11 @@ impl Content {
     /// GPA of byte 0 of an untouched file that lies in a layer in one piece.
     pub fn layer_address(&self) -> Option<u64> {
         match &self.below {
-            Below::Layer(volume, inode) if self.limit == inode.size && self.pages.count() == 0 && self.size == self.limit => {
+            Below::Layer(volume, inode)
+                if self.limit == inode.size
+                    && self.pages.count() == 0
+                    && self.size == self.limit =>
+            {
                 inode.contiguous(volume).map(|at| volume.address(at))
             }
             _ => None,
@@ -98,7 +108,9 @@ impl Content {
     /// The piece at `offset`, at most `most` bytes, not looking at the size. EIO.
     pub fn piece(&self, offset: u64, most: u64) -> Result<Piece> {
         let within = offset % PAGE;
-        let (page, run) = self.pages.run(offset / PAGE, (within + most).div_ceil(PAGE));
+        let (page, run) = self
+            .pages
+            .run(offset / PAGE, (within + most).div_ceil(PAGE));
         let len = most.min(run.saturating_mul(PAGE) - within);
         match page {
             Page::Frame(frame) => Ok(Piece::Frames(frame.gpa() + within, len)),
@@ -113,11 +125,15 @@ impl Content {
         let len = len.min(self.limit - offset);
         match &self.below {
             Below::Nothing => Ok(Piece::Zero(len)),
-            Below::Bytes(bytes) => {
-                Ok(Piece::Bytes(bytes.get(offset as usize..(offset + len) as usize).ok_or(Errno::EIO)?))
-            }
+            Below::Bytes(bytes) => Ok(Piece::Bytes(
+                bytes
+                    .get(offset as usize..(offset + len) as usize)
+                    .ok_or(Errno::EIO)?,
+            )),
             Below::Layer(volume, inode) => match inode.extent(volume, offset)? {
-                Extent::Bytes(bytes, _) => Ok(Piece::Bytes(&bytes[..bytes.len().min(len as usize)])),
+                Extent::Bytes(bytes, _) => {
+                    Ok(Piece::Bytes(&bytes[..bytes.len().min(len as usize)]))
+                }
                 Extent::Hole(hole) => Ok(Piece::Zero(hole.min(len))),
             },
         }
@@ -127,7 +143,11 @@ impl Content {
         let mut done = 0;
         while done < PAGE {
             let at = page * PAGE + done;
-            let piece = if at >= self.size { Piece::Zero(PAGE - done) } else { self.piece(at, PAGE - done)? };
+            let piece = if at >= self.size {
+                Piece::Zero(PAGE - done)
+            } else {
+                self.piece(at, PAGE - done)?
+            };
             done += match piece {
                 Piece::Bytes(bytes) => {
                     frames::write(gpa + done, bytes);
@@ -149,24 +169,31 @@ impl Content {
         let first = offset / PAGE;
         let (page, run) = self.pages.run(first, (within + len).div_ceil(PAGE));
         if let Page::Frame(frame) = page {
-            return Ok(Room { gpa: frame.gpa() + within, len: len.min(run * PAGE - within), fresh: false });
+            return Ok(Room {
+                gpa: frame.gpa() + within,
+                len: len.min(run * PAGE - within),
+                fresh: false,
+            });
         }
         let mut covered = 0;
         let mut start = None;
         for (page, frame) in (first..).zip(frames::allocate(run.min(RUN_PAGES))?.frames()) {
             let begin = page * PAGE;
-            if begin < offset || begin + PAGE > offset + len {
-                if let Err(error) = self.fill(page, frame.gpa()) {
+            if (begin < offset || begin + PAGE > offset + len)
+                && let Err(error) = self.fill(page, frame.gpa()) {
                     frames::free(frame);
                     return Err(error);
                 }
-            }
             self.pages.set(page, frame);
             start.get_or_insert(frame.gpa());
             covered += PAGE;
         }
         let gpa = start.ok_or(Errno::ENOSPC)? + within;
-        Ok(Room { gpa, len: len.min(covered - within), fresh: true })
+        Ok(Room {
+            gpa,
+            len: len.min(covered - within),
+            fresh: true,
+        })
     }
     /// Notes that bytes up to `end` were written.
     pub fn wrote(&mut self, end: u64) {
@@ -213,7 +240,9 @@ impl Content {
     }
     /// Zeroes `[offset, offset + len)` inside one page.
     fn zero_within(&mut self, offset: u64, len: u64) -> Result<()> {
-        if len == 0 || (self.pages.get(offset / PAGE) == Page::Absent && offset / PAGE * PAGE >= self.limit) {
+        if len == 0
+            || (self.pages.get(offset / PAGE) == Page::Absent && offset / PAGE * PAGE >= self.limit)
+        {
             return Ok(());
         }
         if self.pages.get(offset / PAGE) == Page::Hole {
@@ -236,8 +265,9 @@ impl Content {
             for (_, frame) in self.pages.frames(first, last) {
                 frames::zero(frame.gpa(), PAGE);
             }
-            let hidden: alloc::vec::Vec<u64> =
-                (first..last.min(self.limit.div_ceil(PAGE))).filter(|page| self.pages.get(*page) == Page::Absent).collect();
+            let hidden: alloc::vec::Vec<u64> = (first..last.min(self.limit.div_ceil(PAGE)))
+                .filter(|page| self.pages.get(*page) == Page::Absent)
+                .collect();
             for page in hidden {
                 self.pages.punch(page, page + 1, true);
             }
@@ -252,10 +282,15 @@ impl Content {
     }
     /// fallocate(2). EINVAL, EOPNOTSUPP, EFBIG, ENOSPC.
     pub fn allocate(&mut self, mode: u32, offset: u64, len: u64) -> Result<()> {
-        let end = offset.checked_add(len).filter(|end| *end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
+        let end = offset
+            .checked_add(len)
+            .filter(|end| *end <= MAX_SIZE)
+            .ok_or(Errno::EFBIG)?;
         match mode & !fallocate::KEEP_SIZE {
             0 => self.reserve(offset, end)?,
-            fallocate::PUNCH_HOLE if mode & fallocate::KEEP_SIZE != 0 => return self.punch(offset, end.max(offset)),
+            fallocate::PUNCH_HOLE if mode & fallocate::KEEP_SIZE != 0 => {
+                return self.punch(offset, end.max(offset));
+            }
             fallocate::ZERO_RANGE => self.punch(offset, end)?,
             _ => return Err(Errno::EOPNOTSUPP),
         }
@@ -287,7 +322,9 @@ impl Content {
         let (kind, run) = self.pages.run(page, most);
         match kind {
             Page::Frame(_) => (true, run),
-            Page::Absent if page * PAGE < self.limit => (true, run.min(self.limit.div_ceil(PAGE) - page)),
+            Page::Absent if page * PAGE < self.limit => {
+                (true, run.min(self.limit.div_ceil(PAGE) - page))
+            }
             Page::Absent | Page::Hole => (false, run),
         }
     }
@@ -305,7 +342,11 @@ impl Content {
             }
             page += run;
         }
-        if data { Err(Errno::ENXIO) } else { Ok(self.size) }
+        if data {
+            Err(Errno::ENXIO)
+        } else {
+            Ok(self.size)
+        }
     }
     /// The page at `offset` for mmap. EFAULT behind the end (SIGBUS), ENOSPC, EIO.
     pub fn map_page(&mut self, offset: u64, write: bool) -> Result<PageSource> {
@@ -334,11 +375,16 @@ impl Content {
     }
     /// GPA of a page that can be mapped from the layer as it is.
     fn layer_page(&self, offset: u64) -> Option<u64> {
-        let Below::Layer(volume, inode) = &self.below else { return None };
-        let Ok(Extent::Bytes(bytes, at)) = inode.extent(volume, offset) else { return None };
+        let Below::Layer(volume, inode) = &self.below else {
+            return None;
+        };
+        let Ok(Extent::Bytes(bytes, at)) = inode.extent(volume, offset) else {
+            return None;
+        };
         // Behind the end of the file, its last block is zero.
         let whole = offset + PAGE <= self.limit && bytes.len() as u64 >= PAGE;
-        let last = self.limit == inode.size && offset + PAGE > self.limit && at + PAGE <= volume.len();
+        let last =
+            self.limit == inode.size && offset + PAGE > self.limit && at + PAGE <= volume.len();
         ((whole || last) && volume.address(at) % PAGE == 0).then(|| volume.address(at))
     }
 }

@@ -84,19 +84,32 @@ impl Directory {
     /// Looks `name` up. EIO.
     pub fn find(&self, tree: &'static Tree, name: &[u8]) -> Result<Found> {
         match self.entries.get(name) {
-            Some(Slot { child: Child::Node(node), .. }) => return Ok(Found::Node(node.clone())),
+            Some(Slot {
+                child: Child::Node(node),
+                ..
+            }) => return Ok(Found::Node(node.clone())),
             None if self.complete => return Ok(Found::Nothing),
             Some(_) | None => {}
         }
         let found = tree.find(&self.layers, name)?;
-        Ok(if found.is_empty() { Found::Nothing } else { Found::Layers(found) })
+        Ok(if found.is_empty() {
+            Found::Nothing
+        } else {
+            Found::Layers(found)
+        })
     }
     /// Remembers the node of an entry that a layer has.
     pub fn remember(&mut self, name: &[u8], node: Arc<Node>) {
         if let Some(slot) = self.entries.get_mut(name) {
             slot.child = Child::Node(node);
         } else {
-            self.entries.insert(Name::from(name), Slot { child: Child::Node(node), cookie: 0 });
+            self.entries.insert(
+                Name::from(name),
+                Slot {
+                    child: Child::Node(node),
+                    cookie: 0,
+                },
+            );
         }
     }
     /// Takes over all entries of the layers. EIO.
@@ -107,7 +120,9 @@ impl Directory {
         let mut listed = Vec::new();
         for layer in &self.layers {
             let volume = &tree.volumes[layer.volume];
-            layer.inode.each_entry(volume, |entry| listed.push((layer.volume, entry)))?;
+            layer
+                .inode
+                .each_entry(volume, |entry| listed.push((layer.volume, entry)))?;
         }
         for (volume, entry) in listed {
             let number = Tree::number_of(volume, entry.number);
@@ -117,7 +132,10 @@ impl Directory {
                 // A lower layer's entry of the same name.
                 Some(_) => continue,
                 None => {
-                    let slot = Slot { child: Child::Layer(number, entry.kind), cookie };
+                    let slot = Slot {
+                        child: Child::Layer(number, entry.kind),
+                        cookie,
+                    };
                     self.entries.entry(Name::from(entry.name)).or_insert(slot)
                 }
             };
@@ -138,7 +156,13 @@ impl Directory {
         let cookie = self.next_cookie;
         self.next_cookie += 1;
         self.order.insert(cookie, name.clone());
-        self.entries.insert(name, Slot { child: Child::Node(node), cookie });
+        self.entries.insert(
+            name,
+            Slot {
+                child: Child::Node(node),
+                cookie,
+            },
+        );
     }
     /// Takes an entry out of a complete directory.
     pub fn remove(&mut self, name: &[u8]) {
@@ -158,6 +182,11 @@ impl Directory {
             Child::Node(node) => (node.number(), node.mode() & mode::TYPE),
             Child::Layer(number, kind) => (*number, *kind),
         };
-        Some(Listed { number, kind, name: name.clone(), cookie: *cookie })
+        Some(Listed {
+            number,
+            kind,
+            name: name.clone(),
+            cookie: *cookie,
+        })
     }
 }

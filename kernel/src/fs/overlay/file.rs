@@ -37,7 +37,9 @@ impl RegularFile {
         if offset >= content.size() {
             return Ok(None);
         }
-        content.piece(offset, (most as u64).min(content.size() - offset)).map(Some)
+        content
+            .piece(offset, (most as u64).min(content.size() - offset))
+            .map(Some)
     }
     /// Copies one piece; answers its bytes and how many of them fitted.
     fn copy_piece(&self, out: &mut Writer<'_>, offset: u64) -> Result<(u64, u64)> {
@@ -123,12 +125,18 @@ impl File for RegularFile {
         true
     }
     fn size(&self) -> u64 {
-        self.node.content().map_or(0, |content| content.lock().size())
+        self.node
+            .content()
+            .map_or(0, |content| content.lock().size())
     }
     fn seek_special(&self, offset: i64, whence: u32) -> Result<u64> {
         let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
         match whence {
-            SEEK_DATA | SEEK_HOLE => self.node.content()?.lock().seek(offset, whence == SEEK_DATA),
+            SEEK_DATA | SEEK_HOLE => self
+                .node
+                .content()?
+                .lock()
+                .seek(offset, whence == SEEK_DATA),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -167,7 +175,11 @@ impl File for RegularFile {
     }
     fn released(&self, open: &OpenFile) {
         crate::fs::lock::released(open);
-        let event = if open.writable() { inotify::CLOSE_WRITE } else { inotify::CLOSE_NOWRITE };
+        let event = if open.writable() {
+            inotify::CLOSE_WRITE
+        } else {
+            inotify::CLOSE_NOWRITE
+        };
         self.node.announce(event);
     }
     fn as_any(&self) -> &dyn Any {

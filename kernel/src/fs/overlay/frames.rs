@@ -47,7 +47,8 @@ pub struct Run {
 impl Run {
     /// The frames of the run.
     pub fn frames(self) -> impl Iterator<Item = Frame> {
-        (0..self.count).map(move |index| Frame::new(self.first.gpa() + index * PAGE, self.first.0 & RUN))
+        (0..self.count)
+            .map(move |index| Frame::new(self.first.gpa() + index * PAGE, self.first.0 & RUN))
     }
 }
 
@@ -59,14 +60,24 @@ pub fn allocate(wanted: u64) -> Result<Run> {
     if wanted >= RUN_PAGES
         && let Ok(gpa) = memory::run(RUN_PAGES)
     {
-        return Ok(Run { first: Frame::new(gpa, RUN), count: RUN_PAGES });
+        return Ok(Run {
+            first: Frame::new(gpa, RUN),
+            count: RUN_PAGES,
+        });
     }
-    Ok(Run { first: Frame::new(memory::page()?, 0), count: 1 })
+    Ok(Run {
+        first: Frame::new(memory::page()?, 0),
+        count: 1,
+    })
 }
 
 /// Gives a frame back.
 pub fn free(frame: Frame) {
-    if frame.0 & RUN == 0 { memory::free_page(frame.gpa()) } else { memory::free_run_page(frame.gpa()) }
+    if frame.0 & RUN == 0 {
+        memory::free_page(frame.gpa())
+    } else {
+        memory::free_run_page(frame.gpa())
+    }
 }
 
 /// Copies `len` bytes at `gpa` to a reader of the file; answers how many fitted.
@@ -74,7 +85,9 @@ pub fn free(frame: Frame) {
 pub fn copy_out(out: &mut Writer<'_>, gpa: u64, len: u64) -> Result<u64> {
     let mut done = 0;
     while done < len {
-        let Some((to, room)) = out.chunk() else { return Ok(done + copy_out_kernel(out, gpa + done, len - done)?) };
+        let Some((to, room)) = out.chunk() else {
+            return Ok(done + copy_out_kernel(out, gpa + done, len - done)?);
+        };
         let part = (len - done).min(room as u64);
         if let Err(error) = memory::to_user(to.raw(), gpa + done, part) {
             return if done > 0 { Ok(done) } else { Err(error) };
@@ -90,7 +103,9 @@ pub fn copy_out(out: &mut Writer<'_>, gpa: u64, len: u64) -> Result<u64> {
 pub fn copy_in(data: &mut Reader<'_>, gpa: u64, len: u64) -> Result<u64> {
     let mut done = 0;
     while done < len {
-        let Some((from, room)) = data.chunk() else { return Ok(done + copy_in_kernel(data, gpa + done, len - done)?) };
+        let Some((from, room)) = data.chunk() else {
+            return Ok(done + copy_in_kernel(data, gpa + done, len - done)?);
+        };
         let part = (len - done).min(room as u64);
         if let Err(error) = memory::from_user(gpa + done, from.raw(), part) {
             return if done > 0 { Ok(done) } else { Err(error) };
@@ -237,7 +252,9 @@ pub mod memory {
         Err(Errno::EFAULT)
     }
     pub fn read(gpa: u64, buffer: &mut [u8]) {
-        with(|store| buffer.copy_from_slice(&store.bytes[gpa as usize..gpa as usize + buffer.len()]));
+        with(|store| {
+            buffer.copy_from_slice(&store.bytes[gpa as usize..gpa as usize + buffer.len()])
+        });
     }
     pub fn write(gpa: u64, bytes: &[u8]) {
         with(|store| store.bytes[gpa as usize..gpa as usize + bytes.len()].copy_from_slice(bytes));

@@ -72,7 +72,11 @@ impl Tree {
         Node::root(Self::leak(Vec::new()), Vec::new())
     }
     fn leak(volumes: Vec<Volume>) -> &'static Self {
-        Box::leak(Box::new(Self { volumes, next_number: AtomicU64::new(2), linked: Lock::new(BTreeMap::new()) }))
+        Box::leak(Box::new(Self {
+            volumes,
+            next_number: AtomicU64::new(2),
+            linked: Lock::new(BTreeMap::new()),
+        }))
     }
     fn new_number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
@@ -87,13 +91,18 @@ impl Tree {
         let mut found = Vec::new();
         for place in places {
             let volume = &self.volumes[place.volume];
-            let Some(entry) = place.inode.find(volume, name)? else { continue };
+            let Some(entry) = place.inode.find(volume, name)? else {
+                continue;
+            };
             let inode = volume.inode(entry.number)?;
             let is_directory = inode.mode & mode::TYPE == mode::DIRECTORY;
             if !is_directory && !found.is_empty() {
                 break;
             }
-            found.push(LayerFile { volume: place.volume, inode });
+            found.push(LayerFile {
+                volume: place.volume,
+                inode,
+            });
             if !is_directory {
                 break;
             }
@@ -120,5 +129,7 @@ impl Tree {
 
 /// The node behind an inode of this file system; EXDEV for others.
 fn node_of(inode: &InodeRef) -> Result<Arc<Node>> {
-    crate::fs::inode::downcast::<Node>(inode).and_then(Node::shared).ok_or(Errno::EXDEV)
+    crate::fs::inode::downcast::<Node>(inode)
+        .and_then(Node::shared)
+        .ok_or(Errno::EXDEV)
 }

@@ -88,7 +88,11 @@ fn check_removable(node: &Node) -> Result<()> {
         return Err(Errno::EBUSY);
     }
     state.complete(node.tree)?;
-    if state.is_empty() { Ok(()) } else { Err(Errno::ENOTEMPTY) }
+    if state.is_empty() {
+        Ok(())
+    } else {
+        Err(Errno::ENOTEMPTY)
+    }
 }
 
 /// After `node` has lost the name `name` in `directory`.
@@ -105,7 +109,10 @@ fn unnamed(directory: &Node, name: &[u8], node: &Arc<Node>) {
     node.touch(false);
     {
         let mut place = node.place.lock();
-        let here = place.parent.upgrade().is_some_and(|parent| parent.number() == directory.number());
+        let here = place
+            .parent
+            .upgrade()
+            .is_some_and(|parent| parent.number() == directory.number());
         if here && *place.name == *name {
             place.gone = true;
         }
@@ -120,7 +127,11 @@ fn unnamed(directory: &Node, name: &[u8], node: &Arc<Node>) {
 
 fn announce(directory: &Node, events: u32, name: &[u8], node: &Node, cookie: u32) {
     if inotify::active() {
-        let flag = if is_directory(node) { inotify::ISDIR } else { 0 };
+        let flag = if is_directory(node) {
+            inotify::ISDIR
+        } else {
+            0
+        };
         inotify::tell(directory.number(), events | flag, cookie, Some(name));
     }
 }
@@ -145,7 +156,10 @@ pub fn rename(from: &Node, name: &[u8], to: &Node, to_name: &[u8], mode: RenameM
     writable(from)?;
     writable(to)?;
     if mode == RenameMode::Exchange {
-        return exchange((from, name, &node), (to, to_name, &target.ok_or(Errno::ENOENT)?));
+        return exchange(
+            (from, name, &node),
+            (to, to_name, &target.ok_or(Errno::ENOENT)?),
+        );
     }
     if target.is_some() && mode == RenameMode::Keep {
         return Err(Errno::EEXIST);
@@ -187,7 +201,11 @@ fn check_movable(node: &Node, to: &Node) -> Result<()> {
     if node.directory()?.lock().mount.is_some() {
         return Err(Errno::EBUSY);
     }
-    if is_above(node, to) { Err(Errno::EINVAL) } else { Ok(()) }
+    if is_above(node, to) {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
 }
 
 fn exchange(left: (&Node, &[u8], &Arc<Node>), right: (&Node, &[u8], &Arc<Node>)) -> Result<()> {
@@ -226,7 +244,11 @@ impl Node {
     /// Tells watchers of this node alone.
     pub(super) fn announce_self(&self, events: u32) {
         if inotify::active() {
-            let flag = if is_directory(self) { inotify::ISDIR } else { 0 };
+            let flag = if is_directory(self) {
+                inotify::ISDIR
+            } else {
+                0
+            };
             inotify::tell(self.number(), events | flag, 0, None);
         }
     }

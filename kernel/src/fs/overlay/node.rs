@@ -70,7 +70,10 @@ fn decode_device(raw: u32) -> u64 {
 /// A device number as in stat (`makedev`).
 pub const fn device_number(major: u32, minor: u32) -> u64 {
     let (major, minor) = (major as u64, minor as u64);
-    (major & 0xFFF) << 8 | (minor & 0xFF) | (minor & 0xFFFF_FF00) << 12 | (major & 0xFFFF_F000) << 32
+    (major & 0xFFF) << 8
+        | (minor & 0xFF)
+        | (minor & 0xFFFF_FF00) << 12
+        | (major & 0xFFFF_F000) << 32
 }
 
 impl Node {
@@ -80,7 +83,11 @@ impl Node {
             this: this.clone(),
             number,
             attributes: Lock::new(attributes),
-            place: Lock::new(Place { parent: Weak::new(), name: Name::from(&b""[..]), gone: false }),
+            place: Lock::new(Place {
+                parent: Weak::new(),
+                name: Name::from(&b""[..]),
+                gone: false,
+            }),
             body,
         })
     }
@@ -90,43 +97,72 @@ impl Node {
             Some(layer) => Attributes::of_layer(&layer.inode),
             None => Attributes::new(mode::DIRECTORY | 0o755, 2),
         };
-        let root = Self::build(tree, 1, attributes, Body::Directory(Lock::new(Directory::new(layers))));
+        let root = Self::build(
+            tree,
+            1,
+            attributes,
+            Body::Directory(Lock::new(Directory::new(layers))),
+        );
         root.place.lock().parent = root.this.clone();
         root
     }
     /// A new object.
     pub(super) fn new(tree: &'static Tree, new: &New<'_>) -> Arc<Self> {
         let (attributes, body) = match *new {
-            New::File(permissions) => {
-                (Attributes::new(mode::FILE | permissions, 1), Body::File(Lock::new(Content::empty())))
-            }
+            New::File(permissions) => (
+                Attributes::new(mode::FILE | permissions, 1),
+                Body::File(Lock::new(Content::empty())),
+            ),
             New::Directory(permissions) => (
                 Attributes::new(mode::DIRECTORY | permissions, 2),
                 Body::Directory(Lock::new(Directory::new(Vec::new()))),
             ),
-            New::Link(text) => (Attributes::new(mode::LINK | 0o777, 1), Body::Link(Cow::Owned(text.to_vec()))),
-            New::Socket(permissions) => (Attributes::new(mode::SOCKET | permissions, 1), Body::Socket(Lock::new(None))),
-            New::Fifo(permissions) => (Attributes::new(mode::FIFO | permissions, 1), Body::Fifo(Lock::new(None))),
+            New::Link(text) => (
+                Attributes::new(mode::LINK | 0o777, 1),
+                Body::Link(Cow::Owned(text.to_vec())),
+            ),
+            New::Socket(permissions) => (
+                Attributes::new(mode::SOCKET | permissions, 1),
+                Body::Socket(Lock::new(None)),
+            ),
+            New::Fifo(permissions) => (
+                Attributes::new(mode::FIFO | permissions, 1),
+                Body::Fifo(Lock::new(None)),
+            ),
         };
         Self::build(tree, tree.new_number(), attributes, body)
     }
     /// A device file of the system's own (/dev).
     pub fn new_device(&self, permissions: u32, number: u64) -> Arc<Self> {
         let attributes = Attributes::new(mode::CHARACTER | permissions, 1);
-        Self::build(self.tree, self.tree.new_number(), attributes, Body::Device(number))
+        Self::build(
+            self.tree,
+            self.tree.new_number(),
+            attributes,
+            Body::Device(number),
+        )
     }
     /// A read-only view of launch data as a file.
     pub fn new_over(&self, permissions: u32, bytes: &'static [u8]) -> Arc<Self> {
         let attributes = Attributes::new(mode::FILE | permissions, 1);
         let content = Content::over(Below::Bytes(bytes));
-        Self::build(self.tree, self.tree.new_number(), attributes, Body::File(Lock::new(content)))
+        Self::build(
+            self.tree,
+            self.tree.new_number(),
+            attributes,
+            Body::File(Lock::new(content)),
+        )
     }
     /// A file without a name, as memfd_create makes it; `name` is for display.
     pub fn new_memory_file(&self, name: &[u8]) -> Arc<Self> {
         let node = Self::new(self.tree, &New::File(0o777));
         node.attributes.lock().links = 0;
         let shown = [b"memfd:", name].concat();
-        *node.place.lock() = Place { parent: Weak::new(), name: Name::from(&shown[..]), gone: true };
+        *node.place.lock() = Place {
+            parent: Weak::new(),
+            name: Name::from(&shown[..]),
+            gone: true,
+        };
         node
     }
     /// Puts a node that has no name yet into this directory.
@@ -212,7 +248,11 @@ impl Node {
         Ok(node)
     }
     pub(super) fn set_place(&self, parent: &Self, name: &[u8]) {
-        *self.place.lock() = Place { parent: parent.this.clone(), name: Name::from(name), gone: false };
+        *self.place.lock() = Place {
+            parent: parent.this.clone(),
+            name: Name::from(name),
+            gone: false,
+        };
     }
     /// Notes a change of content (`modified`) or of attributes alone.
     pub(super) fn touch(&self, modified: bool) {
@@ -231,10 +271,21 @@ impl Node {
         if !inotify::active() {
             return;
         }
-        let flag = if self.directory().is_ok() { inotify::ISDIR } else { 0 };
+        let flag = if self.directory().is_ok() {
+            inotify::ISDIR
+        } else {
+            0
+        };
         let (parent, name) = {
             let place = self.place.lock();
-            (if place.gone { None } else { place.parent.upgrade() }, place.name.clone())
+            (
+                if place.gone {
+                    None
+                } else {
+                    place.parent.upgrade()
+                },
+                place.name.clone(),
+            )
         };
         if let Some(parent) = parent.filter(|_| !self.is_root()) {
             inotify::tell(parent.number, events | flag, 0, Some(&name));
@@ -251,7 +302,15 @@ impl Node {
 impl Attributes {
     fn new(mode: u32, links: u32) -> Self {
         let now = clock::now();
-        Self { mode, uid: 0, gid: 0, links, accessed: now, modified: now, changed: now }
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+            links,
+            accessed: now,
+            modified: now,
+            changed: now,
+        }
     }
     fn of_layer(inode: &crate::fs::erofs::Inode) -> Self {
         let time = inode.modified;
@@ -362,14 +421,28 @@ impl Inode for Node {
             }
         }
     }
-    fn read_directory(&self, cookie: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+    fn read_directory(
+        &self,
+        cookie: u64,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
         let directory = self.directory()?;
         let mut cookie = cookie;
         if cookie < 2 {
-            let parent = self.place.lock().parent.upgrade().map_or(self.number, |parent| parent.number);
+            let parent = self
+                .place
+                .lock()
+                .parent
+                .upgrade()
+                .map_or(self.number, |parent| parent.number);
             for (number, name, next) in [(self.number, &b"."[..], 1), (parent, b"..", 2)] {
                 if cookie < next {
-                    if !emit(DirEntry { inode: number, kind: 4, name, next }) {
+                    if !emit(DirEntry {
+                        inode: number,
+                        kind: 4,
+                        name,
+                        next,
+                    }) {
                         return Ok(());
                     }
                     cookie = next;
@@ -378,11 +451,18 @@ impl Inode for Node {
         }
         directory.lock().complete(self.tree)?;
         loop {
-            let Some(entry) = directory.lock().after(cookie) else { return Ok(()) };
+            let Some(entry) = directory.lock().after(cookie) else {
+                return Ok(());
+            };
             cookie = entry.cookie;
             // DT_… is the type without its low 12 bits.
             let kind = (entry.kind >> 12) as u8;
-            if !emit(DirEntry { inode: entry.number, kind, name: &entry.name, next: cookie }) {
+            if !emit(DirEntry {
+                inode: entry.number,
+                kind,
+                name: &entry.name,
+                next: cookie,
+            }) {
                 return Ok(());
             }
         }

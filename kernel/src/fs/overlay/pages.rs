@@ -47,7 +47,9 @@ impl PageTable {
     /// What page `page` is.
     pub fn get(&self, page: u64) -> Page {
         let chunk = self.chunks.get(&(page / CHUNK));
-        chunk.and_then(|chunk| chunk.get((page % CHUNK) as usize)).map_or(Page::Absent, |raw| decode(*raw))
+        chunk
+            .and_then(|chunk| chunk.get((page % CHUNK) as usize))
+            .map_or(Page::Absent, |raw| decode(*raw))
     }
     /// What page `page` is and how many pages from there on, at most `most`, are
     /// alike: all absent, all holes, or frames one after another.
@@ -55,7 +57,11 @@ impl PageTable {
         let first = self.get(page);
         let Some(chunk) = self.chunks.get(&(page / CHUNK)) else {
             // Nothing up to the next chunk that exists.
-            let next = self.chunks.range(page / CHUNK..).next().map_or(u64::MAX, |(index, _)| index * CHUNK);
+            let next = self
+                .chunks
+                .range(page / CHUNK..)
+                .next()
+                .map_or(u64::MAX, |(index, _)| index * CHUNK);
             return (first, most.min(next - page));
         };
         let start = (page % CHUNK) as usize;
@@ -63,7 +69,9 @@ impl PageTable {
         let mut len = 1;
         let mut previous = first;
         while len < end {
-            let next = chunk.get(start + len as usize).map_or(Page::Absent, |raw| decode(*raw));
+            let next = chunk
+                .get(start + len as usize)
+                .map_or(Page::Absent, |raw| decode(*raw));
             let alike = match (previous, next) {
                 (Page::Frame(left), Page::Frame(right)) => left.precedes(right),
                 (left, right) => left == right,
@@ -105,7 +113,11 @@ impl PageTable {
             }
             return;
         }
-        let touched: Vec<u64> = self.chunks.range(first / CHUNK..=end.saturating_sub(1) / CHUNK).map(|(index, _)| *index).collect();
+        let touched: Vec<u64> = self
+            .chunks
+            .range(first / CHUNK..=end.saturating_sub(1) / CHUNK)
+            .map(|(index, _)| *index)
+            .collect();
         for index in touched {
             let start = (index * CHUNK).max(first);
             let stop = ((index + 1) * CHUNK).min(end);
@@ -116,7 +128,10 @@ impl PageTable {
     }
     /// Frees everything from page `first` on.
     pub fn truncate(&mut self, first: u64) {
-        let last = self.chunks.last_key_value().map_or(0, |(index, _)| (index + 1) * CHUNK);
+        let last = self
+            .chunks
+            .last_key_value()
+            .map_or(0, |(index, _)| (index + 1) * CHUNK);
         if first < last {
             self.punch(first, last, false);
             // The chunk that holds `first` stays, cut; those behind it are empty.
@@ -129,15 +144,18 @@ impl PageTable {
     }
     /// The frames in pages `[first, end)`.
     pub fn frames(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, Frame)> {
-        self.chunks.range(first / CHUNK..).take_while(move |(index, _)| **index * CHUNK < end).flat_map(
-            move |(index, chunk)| {
+        self.chunks
+            .range(first / CHUNK..)
+            .take_while(move |(index, _)| **index * CHUNK < end)
+            .flat_map(move |(index, chunk)| {
                 let base = index * CHUNK;
-                (base..).zip(chunk.iter()).filter_map(move |(page, raw)| match decode(*raw) {
-                    Page::Frame(frame) if page >= first && page < end => Some((page, frame)),
-                    _ => None,
-                })
-            },
-        )
+                (base..)
+                    .zip(chunk.iter())
+                    .filter_map(move |(page, raw)| match decode(*raw) {
+                        Page::Frame(frame) if page >= first && page < end => Some((page, frame)),
+                        _ => None,
+                    })
+            })
     }
 }
 

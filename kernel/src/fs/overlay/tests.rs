@@ -22,18 +22,25 @@ fn file(root: &InodeRef, name: &str) -> Arc<OpenFile> {
 }
 
 fn write(open: &OpenFile, at: u64, bytes: &[u8]) -> usize {
-    open.file.write(open, &mut Reader::kernel(bytes), at).unwrap()
+    open.file
+        .write(open, &mut Reader::kernel(bytes), at)
+        .unwrap()
 }
 
 fn read(open: &OpenFile, at: u64, len: usize) -> Vec<u8> {
     let mut buffer = vec![0xAA; len];
-    let done = open.file.read(open, &mut Writer::kernel(&mut buffer), at).unwrap();
+    let done = open
+        .file
+        .read(open, &mut Writer::kernel(&mut buffer), at)
+        .unwrap();
     buffer.truncate(done);
     buffer
 }
 
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|index| (index * 31 + index / 4096) as u8).collect()
+    (0..len)
+        .map(|index| (index * 31 + index / 4096) as u8)
+        .collect()
 }
 
 fn names(directory: &InodeRef, from: u64) -> Vec<(String, u64)> {
@@ -102,18 +109,27 @@ fn allocation_punches_and_reserves() {
     let open = file(&root, "a");
     let mut model = pattern(50_000);
     write(&open, 0, &model);
-    open.file.allocate(fallocate::PUNCH_HOLE | fallocate::KEEP_SIZE, 5000, 20_000).unwrap();
+    open.file
+        .allocate(fallocate::PUNCH_HOLE | fallocate::KEEP_SIZE, 5000, 20_000)
+        .unwrap();
     model[5000..25_000].fill(0);
     assert_eq!(read(&open, 0, 60_000), model);
-    open.file.allocate(fallocate::ZERO_RANGE, 49_990, 100).unwrap();
+    open.file
+        .allocate(fallocate::ZERO_RANGE, 49_990, 100)
+        .unwrap();
     model[49_990..].fill(0);
     model.resize(50_090, 0);
     assert_eq!(read(&open, 0, 60_000), model);
     open.file.allocate(0, 60_000, 4096).unwrap();
     assert_eq!(open.file.size(), 64_096);
-    open.file.allocate(fallocate::KEEP_SIZE, 100_000, 4096).unwrap();
+    open.file
+        .allocate(fallocate::KEEP_SIZE, 100_000, 4096)
+        .unwrap();
     assert_eq!(open.file.size(), 64_096);
-    assert_eq!(open.file.allocate(fallocate::PUNCH_HOLE, 0, 1), Err(Errno::EOPNOTSUPP));
+    assert_eq!(
+        open.file.allocate(fallocate::PUNCH_HOLE, 0, 1),
+        Err(Errno::EOPNOTSUPP)
+    );
 }
 
 #[test]
@@ -156,7 +172,10 @@ fn links_are_counted() {
     let open = file(&root, "one");
     root.link(b"two", &root.lookup(b"one").unwrap()).unwrap();
     assert_eq!(open.file.stat().unwrap().links, 2);
-    assert_eq!(root.link(b"two", &root.lookup(b"one").unwrap()), Err(Errno::EEXIST));
+    assert_eq!(
+        root.link(b"two", &root.lookup(b"one").unwrap()),
+        Err(Errno::EEXIST)
+    );
     root.remove(b"one", false).unwrap();
     assert_eq!(open.file.stat().unwrap().links, 1);
     assert_eq!(root.lookup(b"two").unwrap().path(), b"/two");
@@ -170,7 +189,10 @@ fn links_are_counted() {
     assert_eq!(root.remove(b"two", true), Err(Errno::ENOTDIR));
     directory.remove(b"e", true).unwrap();
     root.remove(b"d", true).unwrap();
-    assert_eq!(directory.create(b"f", New::File(0o644)).err(), Some(Errno::ENOENT));
+    assert_eq!(
+        directory.create(b"f", New::File(0o644)).err(),
+        Some(Errno::ENOENT)
+    );
     assert_eq!(root.stat().unwrap().links, 2);
 }
 
@@ -181,20 +203,46 @@ fn renaming_replaces_keeps_and_exchanges() {
     let first = file(&root, "a");
     let second = file(&root, "b");
     let number = |open: &OpenFile| open.file.stat().unwrap().inode;
-    assert_eq!(root.rename(b"a", &root, b"b", RenameMode::Keep), Err(Errno::EEXIST));
+    assert_eq!(
+        root.rename(b"a", &root, b"b", RenameMode::Keep),
+        Err(Errno::EEXIST)
+    );
     root.rename(b"a", &root, b"b", RenameMode::Replace).unwrap();
-    assert_eq!(root.lookup(b"b").unwrap().stat().unwrap().inode, number(&first));
+    assert_eq!(
+        root.lookup(b"b").unwrap().stat().unwrap().inode,
+        number(&first)
+    );
     assert_eq!(second.file.stat().unwrap().links, 0);
-    root.rename(b"b", &directory, b"c", RenameMode::Replace).unwrap();
+    root.rename(b"b", &directory, b"c", RenameMode::Replace)
+        .unwrap();
     assert_eq!(first.file.path(), "/d/c");
-    assert_eq!(root.rename(b"d", &directory, b"x", RenameMode::Replace), Err(Errno::EINVAL));
+    assert_eq!(
+        root.rename(b"d", &directory, b"x", RenameMode::Replace),
+        Err(Errno::EINVAL)
+    );
     let other = file(&root, "o");
-    root.rename(b"o", &directory, b"c", RenameMode::Exchange).unwrap();
-    assert_eq!(root.lookup(b"o").unwrap().stat().unwrap().inode, number(&first));
-    assert_eq!(directory.lookup(b"c").unwrap().stat().unwrap().inode, number(&other));
-    assert_eq!(root.rename(b"o", &root, b"d", RenameMode::Replace), Err(Errno::EISDIR));
-    assert_eq!(root.rename(b"d", &root, b"o", RenameMode::Replace), Err(Errno::ENOTDIR));
-    assert_eq!(root.rename(b"none", &root, b"n", RenameMode::Replace), Err(Errno::ENOENT));
+    root.rename(b"o", &directory, b"c", RenameMode::Exchange)
+        .unwrap();
+    assert_eq!(
+        root.lookup(b"o").unwrap().stat().unwrap().inode,
+        number(&first)
+    );
+    assert_eq!(
+        directory.lookup(b"c").unwrap().stat().unwrap().inode,
+        number(&other)
+    );
+    assert_eq!(
+        root.rename(b"o", &root, b"d", RenameMode::Replace),
+        Err(Errno::EISDIR)
+    );
+    assert_eq!(
+        root.rename(b"d", &root, b"o", RenameMode::Replace),
+        Err(Errno::ENOTDIR)
+    );
+    assert_eq!(
+        root.rename(b"none", &root, b"n", RenameMode::Replace),
+        Err(Errno::ENOENT)
+    );
 }
 
 #[test]
@@ -204,12 +252,21 @@ fn listings_go_on_where_they_stopped_while_entries_go() {
         file(&root, &format!("f{index}"));
     }
     let all = names(&root, 0);
-    assert_eq!(all.iter().map(|(name, _)| name.as_str()).take(3).collect::<Vec<_>>(), [".", "..", "f0"]);
+    assert_eq!(
+        all.iter()
+            .map(|(name, _)| name.as_str())
+            .take(3)
+            .collect::<Vec<_>>(),
+        [".", "..", "f0"]
+    );
     assert_eq!(all.len(), 12);
     let stopped = all[6].1;
     root.remove(b"f4", false).unwrap();
     root.remove(b"f5", false).unwrap();
-    let rest: Vec<String> = names(&root, stopped).into_iter().map(|(name, _)| name).collect();
+    let rest: Vec<String> = names(&root, stopped)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(rest, ["f6", "f7", "f8", "f9"]);
 }
 
@@ -221,7 +278,13 @@ fn attributes_change_and_unnamed_files_get_names() {
     root.link(b"named", &inode).unwrap();
     assert_eq!(inode.stat().unwrap().links, 1);
     assert_eq!(inode.path(), b"/named");
-    inode.change(&Change { mode: Some(0o4711), uid: Some(7), ..Change::default() }).unwrap();
+    inode
+        .change(&Change {
+            mode: Some(0o4711),
+            uid: Some(7),
+            ..Change::default()
+        })
+        .unwrap();
     let stat = inode.stat().unwrap();
     assert_eq!((stat.mode, stat.uid, stat.gid), (mode::FILE | 0o4711, 7, 0));
 }
@@ -231,13 +294,21 @@ fn mapped_pages_stay_in_place_when_a_file_shrinks_and_grows() {
     let root = root();
     let open = file(&root, "m");
     write(&open, 0, &pattern(10_000));
-    let PageSource::Memory { gpa } = open.file.map_page(8192, true).unwrap() else { panic!("no page") };
+    let PageSource::Memory { gpa } = open.file.map_page(8192, true).unwrap() else {
+        panic!("no page")
+    };
     open.file.truncate(100).unwrap();
     assert_eq!(open.file.map_page(8192, false), Err(Errno::EFAULT));
     open.file.truncate(12_000).unwrap();
-    assert_eq!(open.file.map_page(8192, false).unwrap(), PageSource::Memory { gpa });
+    assert_eq!(
+        open.file.map_page(8192, false).unwrap(),
+        PageSource::Memory { gpa }
+    );
     assert_eq!(read(&open, 8192, 100), [0; 100]);
-    assert_eq!(file(&root, "empty").file.map_page(0, false), Err(Errno::EFAULT));
+    assert_eq!(
+        file(&root, "empty").file.map_page(0, false),
+        Err(Errno::EFAULT)
+    );
 }
 
 #[test]

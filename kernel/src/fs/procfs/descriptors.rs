@@ -20,11 +20,21 @@ static LINK: Entry = Entry::Link(target);
 static INFO: Entry = Entry::Text(info);
 
 fn file(fd: i32) -> Result<Arc<OpenFile>> {
-    sched::current().process().descriptors.get(fd).map_err(|_| Errno::ENOENT)
+    sched::current()
+        .process()
+        .descriptors
+        .get(fd)
+        .map_err(|_| Errno::ENOENT)
 }
 
 fn names() -> Vec<String> {
-    sched::current().process().descriptors.descriptors().into_iter().map(|fd| format!("{fd}")).collect()
+    sched::current()
+        .process()
+        .descriptors
+        .descriptors()
+        .into_iter()
+        .map(|fd| format!("{fd}"))
+        .collect()
 }
 
 fn entry(entry: &'static Entry, subject: Subject, name: &str) -> Result<(&'static Entry, Subject)> {
@@ -54,13 +64,22 @@ impl Listing for Infos {
 fn target(subject: Subject) -> Result<Target> {
     let open = file(subject.fd)?;
     let inode = open.file.inode();
-    Ok(Target::Object(inode.unwrap_or_else(|| Arc::new(Handle(open)))))
+    Ok(Target::Object(
+        inode.unwrap_or_else(|| Arc::new(Handle(open))),
+    ))
 }
 
 fn info(subject: Subject) -> Result<Vec<u8>> {
     let open = file(subject.fd)?;
-    let close_on_exec = sched::current().process().descriptors.close_on_exec(subject.fd)?;
+    let close_on_exec = sched::current()
+        .process()
+        .descriptors
+        .close_on_exec(subject.fd)?;
     let flags = open.flags() | if close_on_exec { open::CLOEXEC } else { 0 };
     let (position, stat) = (*open.position.lock(), open.file.stat().unwrap_or_default());
-    Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{}\n", stat.device, stat.inode).into_bytes())
+    Ok(format!(
+        "pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{}\n",
+        stat.device, stat.inode
+    )
+    .into_bytes())
 }

@@ -19,7 +19,13 @@ use crate::fs::synthetic::{Entry, FileSystem, Listing, Subject};
 use crate::process::APP_PID;
 use crate::sched;
 
-static SYSTEM: FileSystem = FileSystem { device: 0x16, magic: 0x9FA0, path: "/proc", size: 0, root: &ROOT };
+static SYSTEM: FileSystem = FileSystem {
+    device: 0x16,
+    magic: 0x9FA0,
+    path: "/proc",
+    size: 0,
+    root: &ROOT,
+};
 
 /// Mounts it at /proc.
 pub fn mount(root: &Arc<Node>) -> Result<()> {
@@ -34,7 +40,10 @@ static ROOT: Entry = Entry::Directory(
     &[
         ("cmdline", Entry::Fixed("spore\n")),
         ("cpuinfo", Entry::Text(system::cpuinfo)),
-        ("filesystems", Entry::Fixed("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n\terofs\n")),
+        (
+            "filesystems",
+            Entry::Fixed("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n\terofs\n"),
+        ),
         ("loadavg", Entry::Text(system::loadavg)),
         ("meminfo", Entry::Text(system::meminfo)),
         ("mounts", Entry::Link(mounts)),
@@ -72,7 +81,12 @@ fn own_thread(_: Subject) -> Result<Target> {
 /// Threads of the application by id.
 fn thread_ids() -> Vec<i32> {
     let process = sched::current().process();
-    let mut ids: Vec<i32> = process.threads.lock().iter().map(|thread| thread.tid()).collect();
+    let mut ids: Vec<i32> = process
+        .threads
+        .lock()
+        .iter()
+        .map(|thread| thread.tid())
+        .collect();
     ids.sort_unstable();
     ids
 }
@@ -80,7 +94,11 @@ fn thread_ids() -> Vec<i32> {
 /// A number as a directory name: digits without leading zeros. ENOENT.
 fn number(name: &str) -> Result<i32> {
     let number: i32 = name.parse().map_err(|_| Errno::ENOENT)?;
-    if format!("{number}") == name { Ok(number) } else { Err(Errno::ENOENT) }
+    if format!("{number}") == name {
+        Ok(number)
+    } else {
+        Err(Errno::ENOENT)
+    }
 }
 
 /// The directories of processes; every thread id leads to its process, unlisted.
@@ -113,6 +131,10 @@ impl Listing for Tasks {
     }
     fn entry(&self, _: Subject, name: &str) -> Result<(&'static Entry, Subject)> {
         let tid = number(name)?;
-        if thread_ids().contains(&tid) { Ok((&TASK, Subject { tid, fd: 0 })) } else { Err(Errno::ENOENT) }
+        if thread_ids().contains(&tid) {
+            Ok((&TASK, Subject { tid, fd: 0 }))
+        } else {
+            Err(Errno::ENOENT)
+        }
     }
 }

@@ -12,13 +12,24 @@ pub const ENTRIES: &[(&str, Entry)] = &[
              lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n",
         ),
     ),
-    ("if_inet6", Entry::Fixed("00000000000000000000000000000001 01 80 10 80       lo\n")),
-    ("route", Entry::Fixed("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n")),
+    (
+        "if_inet6",
+        Entry::Fixed("00000000000000000000000000000001 01 80 10 80       lo\n"),
+    ),
+    (
+        "route",
+        Entry::Fixed(
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n",
+        ),
+    ),
     ("tcp", Entry::Fixed(SOCKETS)),
     ("tcp6", Entry::Fixed(SOCKETS)),
     ("udp", Entry::Fixed(SOCKETS)),
     ("udp6", Entry::Fixed(SOCKETS)),
-    ("unix", Entry::Fixed("Num       RefCount Protocol Flags    Type St Inode Path\n")),
+    (
+        "unix",
+        Entry::Fixed("Num       RefCount Protocol Flags    Type St Inode Path\n"),
+    ),
 ];
 
 const SOCKETS: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";

@@ -85,12 +85,18 @@ fn environ(_: Subject) -> Result<Vec<u8>> {
 }
 
 fn thread(subject: Subject) -> Result<&'static Thread> {
-    sched::current().process().thread(subject.tid).ok_or(Errno::ESRCH)
+    sched::current()
+        .process()
+        .thread(subject.tid)
+        .ok_or(Errno::ESRCH)
 }
 
 fn thread_name(thread: &Thread) -> String {
     let name = *thread.name.lock();
-    let len = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let len = name
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(name.len());
     String::from_utf8_lossy(&name[..len]).into_owned()
 }
 
@@ -120,11 +126,15 @@ fn exe(_: Subject) -> Result<Target> {
 }
 
 fn cwd(_: Subject) -> Result<Target> {
-    Ok(Target::Object(sched::current().process().fs.lock().cwd.clone()))
+    Ok(Target::Object(
+        sched::current().process().fs.lock().cwd.clone(),
+    ))
 }
 
 fn root(_: Subject) -> Result<Target> {
-    Ok(Target::Object(sched::current().process().fs.lock().root.clone()))
+    Ok(Target::Object(
+        sched::current().process().fs.lock().root.clone(),
+    ))
 }
 
 /// Address-space figures, in bytes.
@@ -160,7 +170,9 @@ fn usage() -> Usage {
         }
     });
     let (all, free) = frames::totals();
-    let used = all.saturating_sub(free).saturating_sub(direct::boot_info().free_start);
+    let used = all
+        .saturating_sub(free)
+        .saturating_sub(direct::boot_info().free_start);
     usage.resident = used + program;
     usage.shared += program;
     usage
@@ -240,7 +252,10 @@ fn status(subject: Subject) -> Result<Vec<u8>> {
 fn dispositions(process: &Process) -> (u64, u64) {
     let signals = process.signals.lock();
     let set = |wanted: fn(u64) -> bool| {
-        (0..).zip(&signals.actions).filter(|(_, action)| wanted(action.handler)).fold(0, |set, (bit, _)| set | 1u64 << bit)
+        (0..)
+            .zip(&signals.actions)
+            .filter(|(_, action)| wanted(action.handler))
+            .fold(0, |set, (bit, _)| set | 1u64 << bit)
     };
     (set(|handler| handler == 1), set(|handler| handler > 1))
 }
@@ -265,10 +280,23 @@ fn limits(_: Subject) -> Result<Vec<u8>> {
         ("Max realtime timeout", "us"),
     ];
     let limits: [Limit; 16] = *sched::current().process().limits.lock();
-    let number = |value: u64| if value == UNLIMITED { String::from("unlimited") } else { format!("{value}") };
-    let mut text = format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    let number = |value: u64| {
+        if value == UNLIMITED {
+            String::from("unlimited")
+        } else {
+            format!("{value}")
+        }
+    };
+    let mut text = format!(
+        "{:<25} {:<20} {:<20} {:<10}\n",
+        "Limit", "Soft Limit", "Hard Limit", "Units"
+    );
     for ((name, unit), limit) in NAMES.iter().zip(limits) {
-        text.push_str(&format!("{name:<25} {:<20} {:<20} {unit:<10}\n", number(limit.soft), number(limit.hard)));
+        text.push_str(&format!(
+            "{name:<25} {:<20} {:<20} {unit:<10}\n",
+            number(limit.soft),
+            number(limit.hard)
+        ));
     }
     Ok(text.into_bytes())
 }

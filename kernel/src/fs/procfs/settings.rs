@@ -89,7 +89,16 @@ const NET: &[(&str, Entry)] = &[
             None,
         ),
     ),
-    ("ipv6", Entry::Directory(&[("conf", Entry::Directory(&[("all", Entry::Directory(IPV6_ALL, None))], None))], None)),
+    (
+        "ipv6",
+        Entry::Directory(
+            &[(
+                "conf",
+                Entry::Directory(&[("all", Entry::Directory(IPV6_ALL, None))], None),
+            )],
+            None,
+        ),
+    ),
 ];
 
 const IPV6_ALL: &[(&str, Entry)] = &[("disable_ipv6", Entry::Fixed("0\n"))];

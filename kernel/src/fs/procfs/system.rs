@@ -63,9 +63,15 @@ pub fn meminfo(_: Subject) -> Result<Vec<u8>> {
     ];
     let mut text = String::new();
     for (name, bytes) in rows {
-        text.push_str(&format!("{:<15} {:>8} kB\n", format!("{name}:"), bytes / 1024));
+        text.push_str(&format!(
+            "{:<15} {:>8} kB\n",
+            format!("{name}:"),
+            bytes / 1024
+        ));
     }
-    text.push_str("HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+    text.push_str(
+        "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
+    );
     Ok(text.into_bytes())
 }
 
@@ -76,15 +82,25 @@ fn words(leaf: (u32, u32, u32, u32)) -> [u32; 4] {
 /// Name of the maker (leaf 0) and of the model (leaves 0x80000002 to 4).
 fn names() -> (String, String) {
     let (_, b, c, d) = cpuid(0, 0);
-    let vendor: Vec<u8> = [b, d, c].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let vendor: Vec<u8> = [b, d, c]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
     let mut model = Vec::new();
     if cpuid(0x8000_0000, 0).0 >= 0x8000_0004 {
         for leaf in 0x8000_0002..=0x8000_0004 {
-            model.extend(words(cpuid(leaf, 0)).iter().flat_map(|word| word.to_le_bytes()));
+            model.extend(
+                words(cpuid(leaf, 0))
+                    .iter()
+                    .flat_map(|word| word.to_le_bytes()),
+            );
         }
     }
     let text = |bytes: &[u8]| {
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
         String::from(String::from_utf8_lossy(&bytes[..end]).trim())
     };
     (text(&vendor), text(&model))
@@ -93,16 +109,50 @@ fn names() -> (String, String) {
 /// Flag names of leaf 1 (edx, ecx) and leaf 7 (ebx), as far as programs look for them.
 fn flags() -> String {
     const EDX1: [(u32, &str); 13] = [
-        (0, "fpu"), (4, "tsc"), (5, "msr"), (6, "pae"), (8, "cx8"), (9, "apic"), (13, "pge"), (15, "cmov"),
-        (19, "clflush"), (23, "mmx"), (24, "fxsr"), (25, "sse"), (26, "sse2"),
+        (0, "fpu"),
+        (4, "tsc"),
+        (5, "msr"),
+        (6, "pae"),
+        (8, "cx8"),
+        (9, "apic"),
+        (13, "pge"),
+        (15, "cmov"),
+        (19, "clflush"),
+        (23, "mmx"),
+        (24, "fxsr"),
+        (25, "sse"),
+        (26, "sse2"),
     ];
     const ECX1: [(u32, &str); 14] = [
-        (0, "pni"), (1, "pclmulqdq"), (9, "ssse3"), (12, "fma"), (13, "cx16"), (19, "sse4_1"), (20, "sse4_2"),
-        (22, "movbe"), (23, "popcnt"), (25, "aes"), (26, "xsave"), (28, "avx"), (29, "f16c"), (30, "rdrand"),
+        (0, "pni"),
+        (1, "pclmulqdq"),
+        (9, "ssse3"),
+        (12, "fma"),
+        (13, "cx16"),
+        (19, "sse4_1"),
+        (20, "sse4_2"),
+        (22, "movbe"),
+        (23, "popcnt"),
+        (25, "aes"),
+        (26, "xsave"),
+        (28, "avx"),
+        (29, "f16c"),
+        (30, "rdrand"),
     ];
     const EBX7: [(u32, &str); 13] = [
-        (0, "fsgsbase"), (3, "bmi1"), (5, "avx2"), (8, "bmi2"), (9, "erms"), (16, "avx512f"), (17, "avx512dq"),
-        (18, "rdseed"), (19, "adx"), (28, "avx512cd"), (29, "sha_ni"), (30, "avx512bw"), (31, "avx512vl"),
+        (0, "fsgsbase"),
+        (3, "bmi1"),
+        (5, "avx2"),
+        (8, "bmi2"),
+        (9, "erms"),
+        (16, "avx512f"),
+        (17, "avx512dq"),
+        (18, "rdseed"),
+        (19, "adx"),
+        (28, "avx512cd"),
+        (29, "sha_ni"),
+        (30, "avx512bw"),
+        (31, "avx512vl"),
     ];
     let (_, _, ecx, edx) = cpuid(1, 0);
     let (_, ebx, _, _) = cpuid(7, 0);
@@ -132,7 +182,12 @@ fn kilohertz() -> u32 {
 pub fn cpuinfo(_: Subject) -> Result<Vec<u8>> {
     let (vendor, model) = names();
     let (signature, ..) = cpuid(1, 0);
-    let family = (signature >> 8 & 0xF) + if signature >> 8 & 0xF == 0xF { signature >> 20 & 0xFF } else { 0 };
+    let family = (signature >> 8 & 0xF)
+        + if signature >> 8 & 0xF == 0xF {
+            signature >> 20 & 0xFF
+        } else {
+            0
+        };
     let number = (signature >> 4 & 0xF) | (signature >> 12 & 0xF0);
     let (stepping, khz, count, flags) = (signature & 0xF, kilohertz(), processors(), flags());
     let mut text = String::new();
@@ -169,7 +224,8 @@ pub fn stat(_: Subject) -> Result<Vec<u8>> {
 
 /// /proc/uptime.
 pub fn uptime(_: Subject) -> Result<Vec<u8>> {
-    let hundredths = |nanoseconds: u64| (nanoseconds / 1_000_000_000, nanoseconds / 10_000_000 % 100);
+    let hundredths =
+        |nanoseconds: u64| (nanoseconds / 1_000_000_000, nanoseconds / 10_000_000 % 100);
     let (seconds, part) = hundredths(up());
     let (idle, idle_part) = hundredths(up().saturating_sub(crate::stats::busy_nanoseconds()));
     Ok(format!("{seconds}.{part:02} {idle}.{idle_part:02}\n").into_bytes())
@@ -183,5 +239,10 @@ pub fn loadavg(_: Subject) -> Result<Vec<u8>> {
 
 /// /proc/version.
 pub fn version(_: Subject) -> Result<Vec<u8>> {
-    Ok(format!("Linux version {} (spore) {}\n", identity::RELEASE, identity::VERSION).into_bytes())
+    Ok(format!(
+        "Linux version {} (spore) {}\n",
+        identity::RELEASE,
+        identity::VERSION
+    )
+    .into_bytes())
 }

@@ -77,7 +77,14 @@ impl Default for Items {
 impl Items {
     /// No items.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: NONE, by_fd: Vec::new(), head: NONE, tail: NONE, listed: 0 }
+        Self {
+            slots: Vec::new(),
+            free: NONE,
+            by_fd: Vec::new(),
+            head: NONE,
+            tail: NONE,
+            listed: 0,
+        }
     }
     /// How many items are in the ready list.
     pub fn listed(&self) -> usize {
@@ -86,7 +93,11 @@ impl Items {
     /// The item called `key`, unless it is gone.
     pub fn get(&mut self, key: Key) -> Option<&mut Item> {
         let slot = self.slots.get_mut(key.index() as usize)?;
-        if slot.generation == key.generation() { slot.item.as_mut() } else { None }
+        if slot.generation == key.generation() {
+            slot.item.as_mut()
+        } else {
+            None
+        }
     }
     /// The item of descriptor `fd` and file `open`.
     pub fn find(&self, fd: i32, open: &Arc<OpenFile>) -> Option<Key> {
@@ -118,7 +129,9 @@ impl Items {
     pub fn insert(&mut self, fd: i32, open: &Arc<OpenFile>, events: u32, data: u64) -> Result<Key> {
         let place = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         if self.by_fd.len() <= place {
-            self.by_fd.try_reserve(place + 1 - self.by_fd.len()).map_err(|_| Errno::ENOMEM)?;
+            self.by_fd
+                .try_reserve(place + 1 - self.by_fd.len())
+                .map_err(|_| Errno::ENOMEM)?;
             self.by_fd.resize(place + 1, NONE);
         }
         let index = self.take_slot()?;
@@ -143,7 +156,13 @@ impl Items {
         }
         self.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let index = u32::try_from(self.slots.len()).map_err(|_| Errno::ENOMEM)?;
-        self.slots.push(Slot { item: None, generation: 0, listed: false, previous: NONE, next: NONE });
+        self.slots.push(Slot {
+            item: None,
+            generation: 0,
+            listed: false,
+            previous: NONE,
+            next: NONE,
+        });
         Ok(index)
     }
     /// Removes an item; the caller takes its registration back.
@@ -167,7 +186,11 @@ impl Items {
             self.by_fd[place] = item.same_fd;
             return;
         }
-        while let Some(other) = self.slots.get_mut(at as usize).and_then(|slot| slot.item.as_mut()) {
+        while let Some(other) = self
+            .slots
+            .get_mut(at as usize)
+            .and_then(|slot| slot.item.as_mut())
+        {
             if other.same_fd == index {
                 other.same_fd = item.same_fd;
                 return;
@@ -203,7 +226,9 @@ impl Items {
     /// Takes an item out of the ready list, if it is there.
     pub fn unlist(&mut self, key: Key) {
         let index = key.index();
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         if !slot.listed || slot.generation != key.generation() {
             return;
         }
@@ -236,7 +261,10 @@ impl Items {
     }
     /// The open files of all items, for the search for cycles.
     pub fn open_files(&self) -> Vec<Arc<OpenFile>> {
-        self.slots.iter().filter_map(|slot| slot.item.as_ref()?.open.upgrade()).collect()
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.item.as_ref()?.open.upgrade())
+            .collect()
     }
     /// Takes all items out.
     pub fn drain(&mut self) -> Vec<Item> {

@@ -93,7 +93,11 @@ fn edge_triggered_items_are_reported_once_for_each_change() {
     assert_eq!(wait(&epoll, 9), [(IN, 7)], "ready when added");
     assert_eq!(wait(&epoll, 9), []);
     file.set(IN, IN);
-    assert_eq!(wait(&epoll, 9), [(IN, 7)], "more came while it was readable");
+    assert_eq!(
+        wait(&epoll, 9),
+        [(IN, 7)],
+        "more came while it was readable"
+    );
     file.set(IN | OUT, OUT);
     assert_eq!(wait(&epoll, 9), [(IN | OUT, 7)]);
     epoll.modify(3, &open, IN | behaviour::EDGE, 8).unwrap();
@@ -133,9 +137,17 @@ fn mistakes_get_the_errors_of_the_manual() {
     assert_eq!(epoll.delete(3, &open), Err(Errno::ENOENT));
     epoll.add(3, &open, IN, 0).unwrap();
     assert_eq!(epoll.add(3, &open, IN, 0), Err(Errno::EEXIST));
-    epoll.add(4, &open, IN, 0).expect("a duplicate descriptor is another item");
-    assert_eq!(epoll.modify(3, &open, IN | behaviour::EXCLUSIVE, 0), Err(Errno::EINVAL));
-    assert_eq!(epoll.add(5, &open, IN | behaviour::EXCLUSIVE | behaviour::ONESHOT, 0), Err(Errno::EINVAL));
+    epoll
+        .add(4, &open, IN, 0)
+        .expect("a duplicate descriptor is another item");
+    assert_eq!(
+        epoll.modify(3, &open, IN | behaviour::EXCLUSIVE, 0),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        epoll.add(5, &open, IN | behaviour::EXCLUSIVE | behaviour::ONESHOT, 0),
+        Err(Errno::EINVAL)
+    );
     epoll.add(5, &open, IN | behaviour::EXCLUSIVE, 0).unwrap();
     assert_eq!(epoll.modify(5, &open, IN, 0), Err(Errno::EINVAL));
 }
@@ -149,7 +161,10 @@ fn closing_a_file_removes_its_items() {
     drop(open);
     assert_eq!(epoll.poll(), 0);
     assert_eq!(wait(&epoll, 9), []);
-    assert!(!file.notifier.is_observed(), "the set has taken itself out of the file's notifier");
+    assert!(
+        !file.notifier.is_observed(),
+        "the set has taken itself out of the file's notifier"
+    );
     let (other, open) = fake();
     other.set(IN, IN);
     epoll.add(3, &open, IN, 8).unwrap();
@@ -195,7 +210,10 @@ fn a_small_buffer_gets_every_ready_item_in_turn() {
             (file, open)
         })
         .collect();
-    let order: Vec<u64> = (0..5).flat_map(|_| wait(&epoll, 2)).map(|(_, data)| data).collect();
+    let order: Vec<u64> = (0..5)
+        .flat_map(|_| wait(&epoll, 2))
+        .map(|(_, data)| data)
+        .collect();
     assert_eq!(order, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
     drop(files);
 }
@@ -204,9 +222,14 @@ fn a_small_buffer_gets_every_ready_item_in_turn() {
 fn an_event_that_could_not_be_stored_is_not_lost() {
     let epoll = Epoll::new();
     let (file, open) = fake();
-    epoll.add(3, &open, IN | behaviour::EDGE | behaviour::ONESHOT, 7).unwrap();
+    epoll
+        .add(3, &open, IN | behaviour::EDGE | behaviour::ONESHOT, 7)
+        .unwrap();
     file.set(IN, IN);
-    assert_eq!(epoll.collect(9, |_, _| Err(Errno::EFAULT)), Err(Errno::EFAULT));
+    assert_eq!(
+        epoll.collect(9, |_, _| Err(Errno::EFAULT)),
+        Err(Errno::EFAULT)
+    );
     assert_eq!(wait(&epoll, 9), [(IN, 7)]);
 }
 
@@ -214,8 +237,15 @@ fn an_event_that_could_not_be_stored_is_not_lost() {
 fn one_event_wakes_one_thread_and_leftovers_wake_the_next() {
     let epoll = Epoll::new();
     let sleepers = [Arc::new(Sleeper::default()), Arc::new(Sleeper::default())];
-    let woken = || sleepers.each_ref().map(|sleeper| sleeper.0.load(Ordering::Relaxed));
-    let mut places: Vec<_> = sleepers.iter().map(|sleeper| epoll.wait(sleeper.clone()).unwrap()).collect();
+    let woken = || {
+        sleepers
+            .each_ref()
+            .map(|sleeper| sleeper.0.load(Ordering::Relaxed))
+    };
+    let mut places: Vec<_> = sleepers
+        .iter()
+        .map(|sleeper| epoll.wait(sleeper.clone()).unwrap())
+        .collect();
     let (first, first_open) = fake();
     epoll.add(3, &first_open, IN | behaviour::EDGE, 1).unwrap();
     first.set(IN, IN);
@@ -252,7 +282,11 @@ fn sets_can_watch_sets_but_not_in_circles() {
     assert_eq!(wait(&outer, 9), [], "an edge on the set");
     assert_eq!(wait(&inner, 9), [(IN, 3)]);
     file.set(IN, IN);
-    assert_eq!(wait(&outer, 9), [(IN, 1)], "a second event is a second edge");
+    assert_eq!(
+        wait(&outer, 9),
+        [(IN, 1)],
+        "a second event is a second edge"
+    );
 }
 
 #[test]
@@ -297,13 +331,24 @@ fn random_histories_agree_with_the_model() {
             0 | 1 => {
                 let wanted = [0, IN, OUT, IN | OUT][next(4)];
                 let (edge, one_shot) = (next(2) == 0, next(3) == 0);
-                let flags = if edge { behaviour::EDGE } else { 0 } | if one_shot { behaviour::ONESHOT } else { 0 };
+                let flags = if edge { behaviour::EDGE } else { 0 }
+                    | if one_shot { behaviour::ONESHOT } else { 0 };
                 let known = model.contains_key(&at);
                 let result = if next(2) == 0 {
-                    assert_eq!(epoll.add(at as i32, open, wanted | flags, at as u64).is_ok(), !known);
+                    assert_eq!(
+                        epoll
+                            .add(at as i32, open, wanted | flags, at as u64)
+                            .is_ok(),
+                        !known
+                    );
                     !known
                 } else {
-                    assert_eq!(epoll.modify(at as i32, open, wanted | flags, at as u64).is_ok(), known);
+                    assert_eq!(
+                        epoll
+                            .modify(at as i32, open, wanted | flags, at as u64)
+                            .is_ok(),
+                        known
+                    );
                     known
                 };
                 if result {
@@ -311,10 +356,22 @@ fn random_histories_agree_with_the_model() {
                     // Changing an item does not take away what was announced before.
                     let before = model.get(&at).is_some_and(|item| item.news);
                     let news = before || file.poll() & wanted != 0;
-                    model.insert(at, Model { wanted, edge, one_shot, enabled: true, news });
+                    model.insert(
+                        at,
+                        Model {
+                            wanted,
+                            edge,
+                            one_shot,
+                            enabled: true,
+                            news,
+                        },
+                    );
                 }
             }
-            2 => assert_eq!(epoll.delete(at as i32, open).is_ok(), model.remove(&at).is_some()),
+            2 => assert_eq!(
+                epoll.delete(at as i32, open).is_ok(),
+                model.remove(&at).is_some()
+            ),
             3 | 4 => {
                 file.set(bits, bits);
                 if let Some(item) = model.get_mut(&at) {
@@ -327,7 +384,11 @@ fn random_histories_agree_with_the_model() {
     }
 }
 
-fn check_wait(epoll: &Epoll, files: &[(Arc<Fake>, Arc<OpenFile>)], model: &mut BTreeMap<usize, Model>) {
+fn check_wait(
+    epoll: &Epoll,
+    files: &[(Arc<Fake>, Arc<OpenFile>)],
+    model: &mut BTreeMap<usize, Model>,
+) {
     let mut expected = BTreeSet::new();
     for (at, item) in model.iter_mut() {
         let ready = files[*at].0.poll() & item.wanted;

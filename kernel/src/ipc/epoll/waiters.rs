@@ -30,7 +30,12 @@ pub struct Waiters {
 
 impl Waiters {
     pub(super) const fn new() -> Self {
-        Self { queue: Lock::new(Queue { list: Vec::new(), next_id: 0 }) }
+        Self {
+            queue: Lock::new(Queue {
+                list: Vec::new(),
+                next_id: 0,
+            }),
+        }
     }
     /// Wakes the first thread that does not know of news yet.
     pub(super) fn wake_one(&self) {
@@ -50,7 +55,11 @@ impl Waiters {
         let mut queue = self.queue.lock();
         let id = queue.next_id;
         queue.next_id += 1;
-        queue.list.push(Waiter { id, thread, woken: false });
+        queue.list.push(Waiter {
+            id,
+            thread,
+            woken: false,
+        });
         id
     }
     fn remove(&self, id: u64) {

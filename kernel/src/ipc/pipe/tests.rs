@@ -9,7 +9,10 @@ struct Opened(Arc<OpenFile>);
 impl Opened {
     fn read(&self, len: usize) -> Result<Vec<u8>> {
         let mut buffer = vec![0; len];
-        let count = self.0.file.read(&self.0, &mut Writer::kernel(&mut buffer), 0)?;
+        let count = self
+            .0
+            .file
+            .read(&self.0, &mut Writer::kernel(&mut buffer), 0)?;
         buffer.truncate(count);
         Ok(buffer)
     }
@@ -23,7 +26,10 @@ impl Opened {
 
 fn pipe() -> (Opened, Opened) {
     let (reader, writer) = Pipe::pair();
-    (Opened(OpenFile::new(reader, open::RDONLY)), Opened(OpenFile::new(writer, open::WRONLY)))
+    (
+        Opened(OpenFile::new(reader, open::RDONLY)),
+        Opened(OpenFile::new(writer, open::WRONLY)),
+    )
 }
 
 fn opened(fifo: &Arc<Pipe>, flags: u32) -> Opened {
@@ -76,7 +82,11 @@ fn small_writes_are_never_torn() {
         let record = vec![round as u8; 1 + next(PIPE_BUF)];
         match writer.write(&record) {
             Ok(written) => {
-                assert_eq!(written, record.len(), "a write up to PIPE_BUF is whole or not at all");
+                assert_eq!(
+                    written,
+                    record.len(),
+                    "a write up to PIPE_BUF is whole or not at all"
+                );
                 expected.extend_from_slice(&record);
             }
             Err(error) => assert_eq!(error, Errno::EAGAIN),
@@ -95,7 +105,9 @@ fn the_size_can_be_changed_within_limits() {
     assert_eq!(writer.set_size(5000), Ok(8192));
     assert_eq!(writer.size(), 8192);
     let open = OpenFile::new(writer.clone(), open::WRONLY);
-    writer.write(&open, &mut Reader::kernel(&[0; 6000]), 0).unwrap();
+    writer
+        .write(&open, &mut Reader::kernel(&[0; 6000]), 0)
+        .unwrap();
     assert_eq!(writer.set_size(4096), Err(Errno::EBUSY));
     assert_eq!(writer.set_size(2 << 20), Err(Errno::EPERM));
 }
@@ -103,7 +115,10 @@ fn the_size_can_be_changed_within_limits() {
 #[test]
 fn a_fifo_waits_for_its_other_side() {
     let fifo = Pipe::new();
-    assert_eq!(fifo.open(open::WRONLY | open::NONBLOCK).err(), Some(Errno::ENXIO));
+    assert_eq!(
+        fifo.open(open::WRONLY | open::NONBLOCK).err(),
+        Some(Errno::ENXIO)
+    );
     let reader = fifo.open(open::RDONLY).unwrap();
     assert!(!reader.has_partner());
     let writer = fifo.open(open::WRONLY).unwrap();
@@ -137,5 +152,10 @@ fn a_fifo_forgets_its_bytes_when_all_ends_are_closed() {
     both.write(b"lost").unwrap();
     assert_eq!(both.poll(), events::IN | events::OUT);
     drop(both);
-    assert_eq!(opened(&fifo, open::RDONLY | open::NONBLOCK).read(9).unwrap(), b"");
+    assert_eq!(
+        opened(&fifo, open::RDONLY | open::NONBLOCK)
+            .read(9)
+            .unwrap(),
+        b""
+    );
 }

@@ -20,9 +20,15 @@ pub(super) fn join(one: &Arc<UnixSocket>, two: &Arc<UnixSocket>) {
         let notifiers = [one.notifier.clone(), two.notifier.clone()];
         let (end_one, end_two) = stream::pair_between(one.limit(), notifiers);
         end_two.set_limit(two.limit());
-        (Role::Stream(Arc::new(end_one)), Role::Stream(Arc::new(end_two)))
+        (
+            Role::Stream(Arc::new(end_one)),
+            Role::Stream(Arc::new(end_two)),
+        )
     } else {
-        (Role::Messages(Arc::downgrade(two)), Role::Messages(Arc::downgrade(one)))
+        (
+            Role::Messages(Arc::downgrade(two)),
+            Role::Messages(Arc::downgrade(one)),
+        )
     };
     let (as_seen_by_two, as_seen_by_one) = (one.as_peer(), two.as_peer());
     one.take_role(roles.0, as_seen_by_one);
@@ -31,7 +37,10 @@ pub(super) fn join(one: &Arc<UnixSocket>, two: &Arc<UnixSocket>) {
 
 impl UnixSocket {
     fn as_peer(&self) -> Peer {
-        Peer { address: self.state.lock().local, credentials: self.credentials }
+        Peer {
+            address: self.state.lock().local,
+            credentials: self.credentials,
+        }
     }
     fn take_role(&self, role: Role, peer: Peer) {
         let mut state = self.state.lock();
@@ -72,7 +81,11 @@ impl UnixSocket {
         }
         match &mut state.role {
             Role::Idle => {
-                state.role = Role::Listening(Listener { backlog, queue: VecDeque::new(), starved: Vec::new() });
+                state.role = Role::Listening(Listener {
+                    backlog,
+                    queue: VecDeque::new(),
+                    starved: Vec::new(),
+                });
                 Ok(())
             }
             Role::Listening(listener) => {
@@ -91,7 +104,9 @@ impl UnixSocket {
         let (socket, starved) = {
             let mut state = self.state.lock();
             let read_shut = state.read_shut;
-            let Role::Listening(listener) = &mut state.role else { return Err(Errno::EINVAL) };
+            let Role::Listening(listener) = &mut state.role else {
+                return Err(Errno::EINVAL);
+            };
             match listener.queue.pop_front() {
                 Some(socket) => (socket, core::mem::take(&mut listener.starved)),
                 None if read_shut => return Err(Errno::EINVAL),
@@ -132,7 +147,9 @@ impl UnixSocket {
         if state.read_shut {
             return Err(Errno::ECONNREFUSED);
         }
-        let Role::Listening(listener) = &mut state.role else { return Err(Errno::ECONNREFUSED) };
+        let Role::Listening(listener) = &mut state.role else {
+            return Err(Errno::ECONNREFUSED);
+        };
         if listener.queue.len() <= listener.backlog {
             return Ok(());
         }
@@ -196,7 +213,9 @@ impl UnixSocket {
                 && let Some(receiver) = self.receiver()
             {
                 receiver.inbox.end();
-                receiver.notifier.notify(READABLE | events::RDHUP | events::HUP);
+                receiver
+                    .notifier
+                    .notify(READABLE | events::RDHUP | events::HUP);
             }
         }
         self.notifier.notify(news);

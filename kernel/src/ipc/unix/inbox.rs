@@ -56,7 +56,9 @@ pub struct Inbox {
 impl Inbox {
     /// An empty one.
     pub fn new() -> Self {
-        Self { state: Lock::new(State::default()) }
+        Self {
+            state: Lock::new(State::default()),
+        }
     }
     /// Whether a sender counts as ready to write: most of the limit is free. If not,
     /// the sender will be told when that changes.
@@ -109,17 +111,37 @@ impl Inbox {
             }
         };
         let copied = out.put(&message.bytes)?;
-        let control = Control { files: message.files, credentials: None };
-        let received = Received { copied, full: message.bytes.len(), from: message.from, control };
+        let control = Control {
+            files: message.files,
+            credentials: None,
+        };
+        let received = Received {
+            copied,
+            full: message.bytes.len(),
+            from: message.from,
+            control,
+        };
         Ok(Some((received, message.credentials)))
     }
     fn peek(state: &State, out: &mut Writer<'_>) -> Result<Option<(Received, [u32; 3])>> {
         let Some(message) = state.messages.front() else {
-            return if state.ended || state.refuses { Ok(None) } else { Err(Errno::EAGAIN) };
+            return if state.ended || state.refuses {
+                Ok(None)
+            } else {
+                Err(Errno::EAGAIN)
+            };
         };
         let copied = out.put(&message.bytes)?;
-        let control = Control { files: message.files.clone(), credentials: None };
-        let received = Received { copied, full: message.bytes.len(), from: message.from, control };
+        let control = Control {
+            files: message.files.clone(),
+            credentials: None,
+        };
+        let received = Received {
+            copied,
+            full: message.bytes.len(),
+            from: message.from,
+            control,
+        };
         Ok(Some((received, message.credentials)))
     }
     /// The senders to tell that there is room, if there is much of it.
@@ -134,7 +156,11 @@ impl Inbox {
     }
     /// Length of the next message, 0 for none (FIONREAD).
     pub fn next_length(&self) -> usize {
-        self.state.lock().messages.front().map_or(0, |message| message.bytes.len())
+        self.state
+            .lock()
+            .messages
+            .front()
+            .map_or(0, |message| message.bytes.len())
     }
     /// No message waits.
     pub fn is_empty(&self) -> bool {

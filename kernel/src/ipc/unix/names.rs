@@ -41,7 +41,9 @@ impl<'a> Address<'a> {
             [] => Ok(Self::Unnamed),
             _ if path.len() > PATH_MAX => Err(Errno::EINVAL),
             [0, name @ ..] => Ok(Self::Abstract(name)),
-            _ => Ok(Self::Path(path.split(|byte| *byte == 0).next().unwrap_or(path))),
+            _ => Ok(Self::Path(
+                path.split(|byte| *byte == 0).next().unwrap_or(path),
+            )),
         }
     }
     /// As getsockname shows it: a path ends in NUL, if there is room.
@@ -89,7 +91,10 @@ impl Name {
                     (context.base(), context.umask)
                 };
                 let inode = socket::bind(&base, path, 0o777 & !umask, Arc::new(socket.clone()))?;
-                Ok(Self { address: address.encode()?, place: Place::Node(inode) })
+                Ok(Self {
+                    address: address.encode()?,
+                    place: Place::Node(inode),
+                })
             }
         }
     }
@@ -99,7 +104,10 @@ impl Name {
             Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
             Entry::Vacant(place) => place.insert(socket.clone()),
         };
-        Ok(Self { address, place: Place::Abstract(kind, name.to_vec()) })
+        Ok(Self {
+            address,
+            place: Place::Abstract(kind, name.to_vec()),
+        })
     }
     /// Five hexadecimal digits that nobody uses.
     fn bind_automatically(socket: &Weak<UnixSocket>, kind: u32) -> Result<Self> {
@@ -137,10 +145,18 @@ pub fn find(address: Address<'_>, kind: u32) -> Result<Arc<UnixSocket>> {
     let found = match address {
         Address::Unnamed => return Err(Errno::EINVAL),
         Address::Abstract(name) => ABSTRACT.lock().get(&(kind, name.to_vec())).cloned(),
-        Address::Path(path) => socket::find(&current_base(), path)?.downcast_ref::<Weak<UnixSocket>>().cloned(),
+        Address::Path(path) => socket::find(&current_base(), path)?
+            .downcast_ref::<Weak<UnixSocket>>()
+            .cloned(),
     };
-    let socket = found.and_then(|socket| socket.upgrade()).ok_or(Errno::ECONNREFUSED)?;
-    if socket.kind == kind { Ok(socket) } else { Err(Errno::EPROTOTYPE) }
+    let socket = found
+        .and_then(|socket| socket.upgrade())
+        .ok_or(Errno::ECONNREFUSED)?;
+    if socket.kind == kind {
+        Ok(socket)
+    } else {
+        Err(Errno::EPROTOTYPE)
+    }
 }
 
 /// Whether something stands at `path`.

@@ -36,12 +36,14 @@ impl UnixSocket {
                 }
             }
             SO_RCVBUF | SO_RCVBUFFORCE => {
-                self.receive_buffer.store(doubled.max(RECEIVE_BUFFER_MIN), Ordering::Relaxed);
+                self.receive_buffer
+                    .store(doubled.max(RECEIVE_BUFFER_MIN), Ordering::Relaxed);
             }
             SO_PASSCRED => self.pass_credentials.store(number != 0, Ordering::Relaxed),
             // Accepted without effect, as unix sockets of Linux do.
-            SO_DEBUG | SO_REUSEADDR | SO_DONTROUTE | SO_BROADCAST | SO_KEEPALIVE | SO_OOBINLINE | SO_PRIORITY
-            | SO_LINGER | SO_REUSEPORT | SO_RCVLOWAT | SO_TIMESTAMP | SO_MARK | SO_BUSY_POLL => {}
+            SO_DEBUG | SO_REUSEADDR | SO_DONTROUTE | SO_BROADCAST | SO_KEEPALIVE | SO_OOBINLINE
+            | SO_PRIORITY | SO_LINGER | SO_REUSEPORT | SO_RCVLOWAT | SO_TIMESTAMP | SO_MARK
+            | SO_BUSY_POLL => {}
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())
@@ -60,8 +62,8 @@ impl UnixSocket {
             SO_RCVLOWAT | SO_SNDLOWAT => 1,
             SO_LINGER => return Ok(vec![0; 8]),
             SO_PEERCRED => return Ok(self.peer_credentials()),
-            SO_DEBUG | SO_REUSEADDR | SO_DONTROUTE | SO_BROADCAST | SO_KEEPALIVE | SO_OOBINLINE | SO_PRIORITY
-            | SO_REUSEPORT | SO_TIMESTAMP | SO_MARK | SO_BUSY_POLL => 0,
+            SO_DEBUG | SO_REUSEADDR | SO_DONTROUTE | SO_BROADCAST | SO_KEEPALIVE | SO_OOBINLINE
+            | SO_PRIORITY | SO_REUSEPORT | SO_TIMESTAMP | SO_MARK | SO_BUSY_POLL => 0,
             _ => return Err(Errno::ENOPROTOOPT),
         };
         Ok(Vec::from((number as i32).to_ne_bytes()))
@@ -69,7 +71,14 @@ impl UnixSocket {
 
     /// `struct ucred` of the peer; pid 0 and no user when there is none.
     fn peer_credentials(&self) -> Vec<u8> {
-        let credentials = self.state.lock().peer.map_or([0, u32::MAX, u32::MAX], |peer| peer.credentials);
-        credentials.iter().flat_map(|number| number.to_ne_bytes()).collect()
+        let credentials = self
+            .state
+            .lock()
+            .peer
+            .map_or([0, u32::MAX, u32::MAX], |peer| peer.credentials);
+        credentials
+            .iter()
+            .flat_map(|number| number.to_ne_bytes())
+            .collect()
     }
 }

@@ -32,12 +32,24 @@ fn send(socket: &UnixSocket, bytes: &[u8]) -> Result<usize> {
     socket.send(&mut Reader::kernel(bytes), &SendParameters::default())
 }
 fn send_to(socket: &UnixSocket, bytes: &[u8], to: &str) -> Result<usize> {
-    let parameters = SendParameters { to: Some(name(to)), ..SendParameters::default() };
+    let parameters = SendParameters {
+        to: Some(name(to)),
+        ..SendParameters::default()
+    };
     socket.send(&mut Reader::kernel(bytes), &parameters)
 }
 fn send_files(socket: &UnixSocket, bytes: &[u8], files: &[&Arc<OpenFile>]) -> Result<usize> {
-    let control = Control { files: files.iter().map(|file| (*file).clone()).collect(), credentials: None };
-    socket.send(&mut Reader::kernel(bytes), &SendParameters { control, ..SendParameters::default() })
+    let control = Control {
+        files: files.iter().map(|file| (*file).clone()).collect(),
+        credentials: None,
+    };
+    socket.send(
+        &mut Reader::kernel(bytes),
+        &SendParameters {
+            control,
+            ..SendParameters::default()
+        },
+    )
 }
 fn receive(socket: &UnixSocket, len: usize, flags: u32) -> Result<(Vec<u8>, Received)> {
     let mut buffer = vec![0; len];
@@ -66,16 +78,29 @@ fn streams_connect_through_a_name() {
     assert_eq!(send(&client, b"early"), Ok(5));
     let server = listener.take_connection().unwrap();
     assert_eq!(text(&server, 9).unwrap(), b"early");
-    assert_eq!(server.local_address().unwrap().as_bytes(), name("streams").as_bytes());
-    assert_eq!(client.peer_address().unwrap().as_bytes(), name("streams").as_bytes());
-    assert_eq!(server.peer_address().unwrap().as_bytes(), [1, 0], "the client has no name");
+    assert_eq!(
+        server.local_address().unwrap().as_bytes(),
+        name("streams").as_bytes()
+    );
+    assert_eq!(
+        client.peer_address().unwrap().as_bytes(),
+        name("streams").as_bytes()
+    );
+    assert_eq!(
+        server.peer_address().unwrap().as_bytes(),
+        [1, 0],
+        "the client has no name"
+    );
     assert_eq!(client.connect(&name("streams")), Err(Errno::EISCONN));
 }
 
 #[test]
 fn refusals_have_the_errors_of_the_manual() {
     let stream = socket(kind::STREAM);
-    assert_eq!(stream.connect(&name("nobody here")), Err(Errno::ECONNREFUSED));
+    assert_eq!(
+        stream.connect(&name("nobody here")),
+        Err(Errno::ECONNREFUSED)
+    );
     assert_eq!(stream.listen(1), Err(Errno::EINVAL));
     assert_eq!(stream.accept().err(), Some(Errno::EINVAL));
     assert_eq!(send(&stream, b"x"), Err(Errno::ENOTCONN));
@@ -84,12 +109,25 @@ fn refusals_have_the_errors_of_the_manual() {
     let bound = socket(kind::STREAM);
     bound.bind(&name("bound only")).unwrap();
     assert_eq!(bound.bind(&name("again")), Err(Errno::EINVAL));
-    assert_eq!(socket(kind::STREAM).bind(&name("bound only")), Err(Errno::EADDRINUSE));
-    assert_eq!(stream.connect(&name("bound only")), Err(Errno::ECONNREFUSED));
-    assert_eq!(socket(kind::DGRAM).connect(&name("bound only")), Err(Errno::ECONNREFUSED));
-    socket(kind::DGRAM).bind(&name("bound only")).expect("each kind has its own names");
+    assert_eq!(
+        socket(kind::STREAM).bind(&name("bound only")),
+        Err(Errno::EADDRINUSE)
+    );
+    assert_eq!(
+        stream.connect(&name("bound only")),
+        Err(Errno::ECONNREFUSED)
+    );
+    assert_eq!(
+        socket(kind::DGRAM).connect(&name("bound only")),
+        Err(Errno::ECONNREFUSED)
+    );
+    socket(kind::DGRAM)
+        .bind(&name("bound only"))
+        .expect("each kind has its own names");
     drop(bound);
-    socket(kind::STREAM).bind(&name("bound only")).expect("a closed socket gives its name back");
+    socket(kind::STREAM)
+        .bind(&name("bound only"))
+        .expect("a closed socket gives its name back");
     assert!(UnixSocket::new(9, [0; 3]).is_err());
 }
 
@@ -138,7 +176,11 @@ fn packets_keep_their_borders_and_their_order() {
     let (bytes, received) = receive(&two, 2, message_flag::PEEK).unwrap();
     assert_eq!((&bytes[..], received.full), (&b"fi"[..], 5));
     let (bytes, received) = receive(&two, 2, 0).unwrap();
-    assert_eq!((&bytes[..], received.full), (&b"fi"[..], 5), "the rest is cut off");
+    assert_eq!(
+        (&bytes[..], received.full),
+        (&b"fi"[..], 5),
+        "the rest is cut off"
+    );
     assert_eq!(text(&two, 9).unwrap(), b"");
     assert_eq!(text(&two, 9).unwrap(), b"third");
     assert_eq!(text(&two, 9), Err(Errno::EAGAIN));
@@ -159,12 +201,18 @@ fn datagrams_carry_the_name_of_their_sender() {
     let (bytes, received) = receive(&server, 20, 0).unwrap();
     assert!(bytes == b"anonymous" && received.from.is_none());
     let (bytes, received) = receive(&server, 20, 0).unwrap();
-    assert!(bytes == b"named" && received.from.unwrap().as_bytes() == name("dgram client").as_bytes());
+    assert!(
+        bytes == b"named" && received.from.unwrap().as_bytes() == name("dgram client").as_bytes()
+    );
 }
 
 #[test]
 fn a_connected_datagram_socket_hears_its_peer_only() {
-    let (one, two, other) = (socket(kind::DGRAM), socket(kind::DGRAM), socket(kind::DGRAM));
+    let (one, two, other) = (
+        socket(kind::DGRAM),
+        socket(kind::DGRAM),
+        socket(kind::DGRAM),
+    );
     one.bind(&name("peer one")).unwrap();
     two.bind(&name("peer two")).unwrap();
     one.connect(&name("peer two")).unwrap();
@@ -209,13 +257,19 @@ fn files_travel_with_the_bytes_they_were_sent_with() {
     send_files(&one, b"with", &[&first]).unwrap();
     send_files(&one, b" more", &[&second]).unwrap();
     let (bytes, received) = receive(&two, 99, message_flag::PEEK).unwrap();
-    assert_eq!((&bytes[..], received.control.files.len()), (&b"plain with"[..], 1));
+    assert_eq!(
+        (&bytes[..], received.control.files.len()),
+        (&b"plain with"[..], 1)
+    );
     let (bytes, received) = receive(&two, 99, 0).unwrap();
     assert_eq!(bytes, b"plain with", "a read ends behind bytes with files");
     assert!(Arc::ptr_eq(&received.control.files[0], &first));
     let (bytes, received) = receive(&two, 2, 0).unwrap();
     assert_eq!(bytes, b" m");
-    assert!(Arc::ptr_eq(&received.control.files[0], &second), "files come with the first of their bytes");
+    assert!(
+        Arc::ptr_eq(&received.control.files[0], &second),
+        "files come with the first of their bytes"
+    );
     let (bytes, received) = receive(&two, 99, 0).unwrap();
     assert!(bytes == b"ore" && received.control.files.is_empty());
 }
@@ -235,7 +289,10 @@ fn files_under_way_live_as_long_as_the_socket() {
             assert_eq!(received.control.files.len(), 1);
         }
         drop(two);
-        assert!(weak.upgrade().is_none(), "closing the receiver drops what it did not take");
+        assert!(
+            weak.upgrade().is_none(),
+            "closing the receiver drops what it did not take"
+        );
     }
 }
 
@@ -257,20 +314,32 @@ fn credentials_come_when_they_are_asked_for() {
         let (one, two) = pair(kind);
         send(&one, b"a").unwrap();
         assert_eq!(receive(&two, 1, 0).unwrap().1.control.credentials, None);
-        two.set_option(option::SOL_SOCKET, option::SO_PASSCRED, &1i32.to_ne_bytes()).unwrap();
+        two.set_option(option::SOL_SOCKET, option::SO_PASSCRED, &1i32.to_ne_bytes())
+            .unwrap();
         send(&one, b"b").unwrap();
-        assert_eq!(receive(&two, 1, 0).unwrap().1.control.credentials, Some([5, 6, 7]));
+        assert_eq!(
+            receive(&two, 1, 0).unwrap().1.control.credentials,
+            Some([5, 6, 7])
+        );
         let peer = two.option(option::SOL_SOCKET, option::SO_PEERCRED).unwrap();
         assert_eq!(peer, [5, 0, 0, 0, 6, 0, 0, 0, 7, 0, 0, 0]);
     }
-    let nobody = socket(kind::STREAM).option(option::SOL_SOCKET, option::SO_PEERCRED).unwrap();
+    let nobody = socket(kind::STREAM)
+        .option(option::SOL_SOCKET, option::SO_PEERCRED)
+        .unwrap();
     assert_eq!(nobody, [0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
 }
 
 #[test]
 fn shutting_down_ends_each_direction_alone() {
-    let write = Shutdown { read: false, write: true };
-    let read = Shutdown { read: true, write: false };
+    let write = Shutdown {
+        read: false,
+        write: true,
+    };
+    let read = Shutdown {
+        read: true,
+        write: false,
+    };
     for kind in [kind::STREAM, kind::SEQPACKET] {
         let (one, two) = pair(kind);
         send(&one, b"last").unwrap();
@@ -291,14 +360,29 @@ fn shutting_down_ends_each_direction_alone() {
 #[test]
 fn options_answer_what_was_set() {
     let one = socket(kind::STREAM);
-    let get = |name| one.option(option::SOL_SOCKET, name).map(|bytes| i32::from_ne_bytes(bytes.try_into().unwrap()));
+    let get = |name| {
+        one.option(option::SOL_SOCKET, name)
+            .map(|bytes| i32::from_ne_bytes(bytes.try_into().unwrap()))
+    };
     assert_eq!(get(option::SO_SNDBUF), Ok(212_992));
-    one.set_option(option::SOL_SOCKET, option::SO_SNDBUF, &10_000i32.to_ne_bytes()).unwrap();
+    one.set_option(
+        option::SOL_SOCKET,
+        option::SO_SNDBUF,
+        &10_000i32.to_ne_bytes(),
+    )
+    .unwrap();
     assert_eq!(get(option::SO_SNDBUF), Ok(20_000));
-    one.set_option(option::SOL_SOCKET, option::SO_RCVBUF, &1i32.to_ne_bytes()).unwrap();
+    one.set_option(option::SOL_SOCKET, option::SO_RCVBUF, &1i32.to_ne_bytes())
+        .unwrap();
     assert_eq!(get(option::SO_RCVBUF), Ok(2304));
     assert_eq!(get(option::SO_ACCEPTCONN), Ok(0));
-    assert_eq!(one.set_option(option::SOL_SOCKET, 999, &[0; 4]), Err(Errno::ENOPROTOOPT));
+    assert_eq!(
+        one.set_option(option::SOL_SOCKET, 999, &[0; 4]),
+        Err(Errno::ENOPROTOOPT)
+    );
     assert_eq!(one.set_option(6, 1, &[0; 4]), Err(Errno::EOPNOTSUPP));
-    assert_eq!(one.set_option(option::SOL_SOCKET, option::SO_SNDBUF, &[0; 2]), Err(Errno::EINVAL));
+    assert_eq!(
+        one.set_option(option::SOL_SOCKET, option::SO_SNDBUF, &[0; 2]),
+        Err(Errno::EINVAL)
+    );
 }

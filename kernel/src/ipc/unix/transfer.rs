@@ -17,17 +17,29 @@ const RESERVED: usize = 32;
 
 impl UnixSocket {
     /// send, sendto, sendmsg. EPIPE, ENOTCONN, EISCONN, EMSGSIZE, EAGAIN.
-    pub(super) fn transmit(&self, data: &mut Reader<'_>, parameters: &SendParameters) -> Result<usize> {
+    pub(super) fn transmit(
+        &self,
+        data: &mut Reader<'_>,
+        parameters: &SendParameters,
+    ) -> Result<usize> {
         if parameters.flags & message_flag::OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        if self.is_stream() { self.transmit_bytes(data, parameters) } else { self.transmit_message(data, parameters) }
+        if self.is_stream() {
+            self.transmit_bytes(data, parameters)
+        } else {
+            self.transmit_message(data, parameters)
+        }
     }
 
     fn transmit_bytes(&self, data: &mut Reader<'_>, parameters: &SendParameters) -> Result<usize> {
         let end = self.end();
         if parameters.to.is_some() {
-            return Err(if end.is_some() { Errno::EISCONN } else { Errno::EOPNOTSUPP });
+            return Err(if end.is_some() {
+                Errno::EISCONN
+            } else {
+                Errno::EOPNOTSUPP
+            });
         }
         if self.state.lock().write_shut {
             return Err(Errno::EPIPE);
@@ -37,7 +49,11 @@ impl UnixSocket {
         end.write_with(data, &mut files)
     }
 
-    fn transmit_message(&self, data: &mut Reader<'_>, parameters: &SendParameters) -> Result<usize> {
+    fn transmit_message(
+        &self,
+        data: &mut Reader<'_>,
+        parameters: &SendParameters,
+    ) -> Result<usize> {
         if self.state.lock().write_shut {
             return Err(Errno::EPIPE);
         }
@@ -57,7 +73,12 @@ impl UnixSocket {
         }
         let credentials = parameters.control.credentials.unwrap_or(self.credentials);
         let from = self.state.lock().local;
-        receiver.inbox.put(Message { bytes, files: parameters.control.files.clone(), credentials, from });
+        receiver.inbox.put(Message {
+            bytes,
+            files: parameters.control.files.clone(),
+            credentials,
+            from,
+        });
         receiver.notifier.notify(events::IN | events::RDNORM);
         Ok(len)
     }
@@ -66,10 +87,16 @@ impl UnixSocket {
     fn destination(&self, parameters: &SendParameters) -> Result<Arc<UnixSocket>> {
         if let (Some(to), kind::DGRAM) = (&parameters.to, self.kind) {
             let receiver = names::find(Address::parse(to)?, self.kind)?;
-            return if receiver.takes_from(self) { Ok(receiver) } else { Err(Errno::EPERM) };
+            return if receiver.takes_from(self) {
+                Ok(receiver)
+            } else {
+                Err(Errno::EPERM)
+            };
         }
         let mut state = self.state.lock();
-        let Role::Messages(peer) = &state.role else { return Err(Errno::ENOTCONN) };
+        let Role::Messages(peer) = &state.role else {
+            return Err(Errno::ENOTCONN);
+        };
         if let Some(receiver) = peer.upgrade() {
             return Ok(receiver);
         }
@@ -89,24 +116,49 @@ impl UnixSocket {
         let (mut received, sender) = if self.is_stream() {
             let end = self.end().ok_or(Errno::EINVAL)?;
             let mut files = Files::new();
-            let mode = ReadMode { peek: flags & message_flag::PEEK != 0, discard: false };
+            let mode = ReadMode {
+                peek: flags & message_flag::PEEK != 0,
+                discard: false,
+            };
             let copied = end.read_with(out, mode, &mut files)?;
-            let control = Control { files, credentials: None };
-            let peer = self.state.lock().peer.map_or([0; 3], |peer| peer.credentials);
-            (Received { copied, full: copied, from: None, control }, peer)
+            let control = Control {
+                files,
+                credentials: None,
+            };
+            let peer = self
+                .state
+                .lock()
+                .peer
+                .map_or([0; 3], |peer| peer.credentials);
+            (
+                Received {
+                    copied,
+                    full: copied,
+                    from: None,
+                    control,
+                },
+                peer,
+            )
         } else {
             match self.take_message(out, flags)? {
                 Some(found) => found,
                 None => return Ok(Received::default()),
             }
         };
-        if self.pass_credentials.load(core::sync::atomic::Ordering::Relaxed) {
+        if self
+            .pass_credentials
+            .load(core::sync::atomic::Ordering::Relaxed)
+        {
             received.control.credentials = Some(sender);
         }
         Ok(received)
     }
 
-    fn take_message(&self, out: &mut Writer<'_>, flags: u32) -> Result<Option<(Received, [u32; 3])>> {
+    fn take_message(
+        &self,
+        out: &mut Writer<'_>,
+        flags: u32,
+    ) -> Result<Option<(Received, [u32; 3])>> {
         if self.kind == kind::SEQPACKET && !matches!(self.state.lock().role, Role::Messages(_)) {
             return Err(Errno::ENOTCONN);
         }

@@ -11,9 +11,9 @@ use crate::errno::{Errno, Result};
 use crate::fs::stat::Timespec;
 use crate::mm::user::{self, UserAddr};
 use crate::process::Process;
+use crate::sched;
 use crate::sched::block::{Flow, park};
 use crate::sched::timers::{self, Expire, TimerId};
-use crate::sched;
 use crate::signal::{self, SigInfo, code, number};
 
 /// Clock ids (`linux/time.h`).
@@ -37,8 +37,14 @@ pub fn read(clock: i32) -> Result<u64> {
     let (monotonic, realtime) = clocks::now();
     match clock {
         id::REALTIME | id::REALTIME_COARSE | id::REALTIME_ALARM | id::TAI => Ok(realtime),
-        id::MONOTONIC | id::MONOTONIC_RAW | id::MONOTONIC_COARSE | id::BOOTTIME | id::BOOTTIME_ALARM => Ok(monotonic),
-        id::PROCESS_CPUTIME | id::THREAD_CPUTIME => Ok(crate::syscall::resource::process_cpu_time()),
+        id::MONOTONIC
+        | id::MONOTONIC_RAW
+        | id::MONOTONIC_COARSE
+        | id::BOOTTIME
+        | id::BOOTTIME_ALARM => Ok(monotonic),
+        id::PROCESS_CPUTIME | id::THREAD_CPUTIME => {
+            Ok(crate::syscall::resource::process_cpu_time())
+        }
         // Negative ids name the processor clock of a process or thread (clock_getcpuclockid(3)).
         negative if negative < 0 => Ok(crate::syscall::resource::process_cpu_time()),
         _ => Err(Errno::EINVAL),
@@ -59,7 +65,11 @@ pub fn clock_gettime(clock: i32, value: UserAddr) -> Result<()> {
 /// clock_getres(2).
 pub fn clock_getres(clock: i32, value: UserAddr) -> Result<()> {
     read(clock)?;
-    if value.is_null() { Ok(()) } else { user::write(value, &Timespec::from_nanoseconds(1)) }
+    if value.is_null() {
+        Ok(())
+    } else {
+        user::write(value, &Timespec::from_nanoseconds(1))
+    }
 }
 
 /// gettimeofday(2).
@@ -68,7 +78,11 @@ pub fn gettimeofday(value: UserAddr, zone: UserAddr) -> Result<()> {
     if !value.is_null() {
         user::write(value, &[now / 1_000_000_000, now % 1_000_000_000 / 1000])?;
     }
-    if zone.is_null() { Ok(()) } else { user::write(zone, &[0u32; 2]) }
+    if zone.is_null() {
+        Ok(())
+    } else {
+        user::write(zone, &[0u32; 2])
+    }
 }
 
 /// time(2).
@@ -84,7 +98,10 @@ pub fn time(value: UserAddr) -> Result<usize> {
 pub fn times(buffer: UserAddr) -> Result<usize> {
     const TICK: u64 = 10_000_000;
     if !buffer.is_null() {
-        user::write(buffer, &[crate::syscall::resource::process_cpu_time() / TICK, 0, 0, 0])?;
+        user::write(
+            buffer,
+            &[crate::syscall::resource::process_cpu_time() / TICK, 0, 0, 0],
+        )?;
     }
     Ok((clocks::monotonic() / TICK) as usize)
 }
@@ -118,7 +135,11 @@ pub fn clock_nanosleep(clock: i32, flags: u32, request: UserAddr, remaining: Use
     const ABSOLUTE: u32 = 1;
     let deadline = read(clock).and_then(|_| {
         let wanted = user::read::<Timespec>(request)?.to_nanoseconds()?;
-        if flags & ABSOLUTE != 0 { to_monotonic(clock, wanted) } else { Ok(clocks::monotonic().saturating_add(wanted)) }
+        if flags & ABSOLUTE != 0 {
+            to_monotonic(clock, wanted)
+        } else {
+            Ok(clocks::monotonic().saturating_add(wanted))
+        }
     });
     match deadline {
         Err(error) => error.into(),
@@ -141,17 +162,28 @@ struct AlarmExpired(Arc<Process>);
 impl Expire for AlarmExpired {
     fn expired(self: Arc<Self>, now: u64) {
         let process = self.0.clone();
-        let interval = process.alarm.lock().take().map_or(0, |alarm| alarm.interval);
+        let interval = process
+            .alarm
+            .lock()
+            .take()
+            .map_or(0, |alarm| alarm.interval);
         if interval > 0 {
             arm_alarm(&process, now + interval, interval);
         }
-        signal::send_to_process(&process, SigInfo::from_process(number::ALRM, code::KERNEL, 0));
+        signal::send_to_process(
+            &process,
+            SigInfo::from_process(number::ALRM, code::KERNEL, 0),
+        );
     }
 }
 
 fn arm_alarm(process: &Arc<Process>, deadline: u64, interval: u64) {
     let timer = timers::schedule(deadline, Arc::new(AlarmExpired(process.clone())));
-    *process.alarm.lock() = Some(Alarm { timer, deadline, interval });
+    *process.alarm.lock() = Some(Alarm {
+        timer,
+        deadline,
+        interval,
+    });
 }
 
 /// `struct itimerval`.
@@ -166,12 +198,18 @@ struct IntervalValue {
 
 fn micros(seconds: i64, micros: i64) -> Result<u64> {
     let micros = micros.checked_mul(1000).ok_or(Errno::EINVAL)?;
-    Timespec { seconds, nanoseconds: micros }.to_nanoseconds()
+    Timespec {
+        seconds,
+        nanoseconds: micros,
+    }
+    .to_nanoseconds()
 }
 
 fn show_alarm(process: &Process) -> IntervalValue {
     let alarm = process.alarm.lock();
-    let Some(alarm) = &*alarm else { return IntervalValue::default() };
+    let Some(alarm) = &*alarm else {
+        return IntervalValue::default();
+    };
     let left = alarm.deadline.saturating_sub(clocks::monotonic()).max(1000);
     IntervalValue {
         interval_seconds: (alarm.interval / 1_000_000_000) as i64,
@@ -201,10 +239,18 @@ pub fn setitimer(which: u32, value: UserAddr, old: UserAddr) -> Result<()> {
     }
     let process = sched::current().process();
     let before = show_alarm(&process);
-    let new: IntervalValue = if value.is_null() { IntervalValue::default() } else { user::read(value)? };
+    let new: IntervalValue = if value.is_null() {
+        IntervalValue::default()
+    } else {
+        user::read(value)?
+    };
     let interval = micros(new.interval_seconds, new.interval_micros)?;
     replace_alarm(&process, micros(new.seconds, new.micros)?, interval);
-    if old.is_null() { Ok(()) } else { user::write(old, &before) }
+    if old.is_null() {
+        Ok(())
+    } else {
+        user::write(old, &before)
+    }
 }
 
 /// getitimer(2).

@@ -10,8 +10,8 @@ use crate::errno::{Errno, Result};
 use crate::fs::stat::Timespec;
 use crate::mm::user::{self, UserAddr};
 use crate::process::Process;
-use crate::sched::timers::{self, Expire, TimerId};
 use crate::sched;
+use crate::sched::timers::{self, Expire, TimerId};
 use crate::signal::{self, SigInfo, code, number};
 
 /// `struct sigevent`, its used head.
@@ -57,7 +57,9 @@ impl Expire for PosixTimer {
     fn expired(self: Arc<Self>, now: u64) {
         {
             let mut state = self.state.lock();
-            let Some((_, deadline)) = state.armed.take() else { return };
+            let Some((_, deadline)) = state.armed.take() else {
+                return;
+            };
             state.overrun = 0;
             if state.interval > 0 {
                 let missed = (now - deadline) / state.interval;
@@ -96,20 +98,40 @@ pub fn timer_create(clock: i32, event: UserAddr, id: UserAddr) -> Result<()> {
     super::read(clock)?;
     let number = {
         let timers = TIMERS.lock();
-        (0..).find(|candidate| !timers.contains_key(candidate)).ok_or(Errno::EAGAIN)?
+        (0..)
+            .find(|candidate| !timers.contains_key(candidate))
+            .ok_or(Errno::EAGAIN)?
     };
     let event = if event.is_null() {
-        SigEvent { value: number as u64, signal: number::ALRM as i32, notify: NOTIFY_SIGNAL, tid: 0, pad: 0 }
+        SigEvent {
+            value: number as u64,
+            signal: number::ALRM as i32,
+            notify: NOTIFY_SIGNAL,
+            tid: 0,
+            pad: 0,
+        }
     } else {
         user::read(event)?
     };
     let valid = (1..=64).contains(&event.signal);
-    if !matches!(event.notify, NOTIFY_SIGNAL | NOTIFY_NONE | NOTIFY_THREAD_ID) || event.notify != NOTIFY_NONE && !valid {
+    if !matches!(event.notify, NOTIFY_SIGNAL | NOTIFY_NONE | NOTIFY_THREAD_ID)
+        || event.notify != NOTIFY_NONE && !valid
+    {
         return Err(Errno::EINVAL);
     }
     let process = sched::current().process();
-    let state = Lock::new(State { armed: None, interval: 0, overrun: 0 });
-    let timer = Arc::new(PosixTimer { id: number, clock, event, process, state });
+    let state = Lock::new(State {
+        armed: None,
+        interval: 0,
+        overrun: 0,
+    });
+    let timer = Arc::new(PosixTimer {
+        id: number,
+        clock,
+        event,
+        process,
+        state,
+    });
     user::write(id, &number)?;
     TIMERS.lock().insert(number, timer);
     Ok(())
@@ -117,8 +139,13 @@ pub fn timer_create(clock: i32, event: UserAddr, id: UserAddr) -> Result<()> {
 
 fn show(timer: &PosixTimer) -> TimerValue {
     let state = timer.state.lock();
-    let left = state.armed.map_or(0, |(_, deadline)| deadline.saturating_sub(time::monotonic()).max(1));
-    TimerValue { interval: Timespec::from_nanoseconds(state.interval), value: Timespec::from_nanoseconds(left) }
+    let left = state.armed.map_or(0, |(_, deadline)| {
+        deadline.saturating_sub(time::monotonic()).max(1)
+    });
+    TimerValue {
+        interval: Timespec::from_nanoseconds(state.interval),
+        value: Timespec::from_nanoseconds(left),
+    }
 }
 
 /// timer_settime(2).
@@ -133,14 +160,21 @@ pub fn timer_settime(id: i32, flags: u32, value: UserAddr, old: UserAddr) -> Res
         timers::cancel(id);
     }
     if first > 0 {
-        let deadline =
-            if flags & ABSOLUTE != 0 { super::to_monotonic(timer.clock, first)? } else { time::monotonic().saturating_add(first) };
+        let deadline = if flags & ABSOLUTE != 0 {
+            super::to_monotonic(timer.clock, first)?
+        } else {
+            time::monotonic().saturating_add(first)
+        };
         let scheduled = timers::schedule(deadline, timer.clone());
         let mut state = timer.state.lock();
         state.armed = Some((scheduled, deadline));
         state.interval = interval;
     }
-    if old.is_null() { Ok(()) } else { user::write(old, &before) }
+    if old.is_null() {
+        Ok(())
+    } else {
+        user::write(old, &before)
+    }
 }
 
 /// timer_gettime(2).
