@@ -261,11 +261,20 @@ pub fn load(path: &Path) -> Result<Config> {
         ))
     })?;
     let config = parse(&text);
-    if config.as_ref().map_or(true, |config| config.delete_config) {
+    // A file that cannot be read still says whether it was made to be removed.
+    let removable = |_: &MonitorError| contains(&text, b"\"deleteConfig\":true");
+    if config
+        .as_ref()
+        .map_or_else(removable, |config| config.delete_config)
+    {
         // A file that cannot be removed or is gone already harms nothing.
         let _ = fs::remove_file(path);
     }
     config
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 fn parse(text: &[u8]) -> Result<Config> {

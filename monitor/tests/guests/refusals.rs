@@ -70,6 +70,10 @@ fn a_launch_file_that_is_none_is_refused() {
     let mut guest = Guest::new("guest_exit");
     guest.config = json!({"version": 1});
     assert_error(&guest.run(), "SPORE_LAUNCH_CONFIG", 70);
+    assert!(guest.path("launch.json").exists());
+    guest.config["deleteConfig"] = json!(true);
+    assert_error(&guest.run(), "SPORE_LAUNCH_CONFIG", 70);
+    assert!(!guest.path("launch.json").exists());
     let output = monitor(&guest.path("nothing")).output().unwrap();
     assert_error(&output, "SPORE_LAUNCH_CONFIG", 70);
 }
