@@ -144,8 +144,8 @@ impl PipeEnd {
     /// need not wait.
     pub fn has_partner(&self) -> bool {
         let ends = self.pipe.ends.lock();
-        (self.reads && self.writes)
-            || (self.reads && (ends.writers > 0 || ends.writers_ever > self.writers_before))
+        let writer_came = ends.writers > 0 || ends.writers_ever > self.writers_before;
+        (self.reads && (self.writes || writer_came))
             || (self.writes && (ends.readers > 0 || ends.readers_ever > self.readers_before))
     }
     /// F_GETPIPE_SZ.

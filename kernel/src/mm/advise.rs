@@ -96,7 +96,10 @@ impl AddressSpace {
         flags: u32,
         target: u64,
     ) -> Result<u64> {
-        if !start.is_multiple_of(PAGE) || new_len == 0 || flags & !7 != 0 || flags & 6 != 0 && flags & 1 == 0
+        if !start.is_multiple_of(PAGE)
+            || new_len == 0
+            || flags & !7 != 0
+            || flags & 6 != 0 && flags & 1 == 0
         {
             return Err(Errno::EINVAL);
         }

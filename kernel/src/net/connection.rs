@@ -202,10 +202,12 @@ impl Connection {
     /// The host may have moved to the buffer on offer; it did so with the ring empty,
     /// and said so before it published a byte.
     fn follow_switch(&mut self) {
-        if self.rx_next.is_some() && self.flags() & host_flag::RX_SWITCHED != 0
-            && let Some(next) = self.rx_next.take() {
-                slots::free_buffer(core::mem::replace(&mut self.slot.rx, next));
-            }
+        if self.rx_next.is_some()
+            && self.flags() & host_flag::RX_SWITCHED != 0
+            && let Some(next) = self.rx_next.take()
+        {
+            slots::free_buffer(core::mem::replace(&mut self.slot.rx, next));
+        }
     }
     /// Takes bytes of `data` into the ring. EAGAIN without room; the connection's
     /// error once; EPIPE.

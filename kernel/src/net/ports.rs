@@ -51,6 +51,12 @@ pub struct Bound {
     pub address: Address,
 }
 
+impl<T> Default for PortTable<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> PortTable<T> {
     /// An empty table.
     pub const fn new() -> Self {

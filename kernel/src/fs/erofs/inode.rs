@@ -116,7 +116,7 @@ impl Inode {
     fn check(&self, volume: &Volume) -> Result<()> {
         let most = match self.mode & mode::TYPE {
             mode::LINK => BLOCK - 1,
-            mode::DIRECTORY => volume.len(),
+            mode::DIRECTORY => volume.size(),
             _ => i64::MAX.cast_unsigned(),
         };
         if self.size > most {

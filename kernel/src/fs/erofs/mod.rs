@@ -92,7 +92,7 @@ impl Volume {
         Inode::read(self, number)
     }
     /// Length of the image in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.image.len() as u64
     }
     /// Bytes of the image. EIO when they lie outside.

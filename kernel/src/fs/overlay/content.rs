@@ -180,10 +180,11 @@ impl Content {
         for (page, frame) in (first..).zip(frames::allocate(run.min(RUN_PAGES))?.frames()) {
             let begin = page * PAGE;
             if (begin < offset || begin + PAGE > offset + len)
-                && let Err(error) = self.fill(page, frame.gpa()) {
-                    frames::free(frame);
-                    return Err(error);
-                }
+                && let Err(error) = self.fill(page, frame.gpa())
+            {
+                frames::free(frame);
+                return Err(error);
+            }
             self.pages.set(page, frame);
             start.get_or_insert(frame.gpa());
             covered += PAGE;
@@ -384,7 +385,7 @@ impl Content {
         // Behind the end of the file, its last block is zero.
         let whole = offset + PAGE <= self.limit && bytes.len() as u64 >= PAGE;
         let last =
-            self.limit == inode.size && offset + PAGE > self.limit && at + PAGE <= volume.len();
+            self.limit == inode.size && offset + PAGE > self.limit && at + PAGE <= volume.size();
         ((whole || last) && volume.address(at) % PAGE == 0).then(|| volume.address(at))
     }
 }

@@ -76,7 +76,10 @@ enum Place {
 }
 
 /// Abstract names; each kind of socket has its own.
-static ABSTRACT: Lock<BTreeMap<(u32, Vec<u8>), Weak<UnixSocket>>> = Lock::new(BTreeMap::new());
+/// Sockets by type and name.
+type Names = BTreeMap<(u32, Vec<u8>), Weak<UnixSocket>>;
+
+static ABSTRACT: Lock<Names> = Lock::new(BTreeMap::new());
 
 impl Name {
     /// Binds `socket`, which is of `kind`. EADDRINUSE, and the errors of path walks.

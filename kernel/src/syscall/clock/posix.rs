@@ -61,8 +61,7 @@ impl Expire for PosixTimer {
                 return;
             };
             state.overrun = 0;
-            if state.interval > 0 {
-                let missed = (now - deadline) / state.interval;
+            if let Some(missed) = (now - deadline).checked_div(state.interval) {
                 state.overrun = missed.min(i32::MAX as u64) as i32;
                 let next = deadline + (missed + 1) * state.interval;
                 state.armed = Some((timers::schedule(next, self.clone()), next));
