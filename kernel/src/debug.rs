@@ -12,6 +12,7 @@ use crate::sched;
 use crate::signal::crash::registers;
 
 static ATTACHED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Whether a debugger is attached.
 pub fn attached() -> bool {
@@ -27,11 +28,31 @@ pub fn initialise(options: u32, frame: &mut TrapFrame) {
 }
 
 /// Gives the registers to the debugger and takes them back as it leaves them.
-pub fn stop(signal: u32, frame: &mut TrapFrame) {
+/// Answers the signal that the program is to get, 0 for none.
+pub fn stop(signal: u32, frame: &mut TrapFrame) -> u32 {
     let thread = sched::current();
     let mut block = registers(thread, frame);
-    host::call_with(number::DEBUG_STOP, u64::from(signal), &mut block);
+    let answer = host::call_with(number::DEBUG_STOP, u64::from(signal), &mut block);
     apply(&block, frame);
+    u32::try_from(answer).unwrap_or(0)
+}
+
+/// The debugger asked for a stop (Ctrl-C in gdb); done at the next way out of the kernel.
+pub fn request() {
+    REQUESTED.store(true, Ordering::Relaxed);
+}
+
+/// Stops if the debugger asked for it; `frame` is that of the loaded thread.
+pub fn stop_if_requested(frame: &mut TrapFrame) {
+    if REQUESTED.swap(false, Ordering::Relaxed) {
+        send(stop(crate::signal::number::TRAP, frame));
+    }
+}
+
+fn send(signal: u32) {
+    if signal != 0 && signal != crate::signal::number::TRAP {
+        crate::signal::send_to_current(signal);
+    }
 }
 
 fn apply(block: &DebugRegisters, frame: &mut TrapFrame) {

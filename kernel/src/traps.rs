@@ -65,8 +65,10 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
             Err(info) => info,
         },
         vector::BREAKPOINT | vector::DEBUG if crate::debug::attached() => {
-            crate::debug::stop(number::TRAP, frame);
-            return;
+            match crate::debug::stop(number::TRAP, frame) {
+                0 | number::TRAP => return,
+                other => SigInfo::from_process(other, code::USER, 0),
+            }
         }
         vector::BREAKPOINT => SigInfo::fault(number::TRAP, code::KERNEL, 0),
         vector::DEBUG => {
@@ -83,8 +85,15 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
         // General protection, stack segment and the rest: non-canonical addresses, privileged instructions.
         _ => SigInfo::fault(number::SEGV, code::KERNEL, 0),
     };
-    if crate::debug::attached() {
-        crate::debug::stop(info.signal, frame);
+    let trap = matches!(exception.vector, vector::BREAKPOINT | vector::DEBUG);
+    if crate::debug::attached() && !trap {
+        match crate::debug::stop(info.signal, frame) {
+            0 => return,
+            same if same == info.signal => {}
+            other => {
+                return signal::send_to_thread(thread, SigInfo::from_process(other, code::USER, 0));
+            }
+        }
     }
     signal::send_fault(thread, info);
 }

@@ -156,6 +156,7 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
             host::vcpu().tick_wanted.store(0, Ordering::Relaxed);
             crate::net::idle(deadline);
             take_attention();
+            crate::debug::stop_if_requested(frame);
             continue;
         };
         if thread.state() != State::Runnable {
@@ -237,6 +238,9 @@ pub fn take_attention() -> bool {
     if bits & attention::RINGS != 0 {
         crate::net::turn();
     }
+    if bits & attention::DEBUG != 0 {
+        crate::debug::request();
+    }
     bits & attention::TICK != 0
 }
 
@@ -245,12 +249,13 @@ pub fn take_attention() -> bool {
 pub fn leave(frame: &mut TrapFrame) -> bool {
     let mut changed = false;
     loop {
-        if host::vcpu().attention.load(Ordering::Relaxed) != 0
-            && take_attention()
-            && others_runnable()
-        {
-            switch(frame, true);
+        if host::vcpu().attention.load(Ordering::Relaxed) != 0 {
             changed = true;
+            let slice_is_over = take_attention();
+            crate::debug::stop_if_requested(frame);
+            if slice_is_over && others_runnable() {
+                switch(frame, true);
+            }
         }
         let thread = current();
         if !thread.interrupted() {

@@ -86,13 +86,19 @@ pub fn object(directory: i32, path: UserAddr, flags: u32) -> Result<Object> {
         }
         return Ok(Object::Open(file(directory)?));
     }
-    let path = user::read_path(path)?;
+    let path = named(path)?;
     let base = base(directory, &path)?;
     resolve(&base, &path, flags & AT_SYMLINK_NOFOLLOW == 0).map(Object::Inode)
 }
 
 /// Reads a path and says where its walk begins.
 pub fn path(directory: i32, path: UserAddr) -> Result<(Base, Vec<u8>)> {
-    let path = user::read_path(path)?;
+    let path = named(path)?;
     Ok((base(directory, &path)?, path))
+}
+
+/// Reads a path that may not be empty: ENOENT.
+fn named(path: UserAddr) -> Result<Vec<u8>> {
+    let path = user::read_path(path)?;
+    if path.is_empty() { Err(Errno::ENOENT) } else { Ok(path) }
 }

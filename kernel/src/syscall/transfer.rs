@@ -5,6 +5,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use spore_abi::layout::USER_END;
+
 use crate::errno::{Errno, Result};
 use crate::fs::file::{OpenFile, open};
 use crate::mm::io::{self, MAX_BYTES, MAX_PIECES, Piece, Reader, Writer};
@@ -34,7 +36,8 @@ impl Buffers {
     /// Reads an iovec list. EINVAL, EFAULT.
     pub(super) fn vector(addr: UserAddr, count: usize) -> Result<Self> {
         if count > FEW {
-            return io::read_iovecs(addr, count.min(MAX_PIECES + 1)).map(Self::Many);
+            let pieces = io::read_iovecs(addr, count.min(MAX_PIECES + 1))?;
+            return pieces.iter().try_for_each(check).map(|()| Self::Many(pieces));
         }
         let mut pieces = [Piece {
             addr: UserAddr::new(0),
@@ -236,12 +239,12 @@ fn write_rest(open: Arc<OpenFile>, buffers: Buffers, done: usize) -> Flow {
 
 /// read(2).
 pub fn read(fd: i32, buffer: UserAddr, len: usize) -> Flow {
-    start_read(fd, Ok(Buffers::one(buffer, len)), At::Position)
+    start_read(fd, Buffers::one(buffer, len), At::Position)
 }
 
 /// write(2).
 pub fn write(fd: i32, buffer: UserAddr, len: usize) -> Flow {
-    start_write(fd, Ok(Buffers::one(buffer, len)), At::Position)
+    start_write(fd, Buffers::one(buffer, len), At::Position)
 }
 
 /// readv(2).
@@ -257,7 +260,7 @@ pub fn writev(fd: i32, vector: UserAddr, count: usize) -> Flow {
 /// pread64(2).
 pub fn pread64(fd: i32, buffer: UserAddr, len: usize, position: i64) -> Flow {
     match offset(position) {
-        Ok(at) => start_read(fd, Ok(Buffers::one(buffer, len)), at),
+        Ok(at) => start_read(fd, Buffers::one(buffer, len), at),
         Err(error) => error.into(),
     }
 }
@@ -265,7 +268,7 @@ pub fn pread64(fd: i32, buffer: UserAddr, len: usize, position: i64) -> Flow {
 /// pwrite64(2).
 pub fn pwrite64(fd: i32, buffer: UserAddr, len: usize, position: i64) -> Flow {
     match offset(position) {
-        Ok(at) => start_write(fd, Ok(Buffers::one(buffer, len)), at),
+        Ok(at) => start_write(fd, Buffers::one(buffer, len), at),
         Err(error) => error.into(),
     }
 }

@@ -35,6 +35,12 @@ fn existing(directory: &Node, name: &[u8]) -> Result<Option<Arc<Node>>> {
 
 /// Puts a new node into a directory. EEXIST, ENOENT, EIO.
 pub fn add(directory: &Node, name: &[u8], node: &Arc<Node>) -> Result<()> {
+    insert(directory, name, node)?;
+    announce(directory, inotify::CREATE, name, is_directory(node), 0);
+    Ok(())
+}
+
+fn insert(directory: &Node, name: &[u8], node: &Arc<Node>) -> Result<()> {
     writable(directory)?;
     if existing(directory, name)?.is_some() {
         return Err(Errno::EEXIST);
@@ -45,7 +51,6 @@ pub fn add(directory: &Node, name: &[u8], node: &Arc<Node>) -> Result<()> {
         change_links(directory, 1);
     }
     directory.touch(true);
-    announce(directory, inotify::CREATE, name, node, 0);
     Ok(())
 }
 
@@ -57,10 +62,11 @@ pub fn link(directory: &Node, name: &[u8], node: &Arc<Node>) -> Result<()> {
     if !core::ptr::eq(node.tree, directory.tree) {
         return Err(Errno::EXDEV);
     }
-    add(directory, name, node)?;
+    insert(directory, name, node)?;
     change_links(node, 1);
     node.touch(false);
     node.announce_self(inotify::ATTRIB);
+    announce(directory, inotify::CREATE, name, false, 0);
     Ok(())
 }
 
@@ -76,8 +82,10 @@ pub fn remove(directory: &Node, name: &[u8], want_directory: bool) -> Result<()>
     writable(directory)?;
     directory.directory()?.lock().remove(name);
     directory.touch(true);
-    announce(directory, inotify::DELETE, name, &node, 0);
     unnamed(directory, name, &node);
+    // As on Linux, what was removed hears of it before its directory does.
+    drop(node);
+    announce(directory, inotify::DELETE, name, want_directory, 0);
     Ok(())
 }
 
@@ -181,9 +189,6 @@ pub fn rename(from: &Node, name: &[u8], to: &Node, to_name: &[u8], mode: RenameM
     from.directory()?.lock().remove(name);
     to.directory()?.lock().insert(to_name, node.clone());
     let moved_directory = is_directory(&node);
-    if let Some(target) = &target {
-        unnamed(to, to_name, target);
-    }
     node.set_place(to, to_name);
     if moved_directory {
         change_links(from, -1);
@@ -193,6 +198,9 @@ pub fn rename(from: &Node, name: &[u8], to: &Node, to_name: &[u8], mode: RenameM
     to.touch(true);
     node.touch(false);
     announce_move(from, name, to, to_name, &node);
+    if let Some(target) = &target {
+        unnamed(to, to_name, target);
+    }
     Ok(())
 }
 
@@ -234,9 +242,9 @@ fn exchange(left: (&Node, &[u8], &Arc<Node>), right: (&Node, &[u8], &Arc<Node>))
 fn announce_move(from: &Node, name: &[u8], to: &Node, to_name: &[u8], node: &Node) {
     if inotify::active() {
         let cookie = inotify::new_cookie();
-        announce(from, inotify::MOVED_FROM, name, node, cookie);
-        announce(to, inotify::MOVED_TO, to_name, node, cookie);
-        node.announce_self(inotify::MOVE_SELF);
+        announce(from, inotify::MOVED_FROM, name, is_directory(node), cookie);
+        announce(to, inotify::MOVED_TO, to_name, is_directory(node), cookie);
+        inotify::tell(node.number(), inotify::MOVE_SELF, 0, None);
     }
 }
 
