@@ -277,7 +277,8 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-fn parse(text: &[u8]) -> Result<Config> {
+/// Reads a configuration from its text.
+pub fn parse(text: &[u8]) -> Result<Config> {
     let mut config: Config =
         serde_json::from_slice(text).map_err(|e| bad(format!("the launch file is wrong: {e}")))?;
     if config.version != VERSION {

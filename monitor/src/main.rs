@@ -1,4 +1,5 @@
 //! `spore-monitor --config FILE`: runs one guest and ends with its exit status.
+//! `--launch ROOT -- run ARG...` does so with a remembered configuration.
 
 mod blob;
 mod boot;
@@ -13,6 +14,7 @@ mod events;
 mod finish;
 mod housekeeping;
 mod image;
+mod launch;
 mod machine;
 mod mapping;
 mod memory;
@@ -23,7 +25,6 @@ mod signals;
 mod terminal;
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,7 +49,7 @@ fn main() {
     let started = Instant::now();
     finish::install_panic_hook();
     finish::install_fault_handler();
-    let config = arguments().and_then(|path| config::load(&path));
+    let config = configuration(started);
     let config = config.unwrap_or_else(|error| finish::with_error(&error));
     let events = Arc::new(Events::new(config.events, started));
     match run(config, &events) {
@@ -57,11 +58,17 @@ fn main() {
     }
 }
 
-/// The path after `--config`.
-fn arguments() -> Result<PathBuf> {
+/// The configuration that the arguments name.
+fn configuration(started: Instant) -> Result<Config> {
     let mut arguments = std::env::args_os().skip(1);
-    match (arguments.next(), arguments.next(), arguments.next()) {
-        (Some(option), Some(path), None) if option == "--config" => Ok(path.into()),
+    let option = arguments.next().unwrap_or_default();
+    if option == "--launch"
+        && let Some((root, words)) = launch::arguments(&mut arguments)
+    {
+        return launch::config(&root, &words, started);
+    }
+    match (arguments.next(), arguments.next()) {
+        (Some(path), None) if option == "--config" => config::load(path.as_ref()),
         _ => Err(MonitorError::new(
             SPORE_LAUNCH_CONFIG,
             "usage: spore-monitor --config FILE",
