@@ -2,6 +2,9 @@
 //!
 //! A stream socket uses an [`End`] of a byte connection once it is connected. The
 //! other kinds have an [`Inbox`] each, and senders put messages into it.
+//!
+//! Files under way are held by the socket that will receive them. Sockets that hold
+//! each other that way, with no descriptor left, are not searched for: they stay.
 
 mod connect;
 mod inbox;
