@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod cpu;
 pub mod direct;
+mod entry;
 pub mod heap;
 pub mod host;
 mod lock;
