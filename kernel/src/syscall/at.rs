@@ -100,5 +100,9 @@ pub fn path(directory: i32, path: UserAddr) -> Result<(Base, Vec<u8>)> {
 /// Reads a path that may not be empty: ENOENT.
 fn named(path: UserAddr) -> Result<Vec<u8>> {
     let path = user::read_path(path)?;
-    if path.is_empty() { Err(Errno::ENOENT) } else { Ok(path) }
+    if path.is_empty() {
+        Err(Errno::ENOENT)
+    } else {
+        Ok(path)
+    }
 }

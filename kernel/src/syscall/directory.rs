@@ -100,8 +100,11 @@ pub fn unlinkat(directory: i32, path: UserAddr, flags: u32) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let (base, path) = at::path(directory, path)?;
-    let place = locate(&base, &path, false)?;
+    let mut place = locate(&base, &path, false)?;
     let is_directory = flags & AT_REMOVEDIR != 0;
+    // Nothing else may hold the object: its watchers hear of its end before the
+    // directory's do.
+    let kind = place.inode.take().map(|inode| inode.kind());
     let Some(name) = place.name() else {
         return Err(
             match path
@@ -115,9 +118,9 @@ pub fn unlinkat(directory: i32, path: UserAddr, flags: u32) -> Result<()> {
             },
         );
     };
-    let inode = place.found()?;
+    let kind = kind.ok_or(Errno::ENOENT)?;
     if !is_directory && place.slash {
-        return Err(if inode.kind() == mode::DIRECTORY {
+        return Err(if kind == mode::DIRECTORY {
             Errno::EISDIR
         } else {
             Errno::ENOTDIR

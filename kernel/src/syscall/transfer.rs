@@ -26,18 +26,38 @@ pub(super) enum Buffers {
     Many(Vec<Piece>),
 }
 
+/// EFAULT if the memory cannot be the program's, whether or not anything is copied.
+fn check(piece: &Piece) -> Result<()> {
+    let end = piece.addr.raw().checked_add(piece.len as u64);
+    if end.is_some_and(|end| end <= USER_END) {
+        Ok(())
+    } else {
+        Err(Errno::EFAULT)
+    }
+}
+
+fn piece(addr: UserAddr, len: usize) -> Result<Piece> {
+    let piece = Piece { addr, len };
+    check(&piece).map(|()| piece)
+}
+
 impl Buffers {
     pub(super) fn one(addr: UserAddr, len: usize) -> Self {
-        Self::One(Piece {
-            addr,
-            len: len.min(MAX_BYTES),
-        })
+        let len = len.min(MAX_BYTES);
+        Self::One(Piece { addr, len })
+    }
+    /// As [`Buffers::one`], but EFAULT for memory that cannot be the program's.
+    fn checked(addr: UserAddr, len: usize) -> Result<Self> {
+        piece(addr, len.min(MAX_BYTES)).map(Self::One)
     }
     /// Reads an iovec list. EINVAL, EFAULT.
     pub(super) fn vector(addr: UserAddr, count: usize) -> Result<Self> {
         if count > FEW {
             let pieces = io::read_iovecs(addr, count.min(MAX_PIECES + 1))?;
-            return pieces.iter().try_for_each(check).map(|()| Self::Many(pieces));
+            return pieces
+                .iter()
+                .try_for_each(check)
+                .map(|()| Self::Many(pieces));
         }
         let mut pieces = [Piece {
             addr: UserAddr::new(0),
@@ -52,10 +72,7 @@ impl Buffers {
                 .ok_or(Errno::EINVAL)?;
             let len = len.min(MAX_BYTES - sum);
             sum += len;
-            *piece = Piece {
-                addr: UserAddr::new(base),
-                len,
-            };
+            *piece = self::piece(UserAddr::new(base), len)?;
         }
         Ok(Self::Few(pieces, count))
     }
@@ -239,12 +256,12 @@ fn write_rest(open: Arc<OpenFile>, buffers: Buffers, done: usize) -> Flow {
 
 /// read(2).
 pub fn read(fd: i32, buffer: UserAddr, len: usize) -> Flow {
-    start_read(fd, Buffers::one(buffer, len), At::Position)
+    start_read(fd, Buffers::checked(buffer, len), At::Position)
 }
 
 /// write(2).
 pub fn write(fd: i32, buffer: UserAddr, len: usize) -> Flow {
-    start_write(fd, Buffers::one(buffer, len), At::Position)
+    start_write(fd, Buffers::checked(buffer, len), At::Position)
 }
 
 /// readv(2).
@@ -260,7 +277,7 @@ pub fn writev(fd: i32, vector: UserAddr, count: usize) -> Flow {
 /// pread64(2).
 pub fn pread64(fd: i32, buffer: UserAddr, len: usize, position: i64) -> Flow {
     match offset(position) {
-        Ok(at) => start_read(fd, Buffers::one(buffer, len), at),
+        Ok(at) => start_read(fd, Buffers::checked(buffer, len), at),
         Err(error) => error.into(),
     }
 }
@@ -268,7 +285,7 @@ pub fn pread64(fd: i32, buffer: UserAddr, len: usize, position: i64) -> Flow {
 /// pwrite64(2).
 pub fn pwrite64(fd: i32, buffer: UserAddr, len: usize, position: i64) -> Flow {
     match offset(position) {
-        Ok(at) => start_write(fd, Buffers::one(buffer, len), at),
+        Ok(at) => start_write(fd, Buffers::checked(buffer, len), at),
         Err(error) => error.into(),
     }
 }

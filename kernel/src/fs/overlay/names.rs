@@ -133,13 +133,9 @@ fn unnamed(directory: &Node, name: &[u8], node: &Arc<Node>) {
     }
 }
 
-fn announce(directory: &Node, events: u32, name: &[u8], node: &Node, cookie: u32) {
+fn announce(directory: &Node, events: u32, name: &[u8], of_directory: bool, cookie: u32) {
     if inotify::active() {
-        let flag = if is_directory(node) {
-            inotify::ISDIR
-        } else {
-            0
-        };
+        let flag = if of_directory { inotify::ISDIR } else { 0 };
         inotify::tell(directory.number(), events | flag, cookie, Some(name));
     }
 }
