@@ -19,7 +19,8 @@ pub mod number {
     /// 2 = GPA of a [`super::CrashRecord`] or 0. Does not return.
     pub const EXIT: u64 = 1;
     /// Nothing can run. args: 0 = CLOCK_MONOTONIC deadline in ns, `u64::MAX` for
-    /// none, 0 to serve the rings once without waiting. Returns when the rings
+    /// none, 0 to serve the rings once without waiting; 1 = [`crate::net::STARVED`]
+    /// or 0. Returns when the rings
     /// have news, the deadline has passed or attention is wanted.
     pub const IDLE: u64 = 2;
     /// The kernel cannot go on (a bug of ours). args: 0 = GPA of a message, 1 = its length.

@@ -41,11 +41,18 @@
 //! The I/O thread sets `io_sleep`, looks at the doorbell once more, then waits.
 //! A guest that has rung swaps `io_sleep` for 0 and, if it was 1, stores to
 //! `DOORBELL_KICK_GPA`. All of these accesses are sequentially consistent.
+//!
+//! While the I/O thread is awake it counts its passes in `io_passes`. A guest that
+//! spins and sees the count stand still knows that the thread gets no processor,
+//! and says so in the second argument of IDLE ([`STARVED`]): then the vCPU's own
+//! thread serves the rings.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Version of this layout; the monitor writes it to [`Header::version`].
 pub const VERSION: u32 = 1;
+/// Second argument of IDLE: the I/O thread has made no pass while the guest spun.
+pub const STARVED: u64 = 1;
 /// Number of slots.
 pub const SLOTS: usize = 4096;
 /// Smallest ring, in bytes.
@@ -450,7 +457,9 @@ pub struct Statistics {
     pub spin_hits: AtomicU64,
     /// Nanoseconds spent spinning.
     pub spin_ns: AtomicU64,
-    reserved: [AtomicU64; 3],
+    /// Times that the I/O thread was found starved.
+    pub starved: AtomicU64,
+    reserved: [AtomicU64; 2],
 }
 
 /// A word on a line of its own.
@@ -469,6 +478,8 @@ pub struct Header {
     pub version: AtomicU32,
     /// 1: the I/O thread sleeps and must be kicked.
     pub io_sleep: Lonely,
+    /// Passes of the I/O thread.
+    pub io_passes: Lonely,
     /// Rung by the guest.
     pub to_host: Doorbell,
     /// Rung by the host.

@@ -93,7 +93,7 @@ impl Runner {
         let args = &call.args;
         let result = match call.number {
             number::EXIT => return Ok(Some(self.exit(args))),
-            number::IDLE => self.idle(args[0]),
+            number::IDLE => self.idle(args[0], args[1] == spore_abi::net::STARVED),
             number::PANIC => return Err(self.kernel_panic(args[0], args[1])),
             number::TERMINAL_IOCTL => match self.streams.get(args[0] as usize) {
                 Some(&fd) => terminal::ioctl(&self.memory, fd, args[1], args[2]),
@@ -114,13 +114,13 @@ impl Runner {
         Ok(None)
     }
 
-    fn idle(&self, deadline: u64) -> i64 {
+    fn idle(&self, deadline: u64, starved: bool) -> i64 {
         if deadline == 0 {
-            self.net.idle(0);
+            self.net.idle(0, false);
             return 0;
         }
         self.control.set_idle(true);
-        self.net.idle(deadline);
+        self.net.idle(deadline, starved);
         self.control.set_idle(false);
         self.clock.refresh_if_old(clock::monotonic());
         self.housekeeping.vcpu_is_busy();

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spore_abi::hostcall::number;
-use spore_abi::net::Header;
+use spore_abi::net::{Header, STARVED};
 use spore_hal::{Lock, host, time};
 
 /// Somebody who hears of news on a slot.
@@ -23,6 +23,8 @@ const SPIN_SHORTEST_NS: u64 = 20_000;
 const SPIN_POINTLESS_NS: u64 = 10_000;
 /// A sleep that ends within this time after its begin would have been spun away.
 const SLEEP_SLACK_NS: u64 = 100_000;
+/// An I/O thread that makes no pass for so long does not run.
+const STARVED_NS: u64 = 40_000;
 /// Without I/O thread: how long what was written may wait while the program runs.
 const WRITTEN_NS: u64 = 300_000;
 /// Without I/O thread: how long arrivals may wait while the program runs.
@@ -139,19 +141,23 @@ pub fn wait_briefly() {
 pub fn idle(deadline: u64) {
     let header = header();
     let spinning = IO_THREAD.load(Ordering::Relaxed);
+    let mut starved = false;
     if spinning {
         flush();
-        if spin(deadline) {
-            return;
+        match spin(deadline) {
+            Spun::Found => return,
+            Spun::Nothing => {}
+            Spun::Starved => starved = true,
         }
     }
     header.statistics.waits.fetch_add(1, Ordering::Relaxed);
     let before = time::monotonic();
     // 0 would mean "do not wait".
-    host::call(number::IDLE, [deadline.max(1), 0, 0, 0, 0, 0]);
+    let hint = if starved { STARVED } else { 0 };
+    host::call(number::IDLE, [deadline.max(1), hint, 0, 0, 0, 0]);
     let now = time::monotonic();
     LAST_VISIT.store(now, Ordering::Relaxed);
-    if spinning {
+    if spinning && !starved {
         adapt(now.saturating_sub(before));
     }
     collect();
@@ -169,32 +175,57 @@ fn adapt(slept: u64) {
     SPIN_NS.store(next, Ordering::Relaxed);
 }
 
-/// Spins for news; true if there is something to do.
-fn spin(deadline: u64) -> bool {
+/// How a spin ended.
+enum Spun {
+    /// There is something to do.
+    Found,
+    /// It did not pay.
+    Nothing,
+    /// The I/O thread is awake and gets no processor.
+    Starved,
+}
+
+/// Spins for news.
+fn spin(deadline: u64) -> Spun {
     let header = header();
     let attention = &host::vcpu().attention;
     let begin = time::monotonic();
     let end = deadline.min(begin + SPIN_NS.load(Ordering::Relaxed));
+    let passes = header.io_passes.word.load(Ordering::Relaxed);
     let mut now = begin;
-    let found = loop {
+    let spun = loop {
         if header.to_guest.pending() || attention.load(Ordering::Relaxed) != 0 {
-            break true;
+            break Spun::Found;
         }
         if now >= end {
-            break now >= deadline;
+            break if now >= deadline {
+                Spun::Found
+            } else {
+                Spun::Nothing
+            };
+        }
+        if now - begin >= STARVED_NS
+            && header.io_passes.word.load(Ordering::Relaxed) == passes
+            && header.io_sleep.word.load(Ordering::Relaxed) == 0
+        {
+            break Spun::Starved;
         }
         for _ in 0..8 {
             core::hint::spin_loop();
         }
         now = time::monotonic();
     };
-    header
-        .statistics
-        .spin_ns
-        .fetch_add(now - begin, Ordering::Relaxed);
-    if found {
-        header.statistics.spin_hits.fetch_add(1, Ordering::Relaxed);
-        collect();
+    let statistics = &header.statistics;
+    statistics.spin_ns.fetch_add(now - begin, Ordering::Relaxed);
+    match spun {
+        Spun::Found => {
+            statistics.spin_hits.fetch_add(1, Ordering::Relaxed);
+            collect();
+        }
+        Spun::Starved => {
+            statistics.starved.fetch_add(1, Ordering::Relaxed);
+        }
+        Spun::Nothing => {}
     }
-    found
+    spun
 }

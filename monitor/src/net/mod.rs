@@ -27,7 +27,7 @@ mod sys;
 mod tests;
 mod thread;
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,6 +46,13 @@ use crate::net::rings::Rings;
 
 /// How long sockets may hold up the exit of a program.
 const EXIT_FLUSH: Duration = Duration::from_secs(2);
+
+/// The vCPU thread does not wait.
+const AWAKE: u32 = 0;
+/// It waits for the word itself (futex).
+const ON_WORD: u32 = 1;
+/// It waits for events of the host (epoll).
+const ON_EVENTS: u32 = 2;
 
 /// What the rings need to know.
 pub struct NetConfig {
@@ -76,15 +83,15 @@ pub struct Net {
     /// Everything the engine watches; waited on without holding the engine.
     epoll: Arc<sys::Epoll>,
     kick: EventFd,
-    /// Ends a wait of the vCPU thread in the epoll set (without I/O thread).
+    /// Ends a wait of the vCPU thread for events.
     nudge: EventFd,
     io_thread: bool,
-    /// 1 while the vCPU thread waits in `idle`.
+    /// Where the vCPU thread waits in `idle`: AWAKE, ON_WORD or ON_EVENTS.
     asleep: AtomicU32,
     /// The vCPU thread wants the engine.
     wanted: AtomicU32,
-    /// io_uring of the vCPU thread, where that does all the work.
-    batch: Mutex<Option<Batch>>,
+    /// io_uring of the vCPU thread, for when it does the work; made at first use.
+    batch: Mutex<Option<Option<Batch>>>,
 }
 
 impl Net {
@@ -106,10 +113,9 @@ impl Net {
             MonitorError::new(SPORE_INTERNAL, format!("cannot prepare the rings: {error}"))
         };
         let nudge = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map_err(internal)?;
-        for event in [&config.kick, &nudge] {
-            let fd = std::os::fd::AsRawFd::as_raw_fd(event);
-            epoll.add(fd, WAKE, libc::EPOLLIN).map_err(internal)?;
-        }
+        epoll
+            .add(config.kick.as_raw_fd(), WAKE, libc::EPOLLIN)
+            .map_err(internal)?;
         let net = Arc::new(Self {
             control: config.control,
             rings,
@@ -118,7 +124,7 @@ impl Net {
             kick: config.kick,
             nudge,
             io_thread: config.io_thread,
-            asleep: AtomicU32::new(0),
+            asleep: AtomicU32::new(AWAKE),
             wanted: AtomicU32::new(0),
             batch: Mutex::new(None),
         });
@@ -160,68 +166,79 @@ impl Net {
 
     /// IDLE, on the vCPU thread: waits until the rings have news, `deadline`
     /// (CLOCK_MONOTONIC ns; `u64::MAX` none, 0 serve once without waiting) has
-    /// passed, or attention is wanted.
-    pub fn idle(&self, deadline: u64) {
-        if !self.io_thread {
-            self.serve_and_wait(deadline);
-        } else if deadline == 0 {
-            self.lock().pass(None);
+    /// passed, or attention is wanted. `starved`: the guest has found that the I/O
+    /// thread gets no processor.
+    pub fn idle(&self, deadline: u64, starved: bool) {
+        if deadline == 0 {
+            self.serve();
+        } else if !self.io_thread || starved {
+            self.serve();
+            self.wait_and_serve(deadline);
         } else {
             self.kick_if_rung();
             self.wait(deadline);
         }
     }
 
-    /// With an I/O thread: just sleeps.
+    /// One pass on the vCPU thread.
+    fn serve(&self) {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = batch.get_or_insert_with(Batch::new);
+        self.lock().pass(batch.as_mut());
+    }
+
+    /// Just sleeps: the I/O thread does the work.
     fn wait(&self, deadline: u64) {
         let attention = self.control.attention();
         let news = &self.rings.header().to_guest;
-        self.asleep.store(1, Ordering::SeqCst);
+        self.asleep.store(ON_WORD, Ordering::SeqCst);
         while attention.load(Ordering::SeqCst) == 0
             && !news.pending()
-            && self.asleep.load(Ordering::SeqCst) == 1
+            && self.asleep.load(Ordering::SeqCst) == ON_WORD
         {
-            if !wait_on(&self.asleep, 1, deadline) {
+            if !wait_on(&self.asleep, ON_WORD, deadline) {
                 break;
             }
         }
-        self.asleep.store(0, Ordering::SeqCst);
+        self.asleep.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Without one: the vCPU thread does the work before and while it waits.
-    fn serve_and_wait(&self, deadline: u64) {
+    /// Waits for the host's events and serves them on the vCPU thread. The engine
+    /// is free meanwhile: a starved I/O thread may get its turn.
+    fn wait_and_serve(&self, deadline: u64) {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = &mut *batch;
-        if batch.is_none() {
-            *batch = Batch::new();
-        }
-        let mut engine = self.lock();
-        engine.pass(batch.as_mut());
+        let batch = batch.get_or_insert_with(Batch::new);
         let attention = self.control.attention();
+        let news = &self.rings.header().to_guest;
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        while deadline != 0 && !self.rings.header().to_guest.pending() {
-            self.asleep.store(1, Ordering::SeqCst);
-            if attention.load(Ordering::SeqCst) != 0 {
+        loop {
+            self.asleep.store(ON_EVENTS, Ordering::SeqCst);
+            if news.pending() || attention.load(Ordering::SeqCst) != 0 {
                 break;
             }
-            let count = self.epoll.wait(&mut events, deadline);
-            self.asleep.store(0, Ordering::SeqCst);
-            engine.serve_host(&events[..count], batch.as_mut());
+            // Not in the epoll set itself: another thread may take an event there
+            // between its arrival and our waking, and the wake-up with it.
+            sys::wait_readable([self.epoll.fd(), self.nudge.as_raw_fd()], deadline);
+            self.asleep.store(AWAKE, Ordering::SeqCst);
+            let _ = self.nudge.read();
+            let count = self.epoll.wait(&mut events, 0);
             if count == 0 && sys::monotonic() >= deadline {
                 break;
             }
+            self.lock().serve_host(&events[..count], batch.as_mut());
         }
-        self.asleep.store(0, Ordering::SeqCst);
+        self.asleep.store(AWAKE, Ordering::SeqCst);
     }
 
     /// Ends a wait in `idle`. Any thread, any time.
     pub fn wake(&self) {
-        if self.asleep.swap(0, Ordering::SeqCst) == 0 {
-            return;
-        }
-        if !self.io_thread {
-            let _ = self.nudge.write(1);
-            return;
+        match self.asleep.swap(AWAKE, Ordering::SeqCst) {
+            AWAKE => return,
+            ON_EVENTS => {
+                let _ = self.nudge.write(1);
+                return;
+            }
+            _ => {}
         }
         // SAFETY: wakes waiters on a word that this object owns.
         unsafe {
@@ -283,7 +300,7 @@ impl Net {
     }
 
     fn guest_sleeps(&self) -> bool {
-        self.asleep.load(Ordering::SeqCst) == 1
+        self.asleep.load(Ordering::SeqCst) != AWAKE
     }
 
     fn wake_if_news(&self) {

@@ -357,6 +357,36 @@ pub fn give_way() {
     unsafe { libc::sched_yield() };
 }
 
+/// The time from now to `deadline` (CLOCK_MONOTONIC ns).
+fn time_to(deadline: u64) -> libc::timespec {
+    let left = match deadline {
+        0 => 0,
+        deadline => deadline.saturating_sub(monotonic()),
+    };
+    libc::timespec {
+        tv_sec: (left / 1_000_000_000) as libc::time_t,
+        tv_nsec: (left % 1_000_000_000) as i64,
+    }
+}
+
+/// Waits until one of two descriptors is readable, or until `deadline`
+/// (CLOCK_MONOTONIC ns, `u64::MAX` none).
+pub fn wait_readable(fds: [RawFd; 2], deadline: u64) {
+    let mut entries = fds.map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    let time = time_to(deadline);
+    let until = if deadline == u64::MAX {
+        std::ptr::null()
+    } else {
+        &raw const time
+    };
+    // SAFETY: two live entries, a live time or none, no signal mask.
+    unsafe { libc::ppoll(entries.as_mut_ptr(), 2, until, std::ptr::null()) };
+}
+
 /// An epoll instance.
 pub struct Epoll {
     fd: OwnedFd,
@@ -369,6 +399,10 @@ impl Epoll {
         let fd = own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         Ok(Self { fd })
     }
+    /// The instance as a descriptor: readable while there are events.
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
     /// Watches `fd`, edge-triggered, both directions.
     pub fn add(&self, fd: RawFd, data: u64, events: i32) -> io::Result<()> {
         let mut event = libc::epoll_event {
@@ -380,30 +414,10 @@ impl Epoll {
             unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
         result(failed as isize).map(drop)
     }
-    /// Stops watching `fd`.
-    pub fn remove(&self, fd: RawFd) {
-        // SAFETY: the event may be null for this operation.
-        unsafe {
-            libc::epoll_ctl(
-                self.fd.as_raw_fd(),
-                libc::EPOLL_CTL_DEL,
-                fd,
-                std::ptr::null_mut(),
-            )
-        };
-    }
     /// Waits until `deadline` (CLOCK_MONOTONIC ns; `u64::MAX` none, 0 not at all);
     /// answers the number of events.
     pub fn wait(&self, events: &mut [libc::epoll_event], deadline: u64) -> usize {
-        let left = if deadline == 0 {
-            0
-        } else {
-            deadline.saturating_sub(monotonic())
-        };
-        let time = libc::timespec {
-            tv_sec: (left / 1_000_000_000) as libc::time_t,
-            tv_nsec: (left % 1_000_000_000) as i64,
-        };
+        let time = time_to(deadline);
         let until = if deadline == u64::MAX {
             std::ptr::null()
         } else {

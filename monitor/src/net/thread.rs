@@ -59,7 +59,9 @@ pub fn run(net: &Arc<Net>) -> ! {
     let mut patience = Patience::new(LONGEST_NS);
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
     let mut last_work = sys::monotonic();
+    let header = net.rings.header();
     loop {
+        header.io_passes.word.fetch_add(1, Ordering::Relaxed);
         let served = net.lock_politely().pass(batch.as_mut());
         net.wake_if_news();
         let now = sys::monotonic();
@@ -79,7 +81,6 @@ pub fn run(net: &Arc<Net>) -> ! {
             sys::give_way();
             continue;
         }
-        let header = net.rings.header();
         header.io_sleep.word.store(1, Ordering::SeqCst);
         if header.to_host.pending() {
             header.io_sleep.word.store(0, Ordering::SeqCst);
