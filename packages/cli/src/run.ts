@@ -10,6 +10,7 @@ import { becomeMonitor, checkKvm, findMonitor, type LaunchConfig, launchConfig }
 import { root } from "./checkout.ts";
 import type { Context } from "./command.ts";
 import { explain } from "./explain.ts";
+import { requestedRecord, type Watch } from "./launch-record.ts";
 import { type ImageFlags, resolveSettings } from "./settings/resolve.ts";
 
 /** The flags of `spore run`, as the parser gives them. */
@@ -31,20 +32,26 @@ export async function runTarget(
 ): Promise<never> {
   const { options: flags, words, rest } = invocation;
   const target = words[0] ?? ".";
+  const record = requestedRecord(context);
+  record?.path(resolve(context.cwd, target));
   checkTarget(target, context.cwd);
   // Before the build: what cannot run need not be built.
   checkKvm();
   const monitor = findMonitor(root, context.env);
-  const settings = await resolveSettings(target, flags, rest, context.cwd);
+  const settings = await resolveSettings(target, flags, rest, context.cwd, record);
   const built = await buildImage(settings.contents);
   if (flags.explain) explain(built, settings.configFile, context);
   if (!built.reused && built.kind !== "image" && !flags.quiet && !flags.json) {
     context.err(`spore: built ${built.image.name} in ${(built.ms / 1000).toFixed(1)} s\n`);
   }
+  noteHostFiles(record);
   const plan = launchPlan(built.image, withTerminal(settings.defaults, context));
+  const config = configOf(plan, built, flags);
+  // The words as they were given; what --explain prints is not in a record.
+  if (!flags.explain) record?.keep(process.argv.slice(2), root, config, built);
   // Node writes its compile cache when it exits, which it does not do here.
   flushCompileCache();
-  return becomeMonitor(monitor, configOf(plan, built, flags));
+  return becomeMonitor(monitor, config);
 }
 
 /** Throws SPORE_TARGET_NOT_FOUND. */
@@ -52,6 +59,11 @@ export function checkTarget(target: string, cwd: string): void {
   if (!statSync(resolve(cwd, target), { throwIfNoEntry: false })) {
     throw sporeError("SPORE_TARGET_NOT_FOUND", { target });
   }
+}
+
+/** The files of the host whose text goes into the guest. */
+function noteHostFiles(watch: Watch | null): void {
+  for (const path of ["/etc/hosts", "/etc/resolv.conf"]) watch?.path(path);
 }
 
 /** A program at a terminal is told which terminal it is, as a shell would. */

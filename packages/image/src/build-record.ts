@@ -8,7 +8,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Store } from "./store.ts";
-import type { Decision, TargetKind } from "./types.ts";
+import type { BuildResult, Decision, TargetKind } from "./types.ts";
 
 /** Changes whenever records of older builders must not be believed. */
 const RECORD_VERSION = 1;
@@ -56,7 +56,7 @@ export function recordKey(options: unknown): string {
 export function findRecord(store: Store, key: string): BuildRecord | null {
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(join(store.builds, `${key}.json`), "utf8"));
+    value = JSON.parse(readFileSync(recordPath(store, key), "utf8"));
   } catch {
     return null;
   }
@@ -65,6 +65,26 @@ export function findRecord(store: Store, key: string): BuildRecord | null {
     if (fingerprint(path) !== seen) return null;
   }
   return value.record;
+}
+
+/** Path of the record with that key. */
+export function recordPath(store: Store, key: string): string {
+  return join(store.builds, `${key}.json`);
+}
+
+/**
+ * Path and fingerprint of everything that a result was built from; for an image
+ * that was given, nothing but itself. null: that was not recorded.
+ */
+export function buildInputs(result: BuildResult): readonly (readonly [string, string])[] | null {
+  if (result.record === null) return [];
+  try {
+    const value: unknown = JSON.parse(readFileSync(result.record, "utf8"));
+    // A build beside this one may have left another.
+    return isStored(value) && value.record.image === result.image.path ? value.inputs : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Keeps a record, unless the inputs changed while they were read. */
@@ -76,11 +96,7 @@ export async function keepRecord(
 ): Promise<void> {
   if (inputs.moved) return;
   const { writeWhole } = await import("./atomic-file.ts");
-  writeWhole(
-    join(store.builds, `${key}.json`),
-    store.tmp,
-    JSON.stringify({ inputs: inputs.entries(), record }),
-  );
+  writeWhole(recordPath(store, key), store.tmp, JSON.stringify({ inputs: inputs.entries(), record }));
 }
 
 /** Notes the builder's own modules: another version of them may build something else. */

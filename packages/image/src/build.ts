@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sporeError } from "@spore/errors";
-import { addBuilderSources, findRecord, Inputs, keepRecord, recordKey } from "./build-record.ts";
+import { addBuilderSources, findRecord, Inputs, keepRecord, recordKey, recordPath } from "./build-record.ts";
 import { readStart } from "./host-file.ts";
 import { looksLikeImage, openImageSync } from "./image-file.ts";
 import type { ResolvedBuild } from "./resolved-build.ts";
@@ -20,15 +20,16 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   if (kind === "image") {
     const image = openImageSync(target, store);
     const decisions = [{ topic: "target", what: target, why: "an image that was built before" }];
-    return { image, kind, reused: true, ms: performance.now() - started, decisions };
+    return { image, kind, reused: true, ms: performance.now() - started, record: null, decisions };
   }
   const patch = options.patch ?? true;
   const build: ResolvedBuild = { options, target, kernel: options.kernel ?? defaultKernel(), patch, store };
   const key = keyOf(build);
+  const record = recordPath(store, key);
   const known = options.fresh ? null : reuse(store, key);
-  if (known) return { ...known, ms: performance.now() - started };
+  if (known) return { ...known, ms: performance.now() - started, record };
   const { image, decisions } = await construct(build, kind, key);
-  return { image, kind, reused: false, ms: performance.now() - started, decisions };
+  return { image, kind, reused: false, ms: performance.now() - started, record, decisions };
 }
 
 /** What a target is; throws SPORE_TARGET_NOT_FOUND. */
@@ -48,7 +49,7 @@ function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
 }
 
 /** An earlier build of the same thing, if its image is still whole. */
-function reuse(store: Store, key: string): Omit<BuildResult, "ms"> | null {
+function reuse(store: Store, key: string): Omit<BuildResult, "ms" | "record"> | null {
   const record = findRecord(store, key);
   if (!record) return null;
   try {

@@ -7,6 +7,7 @@
  */
 
 export { buildImage, writeImageFile } from "./build.ts";
+export { buildInputs, fingerprint } from "./build-record.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";

@@ -77,6 +77,8 @@ export interface BuildResult {
   readonly reused: boolean;
   /** Wall-clock milliseconds this call took. */
   readonly ms: number;
+  /** Path of the record of what went into a built image; see `buildInputs`. */
+  readonly record: string | null;
   /** What was decided and why, in order (kept with a reused build). */
   readonly decisions: readonly Decision[];
 }

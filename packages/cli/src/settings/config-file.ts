@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sporeError } from "@spore/errors";
 import type { NodeMajor, Publish } from "@spore/image";
+import type { Watch } from "../launch-record.ts";
+import { watched } from "./config-watch.ts";
 
 /** The configuration of a project, checked; paths are relative to the project. */
 export interface Config {
@@ -26,15 +28,17 @@ export interface Config {
 const names = ["spore.config.ts", "spore.config.mts", "spore.config.js", "spore.config.mjs"];
 
 /** The configuration file of a target, if it is a directory that has one. */
-export function findConfig(target: string): string | undefined {
+export function findConfig(target: string, watch: Watch | null = null): string | undefined {
   if (!statSync(target, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  for (const name of names) watch?.path(join(target, name));
   return names.map((name) => join(target, name)).find((path) => existsSync(path));
 }
 
 /** Runs the configuration file and checks what it exports. Throws SPORE_CONFIG_INVALID. */
-export async function loadConfig(file: string): Promise<Config> {
+export async function loadConfig(file: string, watch: Watch | null = null): Promise<Config> {
   const { checkConfig } = await import("./config-schema.ts");
-  const result = checkConfig(await importDefault(file));
+  const load = (): Promise<unknown> => importDefault(file);
+  const result = checkConfig(watch === null ? await load() : await watched(watch, load));
   if ("problem" in result) throw sporeError("SPORE_CONFIG_INVALID", { file, problem: result.problem });
   return result.config;
 }

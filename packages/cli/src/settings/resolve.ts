@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { type BuildOptions, type NodeMajor, type Publish, parseInclude, type RunOptions } from "@spore/image";
+import type { Watch } from "../launch-record.ts";
 import { type Config, findConfig, loadConfig } from "./config-file.ts";
 import { readEnvFile } from "./env-file.ts";
 
@@ -34,15 +35,25 @@ export async function resolveSettings(
   flags: ImageFlags,
   args: readonly string[] | undefined,
   cwd: string,
+  watch: Watch | null = null,
 ): Promise<Settings> {
   const path = resolve(cwd, target);
-  const configFile = findConfig(path);
-  const config = configFile === undefined ? {} : await loadConfig(configFile);
+  const configFile = findConfig(path, watch);
+  const config = configFile === undefined ? {} : await loadConfig(configFile, watch);
+  for (const file of envFiles(path, flags, config, cwd)) watch?.path(file);
   return {
     contents: contentsOf(target, path, flags, config, cwd),
     defaults: defaultsOf(path, flags, config, args, cwd),
     configFile,
   };
+}
+
+/** Files with variables; the later win. */
+function envFiles(path: string, flags: ImageFlags, config: Config, cwd: string): string[] {
+  return [
+    ...(config.envFile === undefined ? [] : [resolve(path, config.envFile)]),
+    ...(flags["env-file"] === undefined ? [] : [resolve(cwd, flags["env-file"])]),
+  ];
 }
 
 function contentsOf(
