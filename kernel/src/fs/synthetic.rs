@@ -9,8 +9,8 @@ use spore_hal::Lock;
 
 use crate::errno::{Errno, Result};
 use crate::fs::clock;
-use crate::fs::file::{DirEntry, File, OpenFile, open};
-use crate::fs::inode::{self, Change, Inode, InodeRef, Target, path_text};
+use crate::fs::file::{DirEntry, File, OpenFile};
+use crate::fs::inode::{self, Change, Inode, InodeRef, New, Target, path_text};
 use crate::fs::stat::{Stat, StatFs, mode};
 use crate::mm::io::{Reader, Writer};
 
@@ -187,16 +187,15 @@ impl Inode for Object {
         match self.entry {
             Entry::Directory(..) => inode::Directory::open(self, flags),
             Entry::Link(_) => Err(Errno::ELOOP),
-            Entry::Setting(..) => Ok(Arc::new(TextFile {
-                object: self,
-                text: Lock::new(Vec::new()),
-            })),
-            _ if flags & open::ACCMODE != open::RDONLY => Err(Errno::EACCES),
-            _ => Ok(Arc::new(TextFile {
-                object: self,
-                text: Lock::new(Vec::new()),
-            })),
+            // Root may open every file; writing to one that is no setting fails.
+            Entry::Text(_) | Entry::Fixed(_) | Entry::Setting(..) => {
+                let text = Lock::new(Vec::new());
+                Ok(Arc::new(TextFile { object: self, text }))
+            }
         }
+    }
+    fn create(&self, _name: &[u8], _new: New<'_>) -> Result<InodeRef> {
+        Err(Errno::ENOENT)
     }
     fn read_directory(
         &self,
@@ -272,7 +271,7 @@ impl File for TextFile {
     }
     fn write(&self, _open: &OpenFile, data: &mut Reader<'_>, _position: u64) -> Result<usize> {
         let Entry::Setting(_, set) = self.object.entry else {
-            return Err(Errno::EACCES);
+            return Err(Errno::EINVAL);
         };
         let mut bytes = alloc::vec![0; data.remaining().min(4096)];
         let len = data.take(&mut bytes)?;
