@@ -7,7 +7,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spore_abi::hostcall::CallRecord;
 use spore_hal::Lock;
 
-use crate::sched::thread::CallInfo;
 use crate::syscall::Call;
 
 const HISTORY: usize = 16;
@@ -33,7 +32,7 @@ static MISSING: Lock<BTreeSet<u64>> = Lock::new(BTreeSet::new());
 
 /// Remembers a finished call.
 #[inline]
-pub fn record_call(tid: i32, call: &CallInfo, result: u64) {
+pub fn record_call(tid: i32, call: &Call, result: u64) {
     let mut ring = RING.lock();
     let slot = ring.next % HISTORY;
     ring.next += 1;

@@ -9,8 +9,8 @@ use spore_abi::boot::option;
 
 use crate::errno::Result;
 use crate::mm::user::{self, UserAddr};
-use crate::sched::thread::{CallInfo, Thread};
-use crate::syscall::{Kind, names};
+use crate::sched::thread::Thread;
+use crate::syscall::{Call, Kind, names};
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
@@ -89,7 +89,7 @@ pub fn signal_name(signal: u64) -> String {
     }
 }
 
-fn argument(kind: Kind, index: usize, call: &CallInfo, result: Option<Result<usize>>) -> String {
+fn argument(kind: Kind, index: usize, call: &Call, result: Option<Result<usize>>) -> String {
     let value = call.args[index];
     let next = call.args.get(index + 1).copied().unwrap_or(0) as usize;
     match kind {
@@ -117,7 +117,7 @@ fn argument(kind: Kind, index: usize, call: &CallInfo, result: Option<Result<usi
     }
 }
 
-fn describe(call: &CallInfo, result: Option<Result<usize>>) -> String {
+fn describe(call: &Call, result: Option<Result<usize>>) -> String {
     let Some(row) = names::row(call.number) else {
         let args = call.args;
         return format!(
@@ -138,7 +138,7 @@ fn describe(call: &CallInfo, result: Option<Result<usize>>) -> String {
 }
 
 /// A call begins. Only calls that never return print here.
-pub fn enter(thread: &Thread, call: &CallInfo) {
+pub fn enter(thread: &Thread, call: &Call) {
     if matches!(call.number, 60 | 231) {
         crate::log!("[pid {:5}] {} = ?", thread.tid(), describe(call, None));
     }
@@ -148,7 +148,7 @@ pub fn enter(thread: &Thread, call: &CallInfo) {
 pub fn suspended(_thread: &Thread) {}
 
 /// A call has ended.
-pub fn leave(thread: &Thread, call: &CallInfo, result: Result<usize>) {
+pub fn leave(thread: &Thread, call: &Call, result: Result<usize>) {
     let outcome = match result {
         Ok(value) if value > 0xffff_ffff || matches!(call.number, 9 | 12 | 25) => {
             format!("{value:#x}")

@@ -34,15 +34,6 @@ pub struct Saved {
     pub fs_base: u64,
 }
 
-/// A system call under way, for restarts, traces and crash reports.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallInfo {
-    /// Number.
-    pub number: u64,
-    /// Arguments.
-    pub args: [u64; 6],
-}
-
 /// One thread. Objects live for ever and are used again.
 pub struct Thread {
     /// Thread id; the first thread's is the process id.
@@ -58,8 +49,6 @@ pub struct Thread {
     pub(super) call: Lock<Option<BlockedCall>>,
     /// Return value to put into rax when the thread is loaded next.
     pub(super) result: Lock<Option<u64>>,
-    /// The call under way.
-    pub info: Lock<CallInfo>,
     /// Signal mask, queue, alternate stack.
     pub signals: Lock<ThreadSignals>,
     /// Signals are pending that the mask lets through (kept in step by `signal`).
@@ -107,7 +96,6 @@ impl Thread {
             }),
             call: Lock::new(None),
             result: Lock::new(None),
-            info: Lock::new(CallInfo::default()),
             signals: Lock::new(ThreadSignals::new()),
             signal_ready: AtomicBool::new(false),
             restart: AtomicBool::new(false),

@@ -3,12 +3,26 @@
 use crate::sched::block::Flow;
 use crate::syscall::argument::Argument;
 
-/// A system call as it arrived.
+/// A system call as it arrived. The registers keep it until it has returned.
+#[derive(Clone, Copy, Debug)]
 pub struct Call {
     /// Number.
     pub number: u64,
     /// Raw arguments.
     pub args: [u64; 6],
+}
+
+impl Call {
+    /// The call that `frame` was built for.
+    #[inline]
+    pub fn of(frame: &spore_hal::trap::TrapFrame) -> Self {
+        Self {
+            number: frame.orig,
+            args: [
+                frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
+            ],
+        }
+    }
 }
 
 /// A function that can be a system call: typed parameters, a result that becomes a [`Flow`].

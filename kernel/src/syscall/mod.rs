@@ -37,7 +37,7 @@ use spore_hal::trap::{Return, TrapFrame};
 
 use crate::errno::{Errno, Result};
 use crate::sched::block::Flow;
-use crate::sched::thread::{CallInfo, Thread};
+use crate::sched::thread::Thread;
 use crate::sched::{self};
 use crate::trace;
 
@@ -62,13 +62,7 @@ pub fn decode(value: u64) -> Result<usize> {
 /// Handles one system call of the current thread.
 pub fn handle(frame: &mut TrapFrame, trapped: bool) -> Return {
     let thread = sched::current();
-    let call = CallInfo {
-        number: frame.orig,
-        args: [
-            frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
-        ],
-    };
-    *thread.info.lock() = call;
+    let call = Call::of(frame);
     if trapped {
         crate::stats::count_trap();
     }
@@ -76,13 +70,7 @@ pub fn handle(frame: &mut TrapFrame, trapped: bool) -> Return {
     if tracing {
         trace::enter(thread, &call);
     }
-    let flow = table::dispatch(
-        &Call {
-            number: call.number,
-            args: call.args,
-        },
-        frame,
-    );
+    let flow = table::dispatch(&call, frame);
     match flow {
         Flow::Done(result) => {
             finish(thread, frame, encode(result));
@@ -125,7 +113,7 @@ pub fn finish(thread: &'static Thread, frame: &mut TrapFrame, result: u64) {
     if result == encode(Err(Errno::ERESTARTSYS)) {
         thread.restart.store(true, Ordering::Relaxed);
     }
-    let call = *thread.info.lock();
+    let call = Call::of(frame);
     crate::stats::record_call(thread.tid(), &call, result);
     if trace::enabled() {
         trace::leave(thread, &call, decode(result));
@@ -134,8 +122,8 @@ pub fn finish(thread: &'static Thread, frame: &mut TrapFrame, result: u64) {
 
 /// Makes an interrupted call run again: the registers of the call are still there,
 /// and the fast entry takes it wherever it came from.
-fn run_again(thread: &'static Thread, frame: &mut TrapFrame) {
-    frame.rax = thread.info.lock().number;
+fn run_again(frame: &mut TrapFrame) {
+    frame.rax = frame.orig;
     frame.rcx = frame.rip;
     frame.rip = FAST_ENTRY_VA;
 }
@@ -143,7 +131,7 @@ fn run_again(thread: &'static Thread, frame: &mut TrapFrame) {
 /// No handler runs: an interrupted call goes on.
 pub fn restart_without_handler(thread: &'static Thread, frame: &mut TrapFrame) {
     if thread.restart.swap(false, Ordering::Relaxed) {
-        run_again(thread, frame);
+        run_again(frame);
     }
 }
 
@@ -151,7 +139,7 @@ pub fn restart_without_handler(thread: &'static Thread, frame: &mut TrapFrame) {
 pub fn restart_with_handler(thread: &'static Thread, frame: &mut TrapFrame, restart: bool) {
     if thread.restart.swap(false, Ordering::Relaxed) {
         if restart {
-            run_again(thread, frame);
+            run_again(frame);
         } else {
             frame.rax = encode(Err(Errno::EINTR));
         }
