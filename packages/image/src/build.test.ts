@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  existsSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -10,7 +11,8 @@ import {
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { launchPlan } from "./launch.ts";
-import { defaultStore } from "./store.ts";
+import { defaultStore, storeAt } from "./store.ts";
+import { sweepStore } from "./store-sweep.ts";
 import { openWorkshop, unpack } from "./test-workshop.ts";
 
 const workshop = openWorkshop();
@@ -111,6 +113,24 @@ describe("the store", () => {
     writeFileSync(left, "half");
     await workshop.build(program, { fresh: true });
     expect(readdirSync(join(workshop.store, "tmp"))).toEqual([]);
+  });
+
+  test("layers and images that nothing leads to go after an hour, the others stay", async () => {
+    const { image } = await later(() => workshop.build(program, { fresh: true }));
+    const store = storeAt(workshop.store);
+    const orphans = [store.layers, store.images].map((folder) => join(folder, "0".repeat(64)));
+    for (const path of orphans) writeFileSync(path, "orphan");
+    sweepStore(store);
+    expect(orphans.map((path) => existsSync(path))).toEqual([true, true]);
+    sweepStore(store, Date.now() + 2 * 3_600_000);
+    expect(orphans.map((path) => existsSync(path))).toEqual([false, false]);
+    expect((await workshop.build(program)).image).toEqual(image);
+  });
+
+  test("one that cannot be created is named", async () => {
+    const failure = workshop.build(program, { store: "/dev/null/spore" });
+    await expect(failure).rejects.toMatchObject({ code: "SPORE_OUTPUT_WRITE" });
+    await expect(failure).rejects.toThrow("/dev/null/spore");
   });
 
   test("lies where the environment says", () => {

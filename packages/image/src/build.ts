@@ -79,7 +79,9 @@ async function construct(
   const { storeImage } = await import("./image-writer.ts");
   const path = storeImage(content, store);
   await keepRecord(store, key, inputs, { image: path, kind, decisions });
-  return { image: openImageSync(path, store), decisions };
+  const image = openImageSync(path, store);
+  (await import("./store-sweep.ts")).sweepStore(store);
+  return { image, decisions };
 }
 
 /** Writes an image with all its blobs into one file, atomically. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseElf } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import { writeWhole } from "./atomic-file.ts";
-import { isWhole } from "./layer.ts";
+import { isWhole, touch } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
 import type { Store } from "./store.ts";
 import type { Blob, BlobPlace } from "./types.ts";
@@ -46,7 +46,8 @@ export function storeKernel(path: string, store: Store): Blob & BlobPlace {
   const { bytes, memoryLength } = flattenKernel(elf);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   const target = join(store.layers, sha256);
-  if (!isWhole(target, bytes.length, sha256)) writeWhole(target, store.tmp, bytes);
+  if (isWhole(target, bytes.length, sha256)) touch(target);
+  else writeWhole(target, store.tmp, bytes);
   return {
     kind: "kernel",
     name: "kernel",

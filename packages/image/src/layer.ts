@@ -1,7 +1,7 @@
 /** From a tree of files to an EROFS layer in the store. */
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { ErofsError, type ImagePlan, planImage } from "@spore/erofs";
 import { sporeError } from "@spore/errors";
@@ -32,7 +32,8 @@ export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLa
     const sha256 = file.digest();
     const path = join(store.layers, sha256);
     // Kept as it is, the file stays shared with machines that run from it.
-    if (!isWhole(path, plan.size, sha256)) file.commit(path);
+    if (isWhole(path, plan.size, sha256)) touch(path);
+    else file.commit(path);
     const blob = {
       kind: "layer",
       name,
@@ -48,6 +49,12 @@ export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLa
   } finally {
     file.discard();
   }
+}
+
+/** Marks a file as wanted now: a sweep of the store spares what is young. */
+export function touch(path: string): void {
+  const now = new Date();
+  utimesSync(path, now, now);
 }
 
 /** True if a file has these bytes. */

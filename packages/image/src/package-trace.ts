@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
-import { basename, extname, join, relative, resolve } from "node:path";
+import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { nodeFileTrace } from "@vercel/nft";
 import { type Loader, transform } from "esbuild";
 import { packageFolder } from "./guest-paths.ts";
@@ -45,7 +45,9 @@ export function packagesToKeep(modules: readonly string[]): Map<string, string> 
 export async function tracePackages(project: string, modules: readonly string[]): Promise<string[]> {
   if (modules.length === 0) return [];
   const { fileList } = await nodeFileTrace([...modules], { base: "/", processCwd: project });
-  return [...fileList].map((file) => join("/", file)).sort();
+  // What packages probe for on the host (/etc, /usr) is not theirs.
+  const files = [...fileList].map((file) => join("/", file));
+  return files.filter((file) => file.includes("/node_modules/") || isOwnFile(project, file)).sort();
 }
 
 /** Folders that servers and view engines look into by habit, without a path that could be found. */
@@ -95,14 +97,16 @@ export async function traceOwnModules(project: string, modules: readonly string[
     resolve: async () => [],
   });
   const known = new Set(modules);
+  const folders = [project, ...own.map((module) => packageOf(module))];
+  const isOwn = (path: string): boolean => folders.some((folder) => isOwnFile(folder, path));
   const found: string[] = [];
   for (const [file, reason] of reasons) {
     const path = join("/", file);
     const opened = reason.type.includes("asset") || reason.type.includes("sharedlib");
-    if (opened && !known.has(path) && isOwnFile(project, path)) found.push(path);
+    if (opened && !known.has(path) && isOwn(path)) found.push(path);
   }
   for (const path of asking.flatMap((module) => namedInCalls(project, module))) {
-    if (!known.has(path) && isOwnFile(project, path) && !found.includes(path)) found.push(path);
+    if (!known.has(path) && isOwn(path) && !found.includes(path)) found.push(path);
   }
   const workers = asking.flatMap((module) => workersOf(module)).filter((path) => !known.has(path));
   const secrets = found.filter((path) => SECRET.test(basename(path)));
@@ -192,11 +196,19 @@ async function readAsJavaScript(path: string): Promise<string | null> {
   }
 }
 
-/** Part of the project, not of its tools. */
-function isOwnFile(project: string, path: string): boolean {
+/** The folder of the package that an own module is part of (a workspace has several), else its own folder. */
+function packageOf(module: string): string {
+  for (let folder = dirname(module); folder !== dirname(folder); folder = dirname(folder)) {
+    if (isFile(join(folder, "package.json"))) return folder;
+  }
+  return dirname(module);
+}
+
+/** A file in that folder that belongs to people, not to their tools. */
+function isOwnFile(folder: string, path: string): boolean {
   if (packageFolder(path) !== null || !isFile(path)) return false;
-  const inside = relative(project, path);
-  return !/^(\.git|node_modules)(\/|$)/.test(inside);
+  const inside = relative(folder, path);
+  return !/^(\.\.|\.git|node_modules)(\/|$)/.test(inside);
 }
 
 function isFile(path: string): boolean {

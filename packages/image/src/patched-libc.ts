@@ -8,6 +8,7 @@ import type { Decision } from "./types.ts";
 export function patchedLibc(host: string, bytes: Uint8Array, decisions: Decision[]): Uint8Array {
   const result = guarded(host, () => patchSyscalls(bytes));
   const { sites, patched } = result.report;
+  if (sites === 0) return bytes;
   decisions.push({
     topic: "patch",
     what: `${host}: ${patched} of ${sites} system calls`,

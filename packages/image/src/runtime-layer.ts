@@ -4,6 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { writeWhole } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
+import { touch } from "./layer.ts";
 import type { NodeRelease } from "./node-release.ts";
 import { buildProgramLayer, type ProgramLayer } from "./program-layer.ts";
 import type { Store } from "./store.ts";
@@ -62,5 +63,7 @@ function usable(path: string): RuntimeRecord | null {
   if (record.inputs.some(([input, seen]) => fingerprint(input) !== seen)) return null;
   const { blob } = record.layer;
   const stat = statSync(blob.path, { throwIfNoEntry: false });
-  return stat?.size === blob.length ? record : null;
+  if (stat?.size !== blob.length) return null;
+  touch(blob.path);
+  return record;
 }

@@ -13,6 +13,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { sporeError } from "@spore/errors";
 
 /** The folders of a store. */
 export interface Store {
@@ -49,7 +50,13 @@ export function storeAt(root: string): Store {
 /** Creates the folders and removes what interrupted builds left behind. */
 export function prepareStore(store: Store): void {
   for (const folder of [store.layers, store.images, store.builds, store.runtimes, store.node, store.tmp]) {
-    mkdirSync(folder, { recursive: true });
+    try {
+      mkdirSync(folder, { recursive: true });
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error);
+      const next = "set SPORE_HOME to a folder that can be written to and has room";
+      throw sporeError("SPORE_OUTPUT_WRITE", { file: folder, problem }, { cause: error, next });
+    }
   }
   removeStale(store.tmp, "");
 }
