@@ -4,7 +4,8 @@
  * at anything else (files, the clock, the network) is called untraceable.
  */
 
-import { type LoadFnOutput, registerHooks } from "node:module";
+import { readFileSync } from "node:fs";
+import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { Watch } from "../launch-record.ts";
 
@@ -24,9 +25,8 @@ export async function watched<T>(watch: Watch, load: () => Promise<T>): Promise<
       return found;
     },
     load: (url, context, next) => {
-      const loaded = next(url, context);
-      if (url.startsWith("file:") && mayChange(url, loaded.source)) watch.untraceable();
-      return loaded;
+      if (url.startsWith("file:") && mayChange(url)) watch.untraceable();
+      return next(url, context);
     },
   });
   const real = process.env;
@@ -40,10 +40,8 @@ export async function watched<T>(watch: Watch, load: () => Promise<T>): Promise<
 }
 
 /** Whether a module may give another result without a change of its text. Packages count: they are many files. */
-function mayChange(url: string, source: LoadFnOutput["source"]): boolean {
-  if (source === undefined || source === null || url.includes("/node_modules/")) return true;
-  const text = typeof source === "string" ? source : new TextDecoder().decode(source);
-  return CHANGING.test(text);
+function mayChange(url: string): boolean {
+  return url.includes("/node_modules/") || CHANGING.test(readFileSync(fileURLToPath(url), "utf8"));
 }
 
 function observed(env: NodeJS.ProcessEnv, watch: Watch): NodeJS.ProcessEnv {
