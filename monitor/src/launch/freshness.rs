@@ -69,9 +69,10 @@ pub fn fingerprint(path: &Path) -> io::Result<String> {
     match fs::metadata(path) {
         Ok(about) if about.is_dir() => Ok(format!("dir:{}:{}", modified(&about), about.ino())),
         Ok(about) => Ok(format!(
-            "{}:{}:{}",
+            "{}:{}:{}:{}",
             about.len(),
             modified(&about),
+            changed(&about),
             about.ino()
         )),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {

@@ -82,7 +82,7 @@ fn every_change_of_a_file_shows_in_its_fingerprint() {
     let before = fingerprint(&path).unwrap();
     let unchanged = [(path.to_str().unwrap().to_owned(), before.clone())];
     assert!(freshness::inputs(&unchanged).is_ok());
-    // Another file with the same length and time.
+    // Another file with the same length and time, perhaps even the same number.
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     let other = written(&folder.join("g"), b"two");
     fs::File::open(&other).unwrap().set_modified(time).unwrap();

@@ -118,12 +118,15 @@ function namesIn(folder: string): string[] {
   }
 }
 
-/** What `stat` says of a path, as far as a change would show in it. */
+/**
+ * What `stat` says of a path, as far as a change would show in it. The time of
+ * the last change of any kind cannot be set back, as that of the content can.
+ */
 export function fingerprint(path: string): string {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
   if (!stat) return "absent";
   if (stat.isDirectory()) return `dir:${stat.mtimeNs}:${stat.ino}`;
-  return `${stat.size}:${stat.mtimeNs}:${stat.ino}`;
+  return `${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.ino}`;
 }
 
 function isStored(value: unknown): value is { inputs: [string, string][]; record: BuildRecord } {
