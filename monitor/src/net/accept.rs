@@ -80,7 +80,8 @@ impl Engine {
                 .rx_room(&rings, line)
                 .is_ok_and(|room| room >= ACCEPT_RECORD)
         };
-        if !room(entry) && !(entry.stall(&rings, line) && room(entry)) {
+        let ready = room(entry) || entry.stall(&rings, line) && room(entry);
+        if !ready {
             return false;
         }
         entry.unstall(line);

@@ -75,7 +75,7 @@ impl RawAddress {
         raw
     }
     /// What the host kernel has filled in; `None` for other families.
-    pub fn to_rust(&self) -> Option<SocketAddr> {
+    pub fn to_rust(self) -> Option<SocketAddr> {
         match i32::from(self.storage.ss_family) {
             libc::AF_INET => {
                 // SAFETY: the family says which structure the storage holds.

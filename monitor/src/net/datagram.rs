@@ -1,9 +1,8 @@
 //! Datagrams: records in the rings, one system call each.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 
-use spore_abi::net::{DATAGRAM_HEADER, DatagramHeader, MAX_DATAGRAM, host_flag, used};
+use spore_abi::net::{DATAGRAM_HEADER, DatagramHeader, MAX_DATAGRAM, host_flag};
 
 use crate::net::address;
 use crate::net::entry::Entry;
@@ -184,13 +183,4 @@ pub fn set_peer(fd: i32, peer: Option<SocketAddr>) -> Result<(), i32> {
         return Ok(());
     };
     sys::connect(fd, &fitting(fd, peer)).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-/// Whether the guest has made enough room to go on receiving.
-pub fn has_room_again(entry: &Entry, rings: &Rings) -> bool {
-    let head = rings.slot(entry.slot).guest.rx_head.load(Ordering::Acquire);
-    entry
-        .rx
-        .and_then(|ring| used(head, entry.rx_tail, ring.size).map(|used| used <= ring.size / 2))
-        .unwrap_or(false)
 }

@@ -43,7 +43,7 @@ pub struct Engine {
     pub(super) stock_head: u32,
     pub(super) gate: Gate,
     pub(super) events: Arc<Events>,
-    streams: [RawFd; 3],
+    streams: [RawFd; 4],
     /// The program has asked for standard input.
     pub stdin_used: bool,
     bounce: Bounce,
@@ -60,7 +60,7 @@ impl Engine {
         publish: Option<&[PublishRule]>,
         gate: Gate,
         events: Arc<Events>,
-        streams: [RawFd; 3],
+        streams: [RawFd; 4],
     ) -> Result<Self> {
         let epoll = sys::Epoll::new().map_err(|error| {
             MonitorError::new(
@@ -236,7 +236,7 @@ impl Engine {
             return;
         };
         let waiting = entry.rx_stalled || matches!(entry.kind, Kind::Input(_));
-        if waiting && datagram::has_room_again(entry, &self.rings) {
+        if waiting && entry.has_room_again(self.rings.slot(index)) {
             self.take_in(index);
         }
     }

@@ -175,23 +175,36 @@ impl Entry {
             0
         }
     }
-    /// Room in the receive ring, after moving to a larger one if one is offered.
-    /// `Err`: the guest's index is impossible.
+    /// Room in the receive ring. Once a larger ring is offered there is none until
+    /// the guest has emptied this one; then it is the larger one's.
+    /// `Err`: the guest's index or buffer is impossible.
     pub fn rx_room(&mut self, rings: &Rings, slot: &Slot) -> Result<u32, ()> {
         let ring = self.rx.ok_or(())?;
         let head = slot.guest.rx_head.load(Ordering::Acquire);
         let filled = used(head, self.rx_tail, ring.size).ok_or(())?;
-        if filled == 0
-            && self.guest_flags(slot) & guest_flag::RX_SWITCH != 0
-            && !self.has(host_flag::RX_SWITCHED)
-        {
-            let next = Buffer(slot.guest.rx_next.load(Ordering::Acquire));
-            let next = rings.ring(next).ok_or(())?;
-            self.rx = Some(next);
-            self.set(slot, host_flag::RX_SWITCHED);
-            return Ok(next.size);
+        if !self.is_switch_wanted(slot) {
+            return Ok(ring.size - filled);
         }
-        Ok(ring.size - filled)
+        if filled > 0 {
+            return Ok(0);
+        }
+        let next = Buffer(slot.guest.rx_next.load(Ordering::Acquire));
+        let next = rings.ring(next).ok_or(())?;
+        self.rx = Some(next);
+        self.set(slot, host_flag::RX_SWITCHED);
+        Ok(next.size)
+    }
+    fn is_switch_wanted(&self, slot: &Slot) -> bool {
+        self.guest_flags(slot) & guest_flag::RX_SWITCH != 0 && !self.has(host_flag::RX_SWITCHED)
+    }
+    /// Whether the guest has made enough room to go on receiving.
+    pub fn has_room_again(&self, slot: &Slot) -> bool {
+        let head = slot.guest.rx_head.load(Ordering::Acquire);
+        let Some(filled) = self.rx.and_then(|ring| used(head, self.rx_tail, ring.size)) else {
+            return false;
+        };
+        let enough = self.rx.map_or(0, |ring| ring.size / 2);
+        filled == 0 || filled <= enough && !self.is_switch_wanted(slot)
     }
     /// Bytes waiting in the transmit ring and the ring. `Err`: the guest's index
     /// or buffer is impossible.

@@ -107,7 +107,9 @@ impl Net {
         })?;
         let gate = Gate::new(config.policy);
         let publish = config.publish.as_deref();
-        let engine = Engine::new(rings.clone(), publish, gate, config.events, config.streams)?;
+        let [input, output, error] = config.streams;
+        let streams = [input, output, error, libc::STDERR_FILENO];
+        let engine = Engine::new(rings.clone(), publish, gate, config.events, streams)?;
         let epoll = Arc::clone(&engine.epoll);
         let internal = |error: std::io::Error| {
             MonitorError::new(SPORE_INTERNAL, format!("cannot prepare the rings: {error}"))

@@ -11,13 +11,9 @@ use crate::net::sys;
 
 /// Opens the stream of a slot (0 to 3) as the guest has laid it out. `None`: its
 /// buffer is wrong, or the stream is closed on the host.
-pub fn open(rings: &Rings, index: usize, streams: &[RawFd; 3]) -> Option<Entry> {
+pub fn open(rings: &Rings, index: usize, streams: &[RawFd; 4]) -> Option<Entry> {
     let input = index == slot::STDIN;
-    let fd = match index {
-        slot::LOG => libc::STDERR_FILENO,
-        _ => streams[index],
-    };
-    let (fd, way) = way(fd, input)?;
+    let (fd, way) = way(streams[index], input)?;
     let kind = if input {
         Kind::Input(way)
     } else {

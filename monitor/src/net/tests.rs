@@ -1,1 +1,7 @@
-//! Tests of the rings.
+//! The rings served for a simulated guest that shares memory with the engine.
+
+mod fuzz;
+mod guest;
+mod sleeping;
+mod sockets;
+mod streams;
