@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use spore_abi::boot::BootInfo;
 
 use super::context::FsContext;
-use super::overlay::{Node, Tree};
+use super::overlay::{self, Node, Tree};
 use super::path::{Base, resolve};
 use super::{device, directory, procfs, replace, set_root, sticky, sysfs};
 use crate::boot;
@@ -17,6 +17,7 @@ use crate::fs::inode::{InodeRef, require_directory};
 
 /// Mounts everything and answers the first process's context. What is damaged is left out.
 pub fn initialise(info: &BootInfo) -> FsContext {
+    overlay::set_owner(info.uid, info.gid);
     let root = mount_layers(info);
     set_root(root.clone());
     if populate(&root).is_err() {

@@ -8,8 +8,10 @@ use spore_hal::Lock;
 use crate::errno::{Errno, Result};
 use crate::fs::file::OpenFile;
 
-/// Most descriptors (RLIMIT_NOFILE, soft and hard).
+/// Most descriptors (RLIMIT_NOFILE, hard).
 pub const MAX_DESCRIPTORS: usize = 1_048_576;
+/// Soft limit of a new process.
+pub const SOFT_LIMIT: usize = 65_536;
 
 #[derive(Clone)]
 struct Slot {
@@ -22,17 +24,22 @@ pub struct DescriptorTable {
     slots: Lock<Slots>,
 }
 
-#[derive(Default)]
 struct Slots {
     list: Vec<Option<Slot>>,
     /// No free slot below this index.
     first_free: usize,
+    /// Descriptors are below it (RLIMIT_NOFILE).
+    limit: usize,
 }
 
 impl Default for DescriptorTable {
     fn default() -> Self {
         Self {
-            slots: Lock::new(Slots::default()),
+            slots: Lock::new(Slots {
+                list: Vec::new(),
+                first_free: 0,
+                limit: SOFT_LIMIT,
+            }),
         }
     }
 }
@@ -48,17 +55,22 @@ impl DescriptorTable {
             _ => Err(Errno::EBADF),
         }
     }
+    /// Lets new descriptors be below `limit` (RLIMIT_NOFILE); those that are stay.
+    pub fn set_limit(&self, limit: u64) {
+        let limit = usize::try_from(limit).unwrap_or(MAX_DESCRIPTORS);
+        self.slots.lock().limit = limit.min(MAX_DESCRIPTORS);
+    }
     /// Puts `open` into the lowest free slot that is at least `min`. EMFILE, EINVAL.
     pub fn insert(&self, open: Arc<OpenFile>, close_on_exec: bool, min: usize) -> Result<i32> {
-        if min >= MAX_DESCRIPTORS {
+        let mut slots = self.slots.lock();
+        if min >= slots.limit {
             return Err(Errno::EINVAL);
         }
-        let mut slots = self.slots.lock();
         let mut index = min.max(slots.first_free);
         while slots.list.get(index).is_some_and(Option::is_some) {
             index += 1;
         }
-        if index >= MAX_DESCRIPTORS {
+        if index >= slots.limit {
             return Err(Errno::EMFILE);
         }
         if slots.list.len() <= index {
@@ -81,11 +93,12 @@ impl DescriptorTable {
         open: Arc<OpenFile>,
         close_on_exec: bool,
     ) -> Result<Option<Arc<OpenFile>>> {
+        let mut slots = self.slots.lock();
+        let limit = slots.limit;
         let index = usize::try_from(fd)
             .ok()
-            .filter(|index| *index < MAX_DESCRIPTORS)
+            .filter(|index| *index < limit)
             .ok_or(Errno::EBADF)?;
-        let mut slots = self.slots.lock();
         if slots.list.len() <= index {
             slots.list.resize(index + 1, None);
         }

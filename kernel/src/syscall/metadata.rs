@@ -206,8 +206,8 @@ fn permissions(raw: u32) -> Change {
     }
 }
 
-/// fchmodat2(2).
-pub fn fchmodat2(directory: i32, path: UserAddr, raw: u32, flags: u32) -> Result<()> {
+/// chmod(2) and its variants.
+fn change_mode(directory: i32, path: UserAddr, raw: u32, flags: u32) -> Result<()> {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -220,12 +220,12 @@ pub fn fchmodat2(directory: i32, path: UserAddr, raw: u32, flags: u32) -> Result
 
 /// fchmodat(2).
 pub fn fchmodat(directory: i32, path: UserAddr, raw: u32) -> Result<()> {
-    fchmodat2(directory, path, raw, 0)
+    change_mode(directory, path, raw, 0)
 }
 
 /// chmod(2).
 pub fn chmod(path: UserAddr, raw: u32) -> Result<()> {
-    fchmodat2(AT_FDCWD, path, raw, 0)
+    change_mode(AT_FDCWD, path, raw, 0)
 }
 
 /// fchmod(2).

@@ -33,6 +33,9 @@ fn set_limit(resource: usize, addr: UserAddr) -> Result<()> {
         return Err(Errno::EPERM);
     }
     limits[resource] = Limit { soft, hard };
+    if resource == limit::NOFILE {
+        process.descriptors.set_limit(soft);
+    }
     Ok(())
 }
 

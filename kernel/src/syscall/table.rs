@@ -277,7 +277,6 @@ system_calls! {
     441 epoll_pwait2(fd: Int, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Size) Full epoll::epoll_pwait2, "";
     448 process_mrelease(fd: Int, flags: Hex) Refused identity::absent, "ENOSYS";
     449 futex_waitv(waiters: Ptr, count: Size, flags: Hex, timeout: Ptr, clock: Int) Refused identity::absent, "ENOSYS";
-    452 fchmodat2(dir: Dir, path: Path, mode: Mode, flags: Hex) Full metadata::fchmodat2, "";
     @registers
     15 rt_sigreturn() Full signals::rt_sigreturn, "";
     56 clone(flags: Hex, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) Partial threads::clone, "threads only; processes answer EAGAIN";

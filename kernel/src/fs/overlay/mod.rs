@@ -13,6 +13,7 @@ pub mod file;
 pub mod frames;
 mod names;
 pub mod node;
+mod object;
 mod pages;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,19 @@ pub use node::Node;
 pub const DEVICE: u64 = 0x15;
 /// `TMPFS_MAGIC` of `linux/magic.h`: what programs expect of a writable memory file system.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+/// User and group of new files: uid in the low half.
+static OWNER: AtomicU64 = AtomicU64::new(0);
+
+/// Sets who owns new files.
+pub fn set_owner(uid: u32, gid: u32) {
+    OWNER.store(u64::from(gid) << 32 | u64::from(uid), Ordering::Relaxed);
+}
+
+fn owner() -> (u32, u32) {
+    let owner = OWNER.load(Ordering::Relaxed);
+    (owner as u32, (owner >> 32) as u32)
+}
 
 /// What all nodes of one file system share.
 pub struct Tree {
