@@ -106,8 +106,12 @@ impl AddressSpace {
     fn honoured_hint(&self, request: &Request, window: Window) -> Option<u64> {
         let start = request.addr & !(PAGE - 1);
         let end = start.checked_add(request.len)?;
-        let wanted =
-            window != Window::Arena && request.addr != 0 && AddressSpace::allowed(start, end);
+        let scatters = match window {
+            Window::Arena => true,
+            Window::Loose => request.len < HUGE,
+            Window::Exact => false,
+        };
+        let wanted = !scatters && request.addr != 0 && AddressSpace::allowed(start, end);
         // Loose and exact mappings must not meet in one block.
         let (low, high) = (start & !(HUGE - 1), end.next_multiple_of(HUGE));
         (wanted && end <= ARENA_VA && self.vmas.is_free(low, high)).then_some(start)
