@@ -4,8 +4,11 @@ import { basename } from "node:path";
 import type { Store } from "./store.ts";
 import type { BuildOptions, ImageDefaults } from "./types.ts";
 
-/** Memory of a guest unless something else is said. */
-export const DEFAULT_MEMORY: number = 512 << 20;
+/**
+ * Memory of a guest unless something else is said. It costs what is touched, so there is room for programs
+ * that would take a lot for a moment natively (PGlite starts with 1 GiB).
+ */
+export const DEFAULT_MEMORY: number = 2 * 1024 ** 3;
 
 /** Options with nothing left open: what a build depends on, besides the files it reads. */
 export interface ResolvedBuild {

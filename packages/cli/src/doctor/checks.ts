@@ -109,7 +109,7 @@ function memory(machine: Machine): Finding {
   const available = mebibytes("MemAvailable");
   const found = `${available} MiB of ${mebibytes("MemTotal")} MiB available`;
   if (available < 128) return fail("memory", found, "free memory: a Node program takes about 128 MiB");
-  if (available < 1024) return warn("memory", found, "expect a run with the default of 512M to be tight");
+  if (available < 1024) return warn("memory", found, "give runs a --memory that fits");
   return ok("memory", found);
 }
 

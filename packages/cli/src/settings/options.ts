@@ -45,8 +45,8 @@ export const imageOptions: {
   memory: value({
     short: "m",
     value: "SIZE",
-    doc: "Memory of the virtual machine, for example 256M or 1G.",
-    otherwise: "512M",
+    doc: "Memory of the virtual machine, for example 256M or 1G; only what is touched is taken from the host.",
+    otherwise: "2G",
     read: readMemory,
   }),
   include: list({
