@@ -71,10 +71,7 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
             }
         }
         vector::BREAKPOINT => SigInfo::fault(number::TRAP, code::KERNEL, 0),
-        vector::DEBUG => {
-            frame.rflags &= !0x100;
-            SigInfo::fault(number::TRAP, code::TRAP_TRACE, frame.rip)
-        }
+        vector::DEBUG => SigInfo::fault(number::TRAP, code::TRAP_TRACE, frame.rip),
         vector::DIVIDE => SigInfo::fault(number::FPE, code::FPE_INTDIV, frame.rip),
         vector::FLOATING_POINT | vector::SIMD => {
             SigInfo::fault(number::FPE, code::FPE_FLTINV, frame.rip)

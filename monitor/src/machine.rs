@@ -38,6 +38,8 @@ const XCR0_WANTED: u64 = 0xe7;
 const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
 /// Kicks that go through the monitor before KVM is told of the doorbell.
 const KICKS_BEFORE_IOEVENTFD: u32 = 4;
+/// RFLAGS.TF.
+const TRAP_FLAG: u64 = 1 << 8;
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
 const MSR_SFMASK: u32 = 0xc000_0084;
@@ -270,13 +272,15 @@ fn set_extended_state(vcpu: &VcpuFd, cpuid: &CpuId) -> Result<()> {
         .map_err(|e| failed("set the vCPU's extended state", e))
 }
 
-/// Where the `syscall` instruction goes. The kernel masks no flags with it.
+/// Where the `syscall` instruction goes. It clears the trap flag: the kernel's entry
+/// is not stepped through, and where it runs at CPL0, a debug exception would push
+/// its frame on the program's stack.
 fn set_system_call_entry(vcpu: &VcpuFd, header: &KernelHeader) -> Result<()> {
     let star = u64::from(gdt::KERNEL_CODE) << 32 | 0x23 << 48;
     let msrs = [
         (MSR_STAR, star),
         (MSR_LSTAR, header.syscall_entry),
-        (MSR_SFMASK, 0),
+        (MSR_SFMASK, TRAP_FLAG),
     ]
     .map(|(index, data)| kvm_msr_entry {
         index,

@@ -51,6 +51,9 @@ pub const USER_CS: u64 = 0x33;
 /// Stack segment selector of applications.
 pub const USER_SS: u64 = 0x2b;
 
+/// RFLAGS.TF: every instruction ends in a debug exception.
+pub const TRAP_FLAG: u64 = 1 << 8;
+
 /// How to go back to the application.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +108,10 @@ macro_rules! install_kernel {
                 frame: &mut $crate::trap::TrapFrame,
                 trapped: u64,
             ) -> u64 {
-                <$kernel as $crate::trap::Kernel>::system_call(frame, trapped != 0) as u64
+                let how = <$kernel as $crate::trap::Kernel>::system_call(frame, trapped != 0);
+                // A program that steps through itself: the quick way back would set its
+                // trap flag some instructions before the program goes on.
+                how as u64 | (frame.rflags & $crate::trap::TRAP_FLAG)
             }
             #[unsafe(no_mangle)]
             extern "C" fn spore_exception(frame: &mut $crate::trap::TrapFrame) {
@@ -159,6 +165,11 @@ pub fn kernel_exception<K: Kernel>(frame: &mut TrapFrame) {
         if !(page_fault && K::copy_fault(exception.address, exception.error & 2 != 0)) {
             frame.rip = target;
         }
+        return;
+    }
+    if exception.vector == 1 {
+        // Patched code jumped here while the program steps through itself.
+        frame.rflags &= !TRAP_FLAG;
         return;
     }
     K::fatal(
