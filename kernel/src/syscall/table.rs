@@ -242,6 +242,8 @@ system_calls! {
     295 preadv(fd: Int, vector: Ptr, count: Size, offset: Int) Full transfer::preadv, "";
     296 pwritev(fd: Int, vector: Ptr, count: Size, offset: Int) Full transfer::pwritev, "";
     297 rt_tgsigqueueinfo(pid: Int, tid: Int, signal: Signal, info: Ptr) Full signals::rt_tgsigqueueinfo, "";
+    300 fanotify_init(flags: Hex, event_flags: Hex) Refused identity::absent, "ENOSYS: use inotify";
+    301 fanotify_mark(fd: Int, flags: Hex, mask: Hex, dir: Dir, path: Path) Refused identity::absent, "ENOSYS: use inotify";
     299 recvmmsg(fd: Int, messages: Ptr, count: Size, flags: Hex, timeout: Ptr) Partial message::recvmmsg, "waits for the first message only";
     302 prlimit64(pid: Int, resource: Int, new: Ptr, old: Ptr) Full resource::prlimit64, "";
     303 name_to_handle_at(dir: Dir, path: Path, handle: Ptr, mount: Ptr, flags: Hex) Refused metadata::no_attributes, "EOPNOTSUPP";
