@@ -100,6 +100,10 @@ fn places_name_the_entry_that_is_to_be_made() {
 }
 
 fn image(name: &str, files: &[(&str, &str)]) -> Volume {
+    Volume::open(image_bytes(name, files).leak(), 0x10_0000_0000).unwrap()
+}
+
+fn image_bytes(name: &str, files: &[(&str, &str)]) -> Vec<u8> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let scratch = std::env::temp_dir().join(format!(
@@ -123,7 +127,7 @@ fn image(name: &str, files: &[(&str, &str)]) -> Volume {
     );
     let bytes = std::fs::read(scratch.join("image")).unwrap();
     std::fs::remove_dir_all(&scratch).unwrap();
-    Volume::open(bytes.leak(), 0x10_0000_0000).unwrap()
+    bytes
 }
 
 fn layered() -> Base {
@@ -243,6 +247,66 @@ fn layer_files_change_page_by_page_and_can_be_removed() {
     base.root.remove(b"etc", true).unwrap();
     base.root.create(b"etc", New::Directory(0o755)).unwrap();
     assert_eq!(list(&base, "/etc"), Vec::<String>::new());
+}
+
+/// Everything below a directory, within bounds.
+fn wander(inode: &InodeRef, depth: u32, budget: &mut u32) {
+    let mut names = Vec::new();
+    // Damage shows as an error; what could be read goes on.
+    let _ = inode.read_directory(0, &mut |entry| {
+        names.push(entry.name.to_vec());
+        names.len() < 100
+    });
+    for name in names {
+        if name == b"." || name == b".." || *budget == 0 {
+            continue;
+        }
+        *budget -= 1;
+        let Ok(child) = inode.lookup(&name) else {
+            continue;
+        };
+        let _ = (child.stat(), child.path(), child.link_text());
+        if let Ok(open) = open_inode(child.clone(), open::RDWR) {
+            let mut buffer = vec![0; 5000];
+            let _ = open.file.read(&open, &mut Writer::kernel(&mut buffer), 0);
+            let _ = open.file.map_page(0, true);
+            let _ = open.file.write(&open, &mut Reader::kernel(b"x"), 4095);
+        }
+        if depth < 5 {
+            wander(&child, depth + 1, budget);
+        }
+        let _ = inode.remove(&name, false);
+    }
+}
+
+#[test]
+fn a_damaged_layer_gives_errors_and_never_a_panic() {
+    let text = "t".repeat(9000);
+    let bytes = image_bytes(
+        "damaged",
+        &[("a/b/c", "1"), ("a/d", &text), ("e", "2"), ("f/g", "3")],
+    );
+    let mut state = 99_u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let mut damaged = bytes.clone();
+        for _ in 0..=random(3) {
+            let at = 1024 + random(4096);
+            damaged[at] = random(256) as u8;
+        }
+        let Ok(volume) = Volume::open(damaged.leak(), 0x10_0000_0000) else {
+            continue;
+        };
+        if let Ok(root) = Tree::mount(vec![volume]) {
+            let root: InodeRef = root;
+            wander(&root, 0, &mut 300);
+        }
+    }
 }
 
 /// Events of an instance as (watch, mask, cookie is set, name).

@@ -2,7 +2,7 @@
 //! whatever a read or write brings. The only part of the file system that
 //! differs when its tests run on a host.
 
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use crate::mm::io::{Reader, Writer};
 
 /// Bytes of a page.
@@ -55,8 +55,17 @@ impl Run {
 /// Most pages that are asked for at once (64 KiB).
 pub const RUN_PAGES: u64 = 16;
 
+/// Pages that files leave to everybody else: a sixteenth of memory, at least 8 MiB
+/// where that is not more than a quarter.
+fn reserve(all: u64) -> u64 {
+    (all / 16).max(2048).min(all / 4)
+}
+
 /// Between one and `wanted` frames with arbitrary content. ENOSPC.
 pub fn allocate(wanted: u64) -> Result<Run> {
+    if totals().1 == 0 {
+        return Err(Errno::ENOSPC);
+    }
     if wanted >= RUN_PAGES
         && let Ok(gpa) = memory::run(RUN_PAGES)
     {
@@ -142,7 +151,13 @@ fn copy_in_kernel(data: &mut Reader<'_>, gpa: u64, len: u64) -> Result<u64> {
     Ok(done)
 }
 
-pub use memory::{totals, write, zero};
+/// Pages in all and pages that files may still take.
+pub fn totals() -> (u64, u64) {
+    let (all, free) = memory::totals();
+    (all, free.saturating_sub(reserve(all)))
+}
+
+pub use memory::{write, zero};
 
 #[cfg(not(test))]
 mod memory {
