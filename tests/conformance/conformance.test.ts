@@ -34,7 +34,7 @@ function compile(source: string): string {
   return program;
 }
 
-for (const family of ["core", "fs", "ipc"]) {
+for (const family of ["core", "fs", "ipc", "net"]) {
   const sources = readdirSync(join(here, family)).filter((name) => name.endsWith(".c"));
   describe(family, () => {
     for (const name of sources) {

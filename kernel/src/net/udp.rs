@@ -166,7 +166,7 @@ impl Udp {
         }
         let (to, bound) = {
             let mut state = self.state.lock();
-            if let Some(error) = state.error.take() {
+            if let Some(error) = state.take_error() {
                 return Err(error);
             }
             if state.shut_write {
@@ -190,7 +190,7 @@ impl Udp {
     /// The next datagram into `out`.
     fn take(&self, out: &mut Writer<'_>, peek: bool) -> Result<Received> {
         let mut state = self.state.lock();
-        if let Some(error) = state.error.take() {
+        if let Some(error) = state.take_error() {
             return Err(error);
         }
         if let Some((from, bytes)) = state.queue.front() {
@@ -218,10 +218,6 @@ impl Udp {
             };
         };
         let record = DatagramHeader::record_len(header.len);
-        if header.error != 0 {
-            connection.consume_record(record);
-            return Err(Errno(header.error as u16));
-        }
         let wanted = (header.len as usize).min(out.remaining()) as u32;
         let copied = connection.copy_out(DATAGRAM_HEADER, wanted, out)?;
         if !peek {
@@ -267,6 +263,21 @@ fn next_record(connection: &mut Connection) -> Option<DatagramHeader> {
     Some(DatagramHeader::from_bytes(&raw))
 }
 
+/// Takes an error that the host has reported.
+fn take_reported(connection: &mut Connection) -> Option<Errno> {
+    let header = next_record(connection).filter(|header| header.error != 0)?;
+    connection.consume_record(DatagramHeader::record_len(header.len));
+    Some(Errno(header.error as u16))
+}
+
+impl State {
+    /// An error that any call reports, once.
+    fn take_error(&mut self) -> Option<Errno> {
+        let reported = || self.connection.as_mut().and_then(take_reported);
+        self.error.take().or_else(reported)
+    }
+}
+
 impl Endpoint for Udp {
     fn news(&self) {
         self.notifier.notify(self.poll());
@@ -287,7 +298,11 @@ impl File for Udp {
         let mut writable = true;
         let mut outside = false;
         if let Some(connection) = &mut state.connection {
-            outside = connection.available() >= DATAGRAM_HEADER;
+            let next = next_record(connection);
+            outside = next.is_some_and(|header| header.error == 0);
+            if next.is_some_and(|header| header.error != 0) {
+                ready |= events::ERR;
+            }
             connection.room_seen();
             writable = connection.writable() || connection.flags() & host_flag::ERROR != 0;
             if connection.pending_error().is_some() {
@@ -444,10 +459,8 @@ impl Socket for Udp {
     }
     fn take_error(&self) -> Option<Errno> {
         let mut state = self.state.lock();
-        state
-            .error
-            .take()
-            .or_else(|| state.connection.as_mut().and_then(Connection::take_error))
+        let reported = state.take_error();
+        reported.or_else(|| state.connection.as_mut().and_then(Connection::take_error))
     }
     fn timeouts(&self) -> &Timeouts {
         &self.timeouts

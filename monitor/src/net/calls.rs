@@ -28,6 +28,9 @@ impl Engine {
         if !(slot::FIRST..SLOTS).contains(&index) {
             return errno(libc::EINVAL);
         }
+        // What was closed before this call must be closed for it: a port that is
+        // listened on again, a connection to a listener that is gone.
+        self.serve_guest(None);
         let target = Address::from_words([args[1], args[2], args[3]]);
         let result = match number {
             call::DATAGRAM => self.datagram(index, generation, target),

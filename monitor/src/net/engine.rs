@@ -142,7 +142,7 @@ impl Engine {
     }
 
     /// Looks at every slot that the guest has rung.
-    fn serve_guest(&mut self, batch: Option<&mut Batch>) -> usize {
+    pub(super) fn serve_guest(&mut self, batch: Option<&mut Batch>) -> usize {
         let mut rung = std::mem::take(&mut self.rung);
         rung.clear();
         self.rings
