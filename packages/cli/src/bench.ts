@@ -11,6 +11,7 @@ import type { Context } from "./command.ts";
 export interface BenchFlags {
   readonly only: readonly string[];
   readonly json: boolean;
+  readonly samples: number | undefined;
 }
 
 /** What benches/main.ts exports. */

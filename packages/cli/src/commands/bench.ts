@@ -1,7 +1,7 @@
 /** `spore bench`. */
 
-import { type Command, command, flag, list } from "../command.ts";
-import { readText } from "../settings/values.ts";
+import { type Command, command, flag, list, value } from "../command.ts";
+import { readCount, readText } from "../settings/values.ts";
 
 /** Measures, beside the native program in the same run. */
 export const bench: Command = command({
@@ -9,7 +9,18 @@ export const bench: Command = command({
   summary: "Measure boot, HTTP and system calls beside the native program, and print a table.",
   arguments: [],
   options: {
-    only: list({ value: "BENCH", doc: "Run this benchmark only.", otherwise: "all", read: readText }),
+    only: list({
+      value: "BENCH",
+      doc: "Run this benchmark only: boot, calls, idle or http.",
+      otherwise: "all",
+      read: readText,
+    }),
+    samples: value({
+      value: "N",
+      doc: "Time N boots of each program.",
+      otherwise: "200",
+      read: readCount,
+    }),
     json: flag({
       doc: "Print one JSON object a row: bench, case, unit, ours, native, ratio; ours and native hold min, p50, p99.",
     }),

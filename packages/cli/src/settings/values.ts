@@ -20,6 +20,13 @@ export function readMemory(text: string): number {
   return bytes;
 }
 
+/** A number from 1 upwards. */
+export function readCount(text: string): number {
+  const count = Number(text);
+  if (!/^\d{1,9}$/.test(text) || count === 0) throw new Mistake("expected a number from 1 upwards");
+  return count;
+}
+
 /** "8080:80", "0.0.0.0:8080:80", "[::1]:8080:80"; host port 0 stands for a free one. */
 export function readPublish(text: string): Publish {
   const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+):(\d+)$/.exec(text);

@@ -1,0 +1,55 @@
+/**
+ * `spore bench`: the numbers behind SPECIFICATION.md, each measured beside the
+ * native program, in turn with it.
+ */
+
+import { sporeError } from "@spore/errors";
+import { boot } from "./boot.ts";
+import { calls } from "./calls.ts";
+import { http } from "./http.ts";
+import { idle } from "./idle.ts";
+import { thisMachine } from "./machine.ts";
+import type { Row } from "./rows.ts";
+import { table } from "./table.ts";
+import { Workshop } from "./workshop.ts";
+
+/** The flags of `spore bench`. */
+export interface BenchFlags {
+  /** Names of benchmarks; empty: all. */
+  readonly only: readonly string[];
+  readonly json: boolean;
+  /** Boots that are timed, of each program. */
+  readonly samples: number | undefined;
+}
+
+/** Where the results go. */
+export interface Output {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+}
+
+const SAMPLES = 200;
+const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = { boot, calls, idle, http };
+
+/** Measures and prints; the result is the exit status. */
+export async function runBenches(flags: BenchFlags, { out, err }: Output): Promise<number> {
+  const unknown = flags.only.find((name) => !Object.hasOwn(benches, name));
+  if (unknown !== undefined) {
+    const next = `there are ${Object.keys(benches).join(", ")}`;
+    throw sporeError("SPORE_USAGE", { problem: `no benchmark "${unknown}"`, command: "bench" }, { next });
+  }
+  const wanted = flags.only.length === 0 ? Object.keys(benches) : flags.only;
+  const machine = thisMachine();
+  const { backend, cpu, processors, kernel, load } = machine;
+  const about = `${backend} on ${cpu}, ${processors.length} processors, Linux ${kernel}, load ${load}`;
+  err(`spore bench: ${about}\n`);
+  using shop = new Workshop(flags.samples ?? SAMPLES, (text) => err(`${text}\n`));
+  const rows: Row[] = [];
+  for (const name of wanted) {
+    const found = (await benches[name]?.(shop)) ?? [];
+    if (flags.json) for (const row of found) out(`${JSON.stringify({ ...row, machine })}\n`);
+    rows.push(...found);
+  }
+  if (!flags.json) out(`${about}\n\n${table(rows)}`);
+  return 0;
+}
