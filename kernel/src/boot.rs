@@ -226,7 +226,7 @@ pub fn start() -> ! {
     let first_heap = tables.next_multiple_of(HUGE);
     spore_hal::heap::add_first(info.free_start, first_heap);
     frames::initialise(info.free_start + first_heap, info.ram_size);
-    spore_hal::heap::set_frame_source(frames::heap_block);
+    spore_hal::heap::set_frame_source(frames::heap_blocks);
     sched::initialise();
     STARTED.store(spore_hal::time::monotonic(), Ordering::Relaxed);
     crate::net::initialise(&info);

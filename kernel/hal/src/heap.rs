@@ -8,8 +8,9 @@ use talc::{OomHandler, Span, Talc};
 
 use crate::Lock;
 
-/// Gives the guest-physical address of a whole free frame, or `None`.
-pub type FrameSource = fn() -> Option<u64>;
+/// Gives the guest-physical address of that many bytes (whole 2 MiB frames) in one
+/// piece, or `None`.
+pub type FrameSource = fn(u64) -> Option<u64>;
 
 static SOURCE: AtomicUsize = AtomicUsize::new(0);
 
@@ -17,19 +18,19 @@ struct Grow;
 
 impl OomHandler for Grow {
     fn handle_oom(talc: &mut Talc<Self>, layout: Layout) -> Result<(), ()> {
-        if layout.size() as u64 > HUGE - 4096 {
-            return Err(());
-        }
+        // Room for talc's own words and the alignment.
+        let wanted = (layout.size() + layout.align() + 4096) as u64;
+        let len = wanted.checked_next_multiple_of(HUGE).ok_or(())?;
         let raw = SOURCE.load(Ordering::Relaxed);
         if raw == 0 {
             return Err(());
         }
         // SAFETY: only `set_frame_source` stores here, and it stores a `FrameSource`.
         let source = unsafe { core::mem::transmute::<usize, FrameSource>(raw) };
-        let frame = source().ok_or(())?;
+        let frame = source(len).ok_or(())?;
         let base = (DIRECT_VA + frame) as *mut u8;
         // SAFETY: the frame was taken from the allocator for good and is mapped RAM.
-        unsafe { talc.claim(Span::from_base_size(base, HUGE as usize)) }.map(|_| ())
+        unsafe { talc.claim(Span::from_base_size(base, len as usize)) }.map(|_| ())
     }
 }
 

@@ -306,11 +306,12 @@ pub fn free_block(start: u64) {
     arena_give(start, HUGE);
 }
 
-/// A frame for the kernel heap: not zeroed, never given back.
-pub fn heap_block() -> Option<u64> {
+/// `len` bytes (whole blocks) in one piece for the kernel heap: not zeroed, never
+/// given back.
+pub fn heap_blocks(len: u64) -> Option<u64> {
     let mut frames = FRAMES.try_lock()?;
-    let first = frames.highest(PAGES_PER_BLOCK)?;
-    frames.used_before.fill(first, PAGES_PER_BLOCK, true);
+    let first = frames.highest(page(len))?;
+    frames.used_before.fill(first, page(len), true);
     Some(gpa(first))
 }
 
