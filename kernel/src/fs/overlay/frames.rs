@@ -55,10 +55,10 @@ impl Run {
 /// Most pages that are asked for at once (64 KiB).
 pub const RUN_PAGES: u64 = 16;
 
-/// Pages that files leave to everybody else: a sixteenth of memory, at least 8 MiB
+/// Pages that files leave to everybody else: an eighth of memory, at least 16 MiB
 /// where that is not more than a quarter.
 fn reserve(all: u64) -> u64 {
-    (all / 16).max(2048).min(all / 4)
+    (all / 8).max(4096).min(all / 4)
 }
 
 /// Between one and `wanted` frames with arbitrary content. ENOSPC.
