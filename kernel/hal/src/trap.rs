@@ -53,6 +53,10 @@ pub const USER_SS: u64 = 0x2b;
 
 /// RFLAGS.TF: every instruction ends in a debug exception.
 pub const TRAP_FLAG: u64 = 1 << 8;
+/// RFLAGS.NT: `iretq` is refused.
+const NESTED_TASK: u64 = 1 << 14;
+/// RFLAGS.AC: accesses must be aligned.
+const ALIGNMENT_CHECK: u64 = 1 << 18;
 
 /// How to go back to the application.
 #[repr(u64)]
@@ -167,9 +171,15 @@ pub fn kernel_exception<K: Kernel>(frame: &mut TrapFrame) {
         }
         return;
     }
-    if exception.vector == 1 {
-        // Patched code jumped here while the program steps through itself.
-        frame.rflags &= !TRAP_FLAG;
+    // Patched code jumps here with whatever flags the program had set.
+    let flag = match exception.vector {
+        1 => TRAP_FLAG,
+        13 => NESTED_TASK,
+        17 => ALIGNMENT_CHECK,
+        _ => 0,
+    };
+    if frame.rflags & flag != 0 {
+        frame.rflags &= !flag;
         return;
     }
     K::fatal(
