@@ -235,11 +235,11 @@ pub fn start() -> ! {
     map_program(&info, &mut space);
     map_stack(&mut space);
     let process = Process::new(space, context);
-    let thread = sched::create(APP_PID, process.clone());
+    let thread = sched::create(APP_PID, process);
     process.threads.lock().push(thread);
     sched::adopt(thread);
     name_thread(thread);
-    crate::net::stream::open_standard(&info, &process);
+    crate::net::stream::open_standard(&info, process);
     let rsp = build_stack(&info);
     crate::trace::initialise(info.options);
     let mut frame = TrapFrame {

@@ -1,5 +1,6 @@
 //! The process: what its threads share.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -111,9 +112,10 @@ pub mod limit {
 }
 
 impl Process {
-    /// The application's process, without threads yet.
-    pub fn new(memory: AddressSpace, fs: FsContext) -> Arc<Self> {
-        Arc::new(Self {
+    /// The application's process, without threads yet. Like threads, processes live for
+    /// ever: every system call asks for its own, and a borrow costs nothing.
+    pub fn new(memory: AddressSpace, fs: FsContext) -> &'static Arc<Self> {
+        Box::leak(Box::new(Arc::new(Self {
             pid: APP_PID,
             memory: Lock::new(memory),
             descriptors: DescriptorTable::default(),
@@ -126,7 +128,7 @@ impl Process {
             dumpable: AtomicI32::new(1),
             alarm: Lock::new(None),
             stack_top: AtomicU64::new(0),
-        })
+        })))
     }
 
     /// A thread id that was never used.

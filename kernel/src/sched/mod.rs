@@ -61,7 +61,7 @@ pub fn initialise() {
 }
 
 /// A fresh thread object with id `tid`; blocked until [`Thread::wake`] or [`start`].
-pub fn create(tid: i32, process: Arc<Process>) -> &'static Thread {
+pub fn create(tid: i32, process: &'static Arc<Process>) -> &'static Thread {
     let reused = SCHEDULER.lock().free.pop();
     let thread: &'static Thread = match reused {
         Some(thread) => thread,

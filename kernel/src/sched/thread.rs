@@ -38,7 +38,7 @@ pub struct Saved {
 pub struct Thread {
     /// Thread id; the first thread's is the process id.
     tid: AtomicI32,
-    process: Lock<Option<Arc<Process>>>,
+    process: Lock<Option<&'static Arc<Process>>>,
     /// Life and place in the run queue.
     pub(super) state: Lock<State>,
     /// A wake-up arrived since the last park.
@@ -111,7 +111,7 @@ impl Thread {
         }
     }
 
-    pub(super) fn begin(&self, tid: i32, process: Arc<Process>) {
+    pub(super) fn begin(&self, tid: i32, process: &'static Arc<Process>) {
         self.tid.store(tid, Ordering::Relaxed);
         *self.process.lock() = Some(process);
         *self.state.lock() = State::Blocked;
@@ -133,9 +133,10 @@ impl Thread {
     }
 
     /// The process it belongs to. Panics for a dead thread, which nobody holds.
-    pub fn process(&self) -> Arc<Process> {
-        match &*self.process.lock() {
-            Some(process) => process.clone(),
+    #[inline]
+    pub fn process(&self) -> &'static Arc<Process> {
+        match *self.process.lock() {
+            Some(process) => process,
             None => panic!("thread without process"),
         }
     }

@@ -328,7 +328,7 @@ fn is_ignored(process: &Process, signal: u32) -> bool {
 pub fn send_to_thread(thread: &'static Thread, info: SigInfo) {
     let process = thread.process();
     let blocked = thread.signals.lock().mask & bit(info.signal) != 0;
-    if !blocked && is_ignored(&process, info.signal) {
+    if !blocked && is_ignored(process, info.signal) {
         return;
     }
     thread.signals.lock().queue.push(info);
@@ -391,7 +391,7 @@ pub fn take_host_signals() {
     let process = sched::current().process();
     for signal in 1..=number::MAX {
         if bits & bit(signal) != 0 {
-            send_to_process(&process, SigInfo::from_process(signal, code::USER, 0));
+            send_to_process(process, SigInfo::from_process(signal, code::USER, 0));
         }
     }
 }
@@ -402,7 +402,7 @@ pub fn take_pending(mask: Set) -> Option<SigInfo> {
     let process = thread.process();
     let own = thread.signals.lock().queue.take(mask);
     let taken = own.or_else(|| process.signals.lock().queue.take(mask));
-    refresh_all(&process);
+    refresh_all(process);
     taken
 }
 
@@ -488,7 +488,7 @@ pub fn deliver(thread: &'static Thread, trap: &mut TrapFrame) -> bool {
         refresh(thread);
         return true;
     };
-    refresh_all(&process);
+    refresh_all(process);
     let action = {
         let mut shared = process.signals.lock();
         let slot = &mut shared.actions[info.signal as usize - 1];

@@ -64,7 +64,7 @@ pub fn rt_sigaction(signal: u32, action: UserAddr, old: UserAddr, size: u64) -> 
             restorer: new.restorer,
             mask: new.mask,
         };
-        signal::set_action(&process, signal, new)
+        signal::set_action(process, signal, new)
     };
     if !old.is_null() {
         let before = KernelAction {
@@ -171,7 +171,7 @@ pub fn kill(pid: i32, signal: u32) -> Result<()> {
     }
     if signal != 0 {
         signal::send_to_process(
-            &process,
+            process,
             SigInfo::from_process(signal, code::USER, process.pid),
         );
     }
@@ -233,7 +233,7 @@ pub fn rt_sigqueueinfo(pid: i32, signal: u32, info: UserAddr) -> Result<()> {
     if pid != process.pid {
         return Err(Errno::ESRCH);
     }
-    signal::send_to_process(&process, info);
+    signal::send_to_process(process, info);
     Ok(())
 }
 

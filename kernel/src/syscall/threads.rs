@@ -54,7 +54,7 @@ fn spawn(frame: &TrapFrame, request: &CloneRequest) -> Result<usize> {
     if request.flags & flag::CHILD_SETTID != 0 {
         user::write(UserAddr::new(request.child_tid), &tid)?;
     }
-    let child = sched::create(tid, process.clone());
+    let child = sched::create(tid, process);
     let mut registers = *frame;
     registers.rax = 0;
     if request.stack != 0 {

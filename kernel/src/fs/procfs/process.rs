@@ -218,7 +218,7 @@ fn status(subject: Subject) -> Result<Vec<u8>> {
     let kib = |bytes: u64| bytes / 1024;
     let blocked = thread.signals.lock().mask;
     let pending = crate::signal::pending();
-    let (ignored, caught) = dispositions(&process);
+    let (ignored, caught) = dispositions(process);
     let threads = process.threads.lock().len();
     let mask = process.fs.lock().umask;
     Ok(format!(

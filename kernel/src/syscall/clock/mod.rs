@@ -238,14 +238,14 @@ pub fn setitimer(which: u32, value: UserAddr, old: UserAddr) -> Result<()> {
         return Err(Errno::EOPNOTSUPP);
     }
     let process = sched::current().process();
-    let before = show_alarm(&process);
+    let before = show_alarm(process);
     let new: IntervalValue = if value.is_null() {
         IntervalValue::default()
     } else {
         user::read(value)?
     };
     let interval = micros(new.interval_seconds, new.interval_micros)?;
-    replace_alarm(&process, micros(new.seconds, new.micros)?, interval);
+    replace_alarm(process, micros(new.seconds, new.micros)?, interval);
     if old.is_null() {
         Ok(())
     } else {
@@ -256,7 +256,7 @@ pub fn setitimer(which: u32, value: UserAddr, old: UserAddr) -> Result<()> {
 /// getitimer(2).
 pub fn getitimer(which: u32, value: UserAddr) -> Result<()> {
     match which {
-        0 => user::write(value, &show_alarm(&sched::current().process())),
+        0 => user::write(value, &show_alarm(sched::current().process())),
         1 | 2 => user::write(value, &IntervalValue::default()),
         _ => Err(Errno::EINVAL),
     }
@@ -265,7 +265,7 @@ pub fn getitimer(which: u32, value: UserAddr) -> Result<()> {
 /// alarm(2): answers the seconds that were left.
 pub fn alarm(seconds: u32) -> Result<usize> {
     let process = sched::current().process();
-    let before = show_alarm(&process);
-    replace_alarm(&process, u64::from(seconds) * 1_000_000_000, 0);
+    let before = show_alarm(process);
+    replace_alarm(process, u64::from(seconds) * 1_000_000_000, 0);
     Ok((before.seconds + i64::from(before.micros > 0)) as usize)
 }

@@ -128,7 +128,7 @@ pub fn timer_create(clock: i32, event: UserAddr, id: UserAddr) -> Result<()> {
         id: number,
         clock,
         event,
-        process,
+        process: process.clone(),
         state,
     });
     user::write(id, &number)?;
