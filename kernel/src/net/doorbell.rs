@@ -21,8 +21,10 @@ const SPIN_LONGEST_NS: u64 = 200_000;
 const SPIN_SHORTEST_NS: u64 = 20_000;
 /// Below this, spinning stops.
 const SPIN_POINTLESS_NS: u64 = 10_000;
-/// A sleep that ends within this time after its begin would have been spun away.
-const SLEEP_SLACK_NS: u64 = 100_000;
+/// A sleep that is shorter than the longest spin and this together is taken as a sign
+/// that spinning pays: half of it is the price of sleeping and waking itself, and on
+/// a busy host the rest is others that run while the guest sleeps.
+const SLEEP_SLACK_NS: u64 = 400_000;
 /// An I/O thread that makes no pass for so long does not run.
 const STARVED_NS: u64 = 40_000;
 /// Without I/O thread: how long what was written may wait while the program runs.
