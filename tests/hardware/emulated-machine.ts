@@ -28,7 +28,7 @@ export interface Ended {
 /** Runs a machine until it powers off. */
 export function runMachine({ kernel, initramfs, limitMs, onConsole }: Boot): Promise<Ended> {
   const args = [
-    ["-M", "q35", "-accel", "tcg", "-cpu", "EPYC,+svm,+npt,+fsgsbase", "-smp", "1", "-m", "2048"],
+    ["-M", "q35", "-accel", "tcg", "-cpu", "EPYC,+svm,+npt,+fsgsbase", "-smp", "2", "-m", "2048"],
     ["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"],
     ["-kernel", kernel, "-initrd", initramfs],
     // The machine ends instead of waiting when its kernel panics.

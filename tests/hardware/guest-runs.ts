@@ -19,6 +19,8 @@ export interface GuestRun extends Run {
   readonly options: RunOptions;
   /** Default true: as on the command line. */
   readonly patch?: boolean;
+  /** Processors of the emulated machine that it may use. With one, no thread serves the rings. */
+  readonly cpus?: readonly number[];
 }
 
 /** Everything the initramfs holds. `root` is the checkout. */
@@ -64,7 +66,7 @@ function configOf(image: Image, run: GuestRun): LaunchConfig {
       reporter: null,
     },
   );
-  return { ...config, deleteConfig: false };
+  return { ...config, cpus: run.cpus ?? null, deleteConfig: false };
 }
 
 /** Blobs are named by their digest, so programs share what they have in common. */

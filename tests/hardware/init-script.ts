@@ -21,7 +21,7 @@ export interface Outcome {
 
 const MARK = "#spore";
 /** Longest time for one run, in seconds; one that hangs must not hide the others. */
-const LIMIT = 40;
+const LIMIT = 60;
 
 /** The script for busybox's shell. */
 export function initScript(runs: readonly Run[], modules: readonly string[]): string {

@@ -118,6 +118,6 @@ int main(int count, char **arguments) {
   pthread_create(&thread, 0, overflow, 0);
   pthread_join(thread, &signal);
   printf("thread's stack ends: signal %ld\n", (long)signal);
-  printf("bad buffer: %zd\n", write(1, base + 100 * PAGE * PAGE, 1));
+  printf("bad buffer: %zd\n", write(1, reserved, 1));
   return 3;
 }
