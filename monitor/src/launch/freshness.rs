@@ -42,15 +42,32 @@ pub fn checkout(root: &Path, stamp: i128) -> Result<(), Doubt> {
 fn older(path: &Path, old: &dyn Fn(&Metadata) -> bool) -> Result<(), Doubt> {
     let about = fs::symlink_metadata(path).map_err(|e| unreadable(path, &e))?;
     if !old(&about) {
-        return Err(Doubt::about(format!("{} is newer", path.display())));
+        return Err(newer(path));
     }
     if about.is_dir() {
-        for entry in fs::read_dir(path).map_err(|e| unreadable(path, &e))? {
-            let entry = entry.map_err(|e| unreadable(path, &e))?;
-            older(&entry.path(), old)?;
+        all_older(path, old)?;
+    }
+    Ok(())
+}
+
+/// The same for what is in a folder. Its entries are looked up from it, not from
+/// the root: there are hundreds.
+fn all_older(folder: &Path, old: &dyn Fn(&Metadata) -> bool) -> Result<(), Doubt> {
+    for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+        let entry = entry.map_err(|e| unreadable(folder, &e))?;
+        let about = entry.metadata().map_err(|e| unreadable(folder, &e))?;
+        if !old(&about) {
+            return Err(newer(&entry.path()));
+        }
+        if about.is_dir() {
+            all_older(&entry.path(), old)?;
         }
     }
     Ok(())
+}
+
+fn newer(path: &Path) -> Doubt {
+    Doubt::about(format!("{} is newer", path.display()))
 }
 
 /// Each path has the fingerprint that it had.
