@@ -6,8 +6,8 @@ import { thisMachine } from "./machine.ts";
 import { type Row, row, spread } from "./rows.ts";
 import type { Server, Workshop } from "./workshop.ts";
 
-/** Until a server has done what it does after its start. */
-const SETTLE_MS = 3000;
+/** Until a server has done what it does after its start; idle HTTP connections end after 5 s. */
+const SETTLE_MS = 7000;
 const WATCH_MS = 3000;
 
 /**
