@@ -43,7 +43,7 @@ beforeEach(() => {
     join(checkout, "bin/npm"),
     `echo npm "$1" >>${calls}
 mkdir -p $(dirname ${node})
-printf '#!/bin/sh\\nshift; echo "node: $*"\\n' >${node}; chmod +x ${node}`,
+printf '#!/bin/sh\\nshift 2; echo "node: $*"\\n' >${node}; chmod +x ${node}`,
   );
   writeFileSync(calls, "");
 });
