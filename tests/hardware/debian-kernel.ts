@@ -3,7 +3,7 @@
  * build/hardware: nothing is installed, and the second time nothing is fetched.
  */
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -50,20 +50,26 @@ function kernelIn(home: string): DebianKernel {
 
 /** Fetches the package of the kernel that Debian recommends; gives its path. */
 function download(folder: string): string {
-  let name = currentPackage();
-  if (name === null) {
-    // A fresh container has no package lists; only root may fetch them.
-    if (process.getuid?.() === 0) execFileSync("apt-get", ["update", "-qq"], { stdio: "inherit" });
-    name = currentPackage();
-  }
-  if (name === null) {
-    throw new Error(`no package list knows ${PACKAGE}: run "apt-get update" as root, on Debian`);
-  }
+  const first = fetchInto(folder);
+  if (first !== null) return first;
+  // A fresh container has no package lists, an old one lists what is gone; only root may fetch them.
+  if (process.getuid?.() === 0) execFileSync("apt-get", ["update", "-qq"], { stdio: "inherit" });
+  const second = fetchInto(folder);
+  if (second !== null) return second;
+  throw new Error(
+    `${PACKAGE} cannot be downloaded: run "apt-get update" as root, on Debian and with a network`,
+  );
+}
+
+/** One attempt; null if the package is unknown or not to be had. */
+function fetchInto(folder: string): string | null {
+  const name = currentPackage();
+  if (name === null) return null;
   // apt complains when its own user cannot write here, and goes on as root.
-  execFileSync("apt-get", ["download", "-qq", name], { cwd: folder, stdio: ["ignore", "inherit", "pipe"] });
+  const { status } = spawnSync("apt-get", ["download", "-qq", name], { cwd: folder, stdio: "ignore" });
+  if (status !== 0) return null;
   const file = readdirSync(folder).find((entry) => entry.endsWith(".deb"));
-  if (file === undefined) throw new Error(`apt-get download ${name} left no package`);
-  return join(folder, file);
+  return file === undefined ? null : join(folder, file);
 }
 
 /** Name of the package with the kernel itself, on which `linux-image-amd64` depends. */

@@ -32,6 +32,8 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 ip link set lo up
+# The kernel must not write between the lines.
+dmesg -n 1
 for module in ${modules.join(" ")}; do insmod /modules/$module; done
 if [ ! -e /dev/kvm ]; then
   echo "${MARK} no-kvm"
