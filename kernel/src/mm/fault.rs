@@ -128,8 +128,12 @@ impl AddressSpace {
         if at >= file.size().next_multiple_of(PAGE) {
             return Err(Errno::ENXIO);
         }
-        let shared_write = vma.shared && write;
-        match file.map_page(at, shared_write)? {
+        let mut source = file.map_page(at, vma.shared && write)?;
+        if source == PageSource::Hole && vma.shared {
+            // Whoever maps it later must see the same page.
+            source = file.map_page(at, true).unwrap_or(source);
+        }
+        match source {
             PageSource::Memory { gpa } if vma.shared => map(va, gpa, vma.prot & prot::WRITE != 0),
             PageSource::Layer { gpa } if !write => map(va, gpa, false),
             PageSource::Memory { gpa } if !write => map(va, gpa, false),

@@ -118,6 +118,13 @@ int main(void) {
   pread(fd, buffer, 12, 0);
   printf("private stays private: %c %s\n", private[0], buffer);
   printf("msync: %d\n", msync(shared, 8192, MS_SYNC));
+  // A hole that was only read so far becomes the file's page once it is written.
+  char *hole = mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 4096);
+  int before = hole[0];
+  mprotect(hole, 4096, PROT_READ | PROT_WRITE);
+  hole[0] = 'h';
+  pread(fd, buffer, 1, 4096);
+  printf("hole: %d %c %c\n", before, buffer[0], shared[4096]);
   unlink("/tmp/spore-memory");
 
   char *heap = sbrk(0);
