@@ -1,5 +1,7 @@
 //! What the entries call: system calls, exceptions, upcalls.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use spore_hal::trap::{Exception, Kernel, Return, TrapFrame};
 
 use crate::mm::fault::Refused;
@@ -95,6 +97,9 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
     signal::send_fault(thread, info);
 }
 
+/// Whether the user knows that no memory is left.
+static MEMORY_REPORTED: AtomicBool = AtomicBool::new(false);
+
 fn page_fault(exception: &Exception) -> Result<(), SigInfo> {
     const WRITE: u64 = 2;
     const FETCH: u64 = 16;
@@ -110,7 +115,12 @@ fn page_fault(exception: &Exception) -> Result<(), SigInfo> {
             Refused::NotAllowed => (number::SEGV, code::SEGV_ACCERR),
             Refused::BeyondFile => (number::BUS, code::BUS_ADRERR),
             Refused::NoMemory => {
-                crate::log!("spore: the guest's memory is used up; give it more with --memory");
+                // Every thread may come by here before the signal ends them all.
+                if !MEMORY_REPORTED.swap(true, Ordering::Relaxed) {
+                    crate::log!(
+                        "error[SPORE_GUEST_MEMORY]: the guest's memory is used up — give it more with `--memory`"
+                    );
+                }
                 (number::KILL, code::KERNEL)
             }
         };

@@ -167,6 +167,12 @@ describe("options", () => {
     else expect(ended.status).toBeGreaterThanOrEqual(64);
   });
 
+  test("memory too small for the program to start", async () => {
+    const { stderr, status } = await fails(["run", "-q", "-m", "32M", example]);
+    expect(stderr).toContain("error[SPORE_GUEST_MEMORY]");
+    expect(status).toBe(137);
+  });
+
   test("more memory than the host has", async () => {
     const { stderr, status } = await fails(["run", "-m", "60T", hello]);
     expect(stderr).toMatch(/^error\[SPORE_(MEMORY_UNAVAILABLE|USAGE)\]/);
@@ -322,6 +328,14 @@ function folderWith(name: string): string {
   mkdirSync(path);
   return path;
 }
+
+test("a crash is the last event, and its explanation stands on standard error", async () => {
+  const crash = compile(files, "faults.c", "gcc", "-w");
+  const { stdout, stderr, status } = await spore(["run", "--json", crash, "--", "null"], place.options);
+  expect(stdout.trimEnd().split("\n").at(-1)).toBe('{"event":"exited","signal":"SIGSEGV"}');
+  expect(stderr).toMatch(/^error\[SPORE_GUEST_CRASH\]: .*SIGSEGV.*at address 0x0.* — /m);
+  expect(status).toBe(139);
+});
 
 describe("nothing is left behind", () => {
   test("by runs that end, crash, are killed or stopped", async () => {

@@ -89,7 +89,9 @@ test("--memory is what the program sees, and what it gets", async () => {
   const fill = "const b = []; for (let i = 0; i < 50; i++) b.push(Buffer.alloc(1 << 24, 1)); b.length";
   expect((await evaluate(fill, "-m", "1G")).stdout).toBe("50\n");
   const { stderr, status } = await evaluate(fill, "-m", "256M");
-  expect(stderr).toContain("memory is used up; give it more with --memory");
+  expect(stderr).toBe(
+    "error[SPORE_GUEST_MEMORY]: the guest's memory is used up — give it more with `--memory`\n",
+  );
   expect(status).toBe(137);
 });
 

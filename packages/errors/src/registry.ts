@@ -181,6 +181,12 @@ export const registry = {
     exit: 70,
     fault: "spore",
   },
+  SPORE_GUEST_MEMORY: {
+    message: "the guest's memory is used up",
+    next: "give it more with `--memory`",
+    exit: "program",
+    fault: "user",
+  },
   SPORE_GUEST_CRASH: {
     message: "{program} crashed: {problem}",
     next: "the lines above say where; `--trace` shows its system calls and `--gdb PORT` lets gdb attach",
