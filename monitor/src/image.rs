@@ -9,7 +9,7 @@ use spore_abi::ABI_VERSION;
 use spore_abi::boot::{KERNEL_MAGIC, KernelHeader};
 use spore_abi::layout::{
     FREE_GPA, HUGE, KERNEL_END, KERNEL_GPA, KERNEL_VA, LAYERS_END, LAYERS_GPA, MAX_RAM, MIN_RAM,
-    PAGE,
+    PAGE, RINGS_GPA,
 };
 
 use crate::config::{Config, Kernel, LayerFile, PrivateRegion};
@@ -75,6 +75,14 @@ pub fn free_start(private: &[PrivateRegion]) -> Result<u64> {
         free = end.ok_or_else(|| wrong("program frames lie outside memory"))?;
     }
     Ok(free)
+}
+
+/// Frames that the library OS uses at once, whatever the program: ring header,
+/// its first free frames, and those of the first stack and mappings at the top.
+pub fn first_frames(config: &Config, ram_size: u64) -> Result<Vec<u64>> {
+    let free = free_start(&config.private)?;
+    let top = |frames: u64| ram_size.saturating_sub(frames * HUGE);
+    Ok(vec![RINGS_GPA, free, free + HUGE, top(1), top(2)])
 }
 
 fn map_layer(layer: &LayerFile, sharing: Sharing) -> Result<Layer> {

@@ -87,9 +87,10 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let streams = streams(config.events);
     let processors = use_processors(config.cpus.as_deref());
     let io_thread = processors >= 2;
-    let features = Features::read_ahead(&kvm, processors);
 
     let memory = Arc::new(image::map(&config)?);
+    let frames = image::first_frames(&config, memory.ram_size())?;
+    let features = Features::read_ahead(&kvm, processors, &memory, frames);
     let header = image::load_kernel(&memory, &config.kernel)?;
     boot::prepare(&memory, &config, &header, io_thread, streams)?;
     let kick = EventFd::new(EFD_NONBLOCK | libc::EFD_CLOEXEC)

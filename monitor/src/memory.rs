@@ -5,7 +5,7 @@
 //! that both sides touch are reached as atomics. No reference to plain guest
 //! memory ever exists, because the guest may change it at any time.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use spore_abi::boot::{BootInfo, FileRecord, KernelHeader, LayerRecord, VmaRecord};
 use spore_abi::hostcall::{CrashRecord, DebugRegisters, HostCall};
@@ -198,6 +198,18 @@ impl GuestMemory {
         // SAFETY: in range, aligned, and `Shared` types consist of atomics, which
         // any number of writers may touch; the memory lives as long as `self`.
         Ok(unsafe { &*pointer })
+    }
+
+    /// Brings the host's page behind an address into being, without a change of
+    /// what is there; addresses outside RAM are left alone.
+    pub fn touch(&self, gpa: u64) {
+        if let Ok(byte) = self.ram_pointer(gpa, 1) {
+            // SAFETY: in range for as long as `self` lives. Guest and monitor may
+            // use the byte meanwhile: to replace 0 by 0 harms neither.
+            let byte = unsafe { AtomicU8::from_ptr(byte) };
+            // The processor counts it as a write, whatever it finds.
+            let _ = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Copies from a layer into RAM: `length` bytes at `offset` of layer number
