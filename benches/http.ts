@@ -22,6 +22,7 @@ interface Placement {
 interface Round {
   readonly rate: number;
   readonly latency: Spread;
+  readonly requests: number;
   /** Microseconds a request. */
   readonly cpu: number;
 }
@@ -46,6 +47,7 @@ async function measure(shop: Workshop, place: Placement): Promise<Row[]> {
   await using native = await nativeServer(shop, place.server);
   await using ours = await ourServer(shop, place);
   const rows: Row[] = [];
+  let requests = 0;
   for (const connections of CONNECTIONS) {
     const name = `${connections} connection${connections === 1 ? "" : "s"}, ${place.name}`;
     shop.say(`http: ${name}`);
@@ -55,8 +57,17 @@ async function measure(shop: Workshop, place: Placement): Promise<Row[]> {
       rounds[1].push(await loaded(load, native, connections, place.client));
     }
     rows.push(...rowsOf(name, rounds));
+    requests += rounds[0].reduce((sum, round) => sum + round.requests, 0);
   }
+  rows.push(exitsRow(place, await ours.stop(), requests));
   return rows;
+}
+
+/** How often the vCPU left the guest, start and end included: SPORE_DEBUG=1 says it. */
+function exitsRow(place: Placement, said: string, requests: number): Row {
+  const exits = Number(/left the guest (\d+) times/.exec(said)?.[1]);
+  const name = `${place.name}: exits per request, all loads`;
+  return row({ bench: "http", case: name, unit: "exits" }, spread([exits / requests]), spread([0]));
 }
 
 /** Fewer samples of boots: fewer rounds here too. */
@@ -73,7 +84,7 @@ export async function ourServer(shop: Workshop, place: Placement): Promise<Serve
   });
   // The monitor starts an I/O thread if it may use a second processor.
   const processors = place.io === undefined ? [place.server] : [place.server, place.io];
-  const server = await Server.start(pinned(processors, command), port);
+  const server = await Server.start(pinned(processors, command), port, { SPORE_DEBUG: "1" });
   if (place.io !== undefined) await server.pin(place.server, place.io);
   return server;
 }
@@ -93,7 +104,7 @@ async function loaded(load: string, server: Server, connections: number, process
   const [rate = 0, min = 0, p50 = 0, p99 = 0] = said.split(" ").map(Number);
   // The warm-up's requests took processor time as well.
   const requests = (rate * (WARM_UP_MS + MEASURE_MS)) / 1000;
-  return { rate, latency: { min, p50, p99 }, cpu: cpu / requests };
+  return { rate, latency: { min, p50, p99 }, requests, cpu: cpu / requests };
 }
 
 function rowsOf(name: string, [ours, native]: readonly [readonly Round[], readonly Round[]]): Row[] {

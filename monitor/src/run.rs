@@ -65,10 +65,19 @@ impl Runner {
         let run_page = &raw mut machine.vcpu.get_kvm_run().immediate_exit;
         // SAFETY: the run page belongs to the vCPU, which is never dropped.
         unsafe { self.control.attach(run_page) };
+        let mut exits = 0_u64;
         loop {
-            match enter(&mut machine.vcpu)? {
+            let left = enter(&mut machine.vcpu)?;
+            exits += 1;
+            match left {
                 Left::HostCall => {
                     if let Some(outcome) = self.host_call()? {
+                        if finish::debugging() {
+                            // `spore bench` reads it.
+                            finish::eprintln_quietly(&format!(
+                                "debug: left the guest {exits} times"
+                            ));
+                        }
                         return Ok(outcome);
                     }
                 }

@@ -111,7 +111,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
             let mut value = index as u32;
             let mut bit = 0;
             while bit < 8 {
-                value = value >> 1 ^ 0xedb8_8320 * (value & 1);
+                value = (value >> 1) ^ (0xedb8_8320 * (value & 1));
                 bit += 1;
             }
             table[index] = value;
@@ -120,7 +120,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
         table
     };
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        crc >> 8 ^ TABLE[(crc as u8 ^ byte) as usize]
+        (crc >> 8) ^ TABLE[(crc as u8 ^ byte) as usize]
     })
 }
 
