@@ -25,8 +25,9 @@ const SPIN_POINTLESS_NS: u64 = 10_000;
 /// that spinning pays: half of it is the price of sleeping and waking itself, and on
 /// a busy host the rest is others that run while the guest sleeps.
 const SLEEP_SLACK_NS: u64 = 400_000;
-/// An I/O thread that makes no pass for so long does not run.
-const STARVED_NS: u64 = 40_000;
+/// An I/O thread that makes no pass for so long does not run: longer than a client on
+/// the same core takes for its turn, or every turn would cost an exit.
+const STARVED_NS: u64 = 180_000;
 /// Without I/O thread: how long what was written may wait while the program runs.
 const WRITTEN_NS: u64 = 300_000;
 /// Without I/O thread: how long arrivals may wait while the program runs.
