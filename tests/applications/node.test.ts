@@ -6,6 +6,7 @@ import { createServer, type Server } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startNameServer } from "../support/name-server.ts";
 import { type Ended, run, type StartOptions } from "../support/process.ts";
 import { fixtures, nodeBinary, runTarget, startSpore } from "../support/spore.ts";
 
@@ -94,6 +95,17 @@ describe.each([22, 24, 26])("Node %i", (major) => {
     const linux = await onLinux(["datagrams", port]);
     expect(linux.stdout).toContain("outside THREE");
     expect(await inGuest(["datagrams", port])).toEqual(linux);
+  });
+
+  test("questions to a DNS server on the host", async () => {
+    const server = await startNameServer();
+    try {
+      const linux = await onLinux(["resolve", server.address]);
+      expect(linux.stdout).toContain("ENOTFOUND");
+      expect(await inGuest(["resolve", server.address])).toEqual(linux);
+    } finally {
+      server.close();
+    }
   });
 
   test.each(["exception", "rejection"])("an uncaught %s: exit status, text and stack", async (probe) => {
