@@ -206,6 +206,21 @@ describe("what changed is noticed:", () => {
     rmSync(store, { recursive: true });
   });
 
+  test("a symbolic link to the project, which leads elsewhere", async () => {
+    for (const name of ["one", "two"]) {
+      mkdirSync(join(work, name));
+      writeFileSync(join(work, name, "package.json"), '{"main":"main.js"}\n');
+      writeFileSync(join(work, name, "main.js"), `console.log("${name}");\n`);
+      for (const file of ["package.json", "main.js"]) utimesSync(join(work, name, file), 1, 1);
+    }
+    const link = join(work, "link");
+    symlinkSync("one", link);
+    expect((await remembered([link])).stdout).toBe("one\n");
+    rmSync(link);
+    symlinkSync("two", link);
+    expect(await spore([link])).toMatchObject({ stdout: "two\n" });
+  });
+
   test("variables: ours, and none that does not matter", async () => {
     await remembered([program], { UNRELATED: "1" });
     expect((await spore([program], { UNRELATED: "2" })).stderr).toContain(FROM_RECORD);

@@ -1,6 +1,6 @@
 /** Entry of the builder: resolve the target, reuse or build, open the image. */
 
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sporeError } from "@spore/errors";
@@ -45,7 +45,9 @@ function kindOf(target: string, named: string): TargetKind {
 /** Everything but file contents that the image depends on. */
 function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
   const { include, entry, node, env, args, cwd, memory, publish } = options;
-  return recordKey({ target, kernel, patch, include, entry, node, env, args, cwd, memory, publish });
+  // A symbolic link may lead elsewhere tomorrow, to sources that are older still.
+  const real = realpathSync(target);
+  return recordKey({ target, real, kernel, patch, include, entry, node, env, args, cwd, memory, publish });
 }
 
 /** An earlier build of the same thing, if its image is still whole. */
