@@ -55,9 +55,11 @@ function makeCheckout(): void {
   }
   for (const name of ["build/kernel.elf", "target/release/spore-monitor"])
     copyFileSync(join(root, name), join(checkout, name));
-  for (const name of readdirSync(join(root, "node_modules")))
-    if (name !== "@spore")
-      symlinkSync(join(root, "node_modules", name), join(checkout, "node_modules", name));
+  // Not what belongs to npm and the launcher there: the set-up writes to it.
+  const installed = readdirSync(join(root, "node_modules")).filter((name) => !/^\.|^@spore$/.test(name));
+  for (const name of installed)
+    symlinkSync(join(root, "node_modules", name), join(checkout, "node_modules", name));
+  writeFileSync(join(checkout, "node_modules/.installed-lock"), "");
   for (const name of readdirSync(join(root, "packages")))
     symlinkSync(`../../packages/${name}`, join(checkout, "node_modules/@spore", name));
   const old = new Date(Date.now() - 60_000);
@@ -90,6 +92,9 @@ async function remembered(
   return second;
 }
 
+/** What was not said for SPORE_DEBUG. */
+const said = ({ stderr }: Ended): string => stderr.replace(/^debug: .*\n/gm, "");
+
 const records = (): string[] =>
   readdirSync(join(store, "launches")).map((name) => join(store, "launches", name));
 /** Newer than it was, but not so new that it may change again unnoticed. */
@@ -115,7 +120,8 @@ describe("a repeated run", () => {
     const first = await spore(["--json", program, "--", "a b"]);
     expect(first.stderr).toMatch(LONG_WAY);
     const second = await spore(["--json", program, "--", "a b"]);
-    expect(second.stderr).toBe(first.stderr.replace(LONG_WAY, FROM_RECORD.trim()));
+    expect(second.stderr).toContain(FROM_RECORD);
+    expect(said(second)).toBe(said(first));
     expect(second.status).toBe(first.status);
     expect(second.stdout).toMatch(/^\{.*"event":"built".*"reused":true.*\}\n\{"event":"booted"/);
     expect(records().map((path) => statSync(path).mode & 0o777)).toEqual([0o600]);
@@ -133,7 +139,7 @@ describe("a repeated run", () => {
   test("takes the long way when it is told to", async () => {
     await remembered([program]);
     const { stderr } = await spore([program], { SPORE_LAUNCH_RECORD: "" });
-    expect(stderr).not.toContain("debug:");
+    expect(stderr).not.toMatch(/launch record|long way/);
   });
 
   test("many at once all run, with and without a record", async () => {
