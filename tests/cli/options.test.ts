@@ -1,4 +1,5 @@
 // The options of `spore run`, each seen from inside of the guest or at its ports.
+import { once } from "node:events";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
@@ -38,6 +39,27 @@ describe("--publish", () => {
     const [url] = await running.says("stderr", /^http:\/\/127\.0\.0\.1:\d+$/m);
     expect((await fetch(url)).status).toBe(200);
     expect(running.said.stdout).toBe("listening on port 8080\n");
+  });
+
+  test("the same port again, right after a run whose connections linger in TIME_WAIT", async () => {
+    const free = net.createServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const { port } = free.address() as net.AddressInfo;
+    free.close();
+    await once(free, "close");
+    for (const flags of [
+      ["-p", `${port}:8080`],
+      ["-p", `${port}:8080`],
+      ["-e", `PORT=${port}`],
+    ]) {
+      await using running = startSpore(["run", "--json", ...flags, server]);
+      await running.says("stdout", /"event":"listening"/);
+      // The server closes first, so that its side of the connection lingers.
+      const { stdout } = await run("curl", ["-sS", "-H", "Connection: close", `http://127.0.0.1:${port}/`]);
+      expect(stdout).toBe("Hello from Spore\n");
+      running.signal("SIGTERM");
+      expect((await running.ended).status).toBe(143);
+    }
   });
 
   test("a port that the program does not listen on is not connected", async () => {

@@ -31,10 +31,13 @@ impl Publication {
     /// Starts to listen on behalf of a guest listener.
     pub fn attach(&mut self, slot: usize, backlog: i32) -> io::Result<()> {
         let fd = self.fd.as_raw_fd();
-        sys::listen(fd, backlog.clamp(*BACKLOG.start(), *BACKLOG.end()))?;
-        // What is accepted inherits this, and lets the port be bound again while
-        // old connections are still in TIME_WAIT.
+        // Set before listening, which checks the port once more: connections of an
+        // earlier run in TIME_WAIT do not count then. What is accepted inherits it.
         sys::reuse_address(fd, true);
+        if let Err(error) = sys::listen(fd, backlog.clamp(*BACKLOG.start(), *BACKLOG.end())) {
+            sys::reuse_address(fd, false);
+            return Err(error);
+        }
         self.slot = Some(slot);
         self.waiting = false;
         Ok(())
