@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::boot::{BootInfo, FileRecord, LayerRecord, Span, VmaRecord};
 use spore_abi::layout::{HUGE, PAGE, SPARSE_END};
+use spore_hal::paging::{self, Mapping};
 use spore_hal::trap::{self, TrapFrame, USER_CS, USER_SS};
 use spore_hal::{Lock, direct};
 
@@ -86,6 +87,10 @@ fn map_program(info: &BootInfo, space: &mut AddressSpace) {
                 offset: record.file_offset,
             }
         };
+        // String literals and code of the program itself fault when written, as on Linux.
+        if record.prot & prot::WRITE == 0 && bytes(record.path) == exec_path() {
+            protect_segment(record.start, record.end);
+        }
         space.vmas.insert(Vma {
             start: record.start,
             end: record.end,
@@ -109,6 +114,19 @@ fn map_program(info: &BootInfo, space: &mut AddressSpace) {
         shared: false,
         exact: false,
     });
+}
+
+/// Takes the right to write from the pages of a segment. Frames that the image shares
+/// are read-only already; private ones, which hold data too, fall apart into pages.
+fn protect_segment(start: u64, end: u64) {
+    for va in (start..end).step_by(PAGE as usize) {
+        if let Mapping::Huge { writable: true, .. } = paging::lookup(va)
+            && paging::split(va, &mut frames::table_page).is_err()
+        {
+            return;
+        }
+        paging::set_writable(va, false);
+    }
 }
 
 fn map_stack(space: &mut AddressSpace) {

@@ -15,7 +15,6 @@ const SAVED_RCX: usize = offset_of!(VcpuBlock, saved_rcx);
 const SAVED_R11: usize = offset_of!(VcpuBlock, saved_r11);
 const SCRATCH: usize = offset_of!(VcpuBlock, scratch);
 
-#[cfg(not(feature = "hosted"))]
 global_asm!(
     r#"
     // ---- header page: offset 0 is KernelHeader, offset 0x100 the fast entry ----
@@ -361,18 +360,4 @@ spore_xmm:
     scratch = const SCRATCH,
     gate_top = const GATE_TOP,
     gate_frame = const DIRECT_VA + spore_abi::layout::GATE_FRAME_GPA,
-);
-
-// Unit tests on the host never enter or leave the kernel; the names must exist.
-#[cfg(feature = "hosted")]
-global_asm!(
-    ".bss",
-    ".p2align 4",
-    ".globl spore_xmm, spore_kernel_stack_top",
-    "spore_kernel_stack_top:",
-    "spore_xmm: .skip 256",
-    ".text",
-    ".globl spore_enter_user, spore_flush",
-    "spore_enter_user:",
-    "spore_flush: ret",
 );

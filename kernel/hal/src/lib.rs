@@ -14,9 +14,12 @@ extern crate alloc;
 
 pub mod cpu;
 pub mod direct;
+#[cfg(not(feature = "hosted"))]
 mod entry;
 pub mod heap;
 pub mod host;
+#[cfg(feature = "hosted")]
+mod hosted;
 mod lock;
 #[cfg(not(feature = "hosted"))]
 mod memory;

@@ -25,7 +25,7 @@ system_calls! {
     8 lseek(fd: Int, offset: Int, whence: Int) Full file::lseek, "";
     9 mmap(addr: Ptr, len: Size, prot: Hex, flags: Hex, fd: Int, offset: Hex) Full memory::mmap, "MAP_HUGETLB is refused with ENOMEM; MAP_SHARED between processes does not exist";
     10 mprotect(addr: Ptr, len: Size, prot: Hex) Partial memory::mprotect, "write/execute flips of code and read-only relocations are not enforced";
-    11 munmap(addr: Ptr, len: Size) Full memory::munmap, "";
+    11 munmap(addr: Ptr, len: Size) Partial memory::munmap, "a page that shares its 2 MiB block with memory in use may stay readable";
     12 brk(addr: Ptr) Full memory::brk, "";
     13 rt_sigaction(signal: Signal, action: Ptr, old: Ptr, size: Size) Full signals::rt_sigaction, "";
     14 rt_sigprocmask(how: Int, set: Ptr, old: Ptr, size: Size) Full signals::rt_sigprocmask, "";
