@@ -21,6 +21,7 @@ pub mod signal;
 pub mod stats;
 pub mod syscall;
 pub mod trace;
+#[cfg(not(test))]
 mod traps;
 
 #[cfg(not(test))]
