@@ -96,11 +96,19 @@ beforeAll(async () => {
   const kernel = debianKernel(cache);
   const initramfs = join(folder, "initramfs");
   writeCpio(await machineFiles(allRuns(), kernel, root), initramfs);
-  const ended = await runMachine({ kernel: kernel.image, initramfs, limitMs: 200_000 });
+  const boot = { kernel: kernel.image, initramfs, limitMs: 110_000 };
+  let ended = await runMachine(boot);
+  // About one run in eight, on a busy host, the emulated machine as a whole stands still: its own
+  // kernel no longer ends what has run too long. A hang of what is tested here ends after 60 s and
+  // is reported by name.
+  for (let again = 0; ended.timedOut && again < 2; again++) {
+    process.stderr.write("the emulated machine stood still; it is started once more\n");
+    ended = await runMachine(boot);
+  }
   if (ended.timedOut) throw new Error(`the emulated machine hangs; its console says:\n${ended.console}`);
   if (ended.console === "") throw new Error(`QEMU does not start: ${ended.complaints}`);
   outcomes = readConsole(ended.console);
-}, 300_000);
+}, 400_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("under hardware KVM", () => {
