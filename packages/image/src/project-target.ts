@@ -25,7 +25,7 @@ import {
 } from "./package-trace.ts";
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
-import { defaultsOf, nameOf, type ResolvedBuild } from "./resolved-build.ts";
+import { defaultsOf, nameOf, PROJECT_MEMORY, type ResolvedBuild } from "./resolved-build.ts";
 import { NODE_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Decision } from "./types.ts";
 
@@ -68,7 +68,10 @@ export async function buildProject(
     kind: "project",
     name: typeof manifest?.["name"] === "string" ? manifest["name"] : nameOf(project),
     program: runtime.program,
-    defaults: defaultsOf({ ...options, args: options.args ?? entry.args }, { argv, cwd: APP }),
+    defaults: defaultsOf(
+      { ...options, args: options.args ?? entry.args },
+      { argv, cwd: APP, memory: PROJECT_MEMORY },
+    ),
     kernel: storeKernel(build.kernel, store),
     layers: [runtime.blob, blob],
   };

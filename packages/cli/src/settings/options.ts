@@ -46,7 +46,7 @@ export const imageOptions: {
     short: "m",
     value: "SIZE",
     doc: "Memory of the virtual machine, for example 256M or 1G; only what is touched is taken from the host.",
-    otherwise: "2G",
+    otherwise: "2G for a project, 512M for a program",
     read: readMemory,
   }),
   include: list({
