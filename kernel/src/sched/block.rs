@@ -9,8 +9,8 @@ use core::task::{Context, Poll};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::OpenFile;
-use crate::sched::notify::{Notifier, Registration};
-use crate::sched::{self, thread::Thread};
+use crate::sched;
+use crate::sched::notify::Registration;
 
 /// A blocked system call; its output is the call's return value.
 pub type BlockedCall = Pin<Box<dyn Future<Output = Result<usize>> + Send>>;
@@ -52,7 +52,7 @@ impl Flow {
     }
 }
 
-/// Waits until the current thread is woken ([`Thread::wake`]). A wake-up that came
+/// Waits until the current thread is woken ([`crate::sched::thread::Thread::wake`]). A wake-up that came
 /// since the last park counts. ETIMEDOUT once CLOCK_MONOTONIC passes `deadline`
 /// (ns), ERESTARTSYS when a signal is to be handled.
 pub fn park(deadline: Option<u64>) -> Park {
@@ -120,29 +120,6 @@ impl Drop for Watch {
         {
             notifier.remove(registration);
         }
-    }
-}
-
-/// Keeps a thread registered with a notifier that lives inside an `Arc`.
-pub struct WatchNotifier<T: AsRef<Notifier> + Clone> {
-    owner: T,
-    registration: Registration,
-}
-
-impl<T: AsRef<Notifier> + Clone> WatchNotifier<T> {
-    /// Registers `thread`.
-    pub fn new(owner: &T, thread: &'static Thread) -> Self {
-        let registration = owner.as_ref().add(thread.observer(), 0);
-        Self {
-            owner: owner.clone(),
-            registration,
-        }
-    }
-}
-
-impl<T: AsRef<Notifier> + Clone> Drop for WatchNotifier<T> {
-    fn drop(&mut self) {
-        self.owner.as_ref().remove(self.registration);
     }
 }
 

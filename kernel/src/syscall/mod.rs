@@ -89,9 +89,6 @@ pub fn handle(frame: &mut TrapFrame, trapped: bool) -> Return {
             match sched::poll_call(thread) {
                 Some(result) => finish(thread, frame, encode(result)),
                 None => {
-                    if tracing {
-                        trace::suspended(thread);
-                    }
                     sched::block(thread);
                     sched::switch(frame, false);
                 }
