@@ -154,7 +154,9 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
         let next = SCHEDULER.lock().queue.pop_front();
         let Some(thread) = next else {
             host::vcpu().tick_wanted.store(0, Ordering::Relaxed);
+            let since = spore_hal::time::monotonic();
             crate::net::idle(deadline);
+            crate::stats::add_idle(spore_hal::time::monotonic().saturating_sub(since));
             take_attention();
             crate::debug::stop_if_requested(frame);
             continue;
