@@ -1,7 +1,7 @@
 // One table says which system calls exist: its page and the crash report follow it.
 
 import { expect, test } from "vitest";
-import { systemCalls } from "../../packages/cli/src/crash/generated/system-calls.ts";
+import { systemCalls } from "../../packages/needs/src/generated/system-calls.ts";
 import { text } from "./files.ts";
 import { systemCallReference, systemCallRows } from "./system-call-table.ts";
 
@@ -18,7 +18,7 @@ test("docs/reference/syscalls.md is what the table says (vitest -u writes it)", 
   await expect(systemCallReference(rows)).toMatchFileSnapshot("../../docs/reference/syscalls.md");
 });
 
-test("the crash report knows the same calls, by number, name and number of arguments", () => {
+test("crash reports and needs know the same calls, by number, name and number of arguments", () => {
   const known = new Map(systemCalls.map(([number, name, arity]) => [number, { name, arity }]));
   const different = rows.filter(({ number, name, parameters }) => {
     const call = known.get(number);

@@ -31,9 +31,10 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   elf: [],
   erofs: [],
   patch: ["elf"],
-  image: ["elf", "erofs", "errors", "monitor-client", "patch"],
+  needs: ["elf", "patch"],
+  image: ["elf", "erofs", "errors", "monitor-client", "needs", "patch"],
   "monitor-client": ["errors"],
-  cli: ["elf", "erofs", "errors", "image", "monitor-client", "sdk"],
+  cli: ["elf", "erofs", "errors", "image", "monitor-client", "needs", "sdk"],
 };
 
 /** Packages that run anywhere: in a browser, in a worker, in another runtime. */

@@ -1,8 +1,8 @@
 /** System calls as strace prints them, as far as numbers tell. */
 
 import { constants } from "node:os";
+import { systemCalls } from "@spore/needs";
 import type { Call } from "./crash.ts";
-import { systemCalls } from "./generated/system-calls.ts";
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 const byNumber = new Map(systemCalls.map(([number, name, arity]) => [number, { name, arity }]));
