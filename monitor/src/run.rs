@@ -77,6 +77,7 @@ impl Runner {
                             finish::eprintln_quietly(&format!(
                                 "debug: left the guest {exits} times"
                             ));
+                            finish::eprintln_quietly(&self.net.statistics());
                         }
                         return Ok(outcome);
                     }

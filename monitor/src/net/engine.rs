@@ -20,8 +20,6 @@ use crate::net::policy::Gate;
 use crate::net::rings::Rings;
 use crate::net::{standard, sys};
 
-/// Epoll data of descriptors that only end a wait.
-pub const WAKE: u64 = 1 << 62;
 const PUBLICATION: u64 = 1 << 61;
 /// Events taken at a time.
 pub const EVENTS: usize = 512;
@@ -135,7 +133,7 @@ impl Engine {
         let mut batch = batch;
         let rung = self.serve_guest(batch.as_deref_mut());
         let mut found = std::mem::take(&mut self.found);
-        let count = self.epoll.wait(&mut found, 0);
+        let count = self.epoll.take(&mut found);
         let events = self.serve_host(&found[..count], batch);
         self.found = found;
         rung + events
@@ -261,9 +259,6 @@ impl Engine {
         let mut count = 0;
         for event in found {
             let data = event.u64;
-            if data & WAKE != 0 {
-                continue;
-            }
             count += 1;
             if data & PUBLICATION != 0 {
                 self.accept((data & 0xffff) as usize);

@@ -40,7 +40,7 @@ use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_MEMORY_TOO_SMALL}
 use crate::events::Events;
 use crate::memory::GuestMemory;
 use crate::net::batch::Batch;
-use crate::net::engine::{EVENTS, Engine, WAKE};
+use crate::net::engine::{EVENTS, Engine};
 use crate::net::policy::Gate;
 use crate::net::rings::Rings;
 
@@ -82,6 +82,8 @@ pub struct Net {
     engine: Mutex<Engine>,
     /// Everything the engine watches; waited on without holding the engine.
     epoll: Arc<sys::Epoll>,
+    /// Ends the sleep of the I/O thread. Not in the epoll set: the vCPU thread takes
+    /// events from there as well, and a kick that it took would be lost.
     kick: EventFd,
     /// Ends a wait of the vCPU thread for events.
     nudge: EventFd,
@@ -115,9 +117,6 @@ impl Net {
             MonitorError::new(SPORE_INTERNAL, format!("cannot prepare the rings: {error}"))
         };
         let nudge = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map_err(internal)?;
-        epoll
-            .add(config.kick.as_raw_fd(), WAKE, libc::EPOLLIN)
-            .map_err(internal)?;
         let net = Arc::new(Self {
             control: config.control,
             rings,
@@ -223,7 +222,7 @@ impl Net {
             sys::wait_readable([self.epoll.fd(), self.nudge.as_raw_fd()], deadline);
             self.asleep.store(AWAKE, Ordering::SeqCst);
             let _ = self.nudge.read();
-            let count = self.epoll.wait(&mut events, 0);
+            let count = self.epoll.take(&mut events);
             if count == 0 && sys::monotonic() >= deadline {
                 break;
             }
@@ -265,6 +264,21 @@ impl Net {
             engine.pass(None);
         }
         header.to_guest.pending()
+    }
+
+    /// The guest's counters, for SPORE_DEBUG.
+    pub fn statistics(&self) -> String {
+        let statistics = &self.rings.header().statistics;
+        let of = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
+        format!(
+            "debug: {} waits, {} polls, {} kicks, {} spins found work, {} ms spun, {} passes",
+            of(&statistics.waits),
+            of(&statistics.polls),
+            of(&statistics.kicks),
+            of(&statistics.spin_hits),
+            of(&statistics.spin_ns) / 1_000_000,
+            self.rings.header().io_passes.word.load(Ordering::Relaxed),
+        )
     }
 
     /// Whether the program ever asked for standard input (decides what Ctrl-C means).

@@ -414,26 +414,11 @@ impl Epoll {
             unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
         result(failed as isize).map(drop)
     }
-    /// Waits until `deadline` (CLOCK_MONOTONIC ns; `u64::MAX` none, 0 not at all);
-    /// answers the number of events.
-    pub fn wait(&self, events: &mut [libc::epoll_event], deadline: u64) -> usize {
-        let time = time_to(deadline);
-        let until = if deadline == u64::MAX {
-            std::ptr::null()
-        } else {
-            &raw const time
-        };
+    /// Takes the events that are there; answers how many.
+    pub fn take(&self, events: &mut [libc::epoll_event]) -> usize {
         let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
-        // SAFETY: room for that many events, a live time or none, no signal mask.
-        let count = unsafe {
-            libc::epoll_pwait2(
-                self.fd.as_raw_fd(),
-                events.as_mut_ptr(),
-                room,
-                until,
-                std::ptr::null(),
-            )
-        };
+        // SAFETY: room for that many events.
+        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), room, 0) };
         usize::try_from(count).unwrap_or(0)
     }
 }

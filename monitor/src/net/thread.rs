@@ -3,12 +3,12 @@
 //! How long it polls follows what polling has brought: a wake-up soon after it
 //! fell asleep doubles the time, a long sleep halves it.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::net::Net;
 use crate::net::batch::Batch;
-use crate::net::engine::EVENTS;
 use crate::net::sys;
 
 /// While the guest runs: falling asleep between its turns would cost a kick each.
@@ -57,7 +57,6 @@ impl Patience {
 pub fn run(net: &Arc<Net>) -> ! {
     let mut batch = Batch::new();
     let mut patience = Patience::new(LONGEST_NS);
-    let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
     let mut last_work = sys::monotonic();
     let header = net.rings.header();
     loop {
@@ -86,11 +85,9 @@ pub fn run(net: &Arc<Net>) -> ! {
             header.io_sleep.word.store(0, Ordering::SeqCst);
             continue;
         }
-        let count = net.epoll.wait(&mut events, u64::MAX);
+        sys::wait_readable([net.epoll.fd(), net.kick.as_raw_fd()], u64::MAX);
         header.io_sleep.word.store(0, Ordering::SeqCst);
-        net.lock_politely()
-            .serve_host(&events[..count], batch.as_mut());
-        net.wake_if_news();
+        let _ = net.kick.read();
         last_work = sys::monotonic();
         patience.slept(last_work - now);
     }

@@ -231,9 +231,7 @@ pub fn serve_until(engine: &mut Engine, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < end, "nothing happens any more");
         let deadline = crate::net::sys::monotonic() + 1_000_000;
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
-        let count = engine.epoll.wait(&mut events, deadline);
-        engine.serve_host(&events[..count], None);
+        crate::net::sys::wait_readable([engine.epoll.fd(), -1], deadline);
         engine.pass(None);
     }
 }

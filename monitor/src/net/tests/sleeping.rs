@@ -137,6 +137,25 @@ fn no_wake_up_is_lost_when_the_thread_starves_now_and_then() {
 }
 
 #[test]
+fn a_kick_wakes_the_io_thread_although_the_vcpu_serves_at_that_moment() {
+    let world = world(true);
+    let header = world.guest.rings.header();
+    for round in 0..ROUNDS {
+        let begin = Instant::now();
+        while header.io_sleep.word.load(Ordering::SeqCst) == 0 {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "round {round}: the thread sleeps and does not say so"
+            );
+            std::thread::yield_now();
+        }
+        header.to_host.ring(world.line.index);
+        world.flush();
+        world.net.idle(0, false);
+    }
+}
+
+#[test]
 fn attention_ends_every_kind_of_wait() {
     for (io_thread, starved) in [(true, false), (true, true), (false, false)] {
         let world = world(io_thread);
