@@ -116,8 +116,8 @@ export const registry = {
     fault: "user",
   },
   SPORE_IMAGE_FORMAT: {
-    message: "image {file} has format {found}, this Spore reads format {expected}",
-    next: "build it again with this version",
+    message: "{file} is not an image that this Spore reads: {found}",
+    next: "give one that `spore build` of this version wrote, or build it again",
     exit: 65,
     fault: "user",
   },

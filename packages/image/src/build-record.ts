@@ -11,7 +11,7 @@ import type { Store } from "./store.ts";
 import type { BuildResult, Decision, TargetKind } from "./types.ts";
 
 /** Changes whenever records of older builders must not be believed. */
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 
 /** What a finished build leaves behind. */
 export interface BuildRecord {

@@ -118,7 +118,7 @@ describe("the store", () => {
   test("layers and images that nothing leads to go after an hour, the others stay", async () => {
     const { image } = await later(() => workshop.build(program, { fresh: true }));
     const store = storeAt(workshop.store);
-    const orphans = [store.layers, store.images].map((folder) => join(folder, "0".repeat(64)));
+    const orphans = ["0", "1"].map((digit) => join(store.blobs, digit.repeat(64)));
     for (const path of orphans) writeFileSync(path, "orphan");
     sweepStore(store);
     expect(orphans.map((path) => existsSync(path))).toEqual([true, true]);

@@ -4,9 +4,10 @@ import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sporeError } from "@spore/errors";
+import { isLayoutFolder, looksLikeImage, START_LENGTH } from "./blob-layout.ts";
 import { addBuilderSources, findRecord, Inputs, keepRecord, recordKey, recordPath } from "./build-record.ts";
 import { readStart } from "./host-file.ts";
-import { looksLikeImage, openImageSync } from "./image-file.ts";
+import { isMappable, openImageSync } from "./image-file.ts";
 import type { ResolvedBuild } from "./resolved-build.ts";
 import { defaultStore, prepareStore, type Store, storeAt } from "./store.ts";
 import type { BuildOptions, BuildResult, Decision, Image, TargetKind } from "./types.ts";
@@ -18,7 +19,11 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   const target = resolve(options.base ?? process.cwd(), options.target);
   const kind = kindOf(target, options.target);
   if (kind === "image") {
-    const image = openImageSync(target, store);
+    const opened = openImageSync(target, store);
+    // Written by another tool, its blobs lie anywhere in the archive: they are copied out once.
+    const image = isMappable(opened)
+      ? opened
+      : (await import("./image-import.ts")).importImage(opened, store);
     const decisions = [{ topic: "target", what: target, why: "an image that was built before" }];
     return { image, kind, reused: true, ms: performance.now() - started, record: null, decisions };
   }
@@ -36,18 +41,19 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
 function kindOf(target: string, named: string): TargetKind {
   const stat = statSync(target, { throwIfNoEntry: false });
   if (!stat) throw sporeError("SPORE_TARGET_NOT_FOUND", { target: named });
-  if (stat.isDirectory()) return "project";
+  if (stat.isDirectory()) return isLayoutFolder(target) ? "image" : "project";
   if (!stat.isFile())
     throw sporeError("SPORE_ELF_INVALID", { file: named, problem: "it is not a regular file" });
-  return looksLikeImage(readStart(target, 8)) ? "image" : "program";
+  return looksLikeImage(target, readStart(target, START_LENGTH)) ? "image" : "program";
 }
 
 /** Everything but file contents that the image depends on. */
 function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
-  const { include, entry, node, env, args, cwd, memory, publish } = options;
+  const { include, entry, node, env, args, cwd, memory, publish, user, stopSignal, health, rights } = options;
   // A symbolic link may lead elsewhere tomorrow, to sources that are older still.
   const real = realpathSync(target);
-  return recordKey({ target, real, kernel, patch, include, entry, node, env, args, cwd, memory, publish });
+  const kept = { env, args, cwd, memory, publish, user, stopSignal, health, rights };
+  return recordKey({ target, real, kernel, patch, include, entry, node, ...kept });
 }
 
 /** An earlier build of the same thing, if its image is still whole. */

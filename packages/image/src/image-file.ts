@@ -1,143 +1,79 @@
 /**
- * The image file: reading and checking (image-writer.ts writes it).
+ * Opening an image: an OCI image layout with one image in it, as a directory,
+ * as one tar file, or among the blobs of the store (image-writer.ts writes them).
  *
- *   0     header page: magic, version, table place, length of the file, digests
- *   4096  table: JSON, padded with spaces to whole pages
- *   ...   blobs, each at a multiple of 2 MiB (4 KiB if shorter than 2 MiB)
- *
- * A blob is in the file or, in the store, named by its digest. The header page
- * carries its own digest and that of the table, the table that of each blob's
- * metadata (for the kernel: of all its bytes), so that no damaged structure is
- * ever followed. File contents are not read at a start; `sha256` covers them.
+ * Every document is checked against its digest and its schema, every layer's
+ * tables and the whole kernel against theirs, so that no damaged structure is
+ * ever followed. File contents are not read at a start; the layer's own digest
+ * covers them, and `importImage` checks it.
  */
 
-import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { sporeError } from "@spore/errors";
 import {
-  HEADER,
-  MAGIC,
-  parseTable,
-  type StoredBlob,
-  type StoredImage,
-  TABLE_LIMIT,
-  VERSION,
-} from "./image-table.ts";
-import { PAGE } from "./memory-map.ts";
+  alignmentOf,
+  blobName,
+  folderLayout,
+  type Layout,
+  openLayout,
+  readDocument,
+  readExactly,
+  readIndex,
+} from "./blob-layout.ts";
+import { MANIFEST_TYPE } from "./media-types.ts";
+import {
+  blobsOf,
+  checkImageType,
+  type Descriptor,
+  DocumentError,
+  ForeignError,
+  LIMITS,
+  manifestText,
+  type OciManifest,
+  parseConfig,
+  parseIndex,
+  parseManifest,
+  sha256Of,
+} from "./oci.ts";
 import { defaultStore, type Store, storeAt } from "./store.ts";
-import type { Blob, BlobPlace, Image } from "./types.ts";
+import type { Blob, BlobPlace, Image, ImageManifest } from "./types.ts";
 
-/** What goes into an image file. */
+/** What goes into an image, and where its blobs are now. */
 export type ImageContent = Omit<Image, "path" | "digest">;
 
-/** True if the bytes begin like an image file. */
-export function looksLikeImage(start: Uint8Array): boolean {
-  return Buffer.from(start.subarray(0, MAGIC.length)).toString("latin1") === MAGIC;
-}
-
-/** Opens and verifies an image file; blobs kept in the store are looked up in `store`. */
+/** Opens and verifies an image; blobs that the store has as well are taken from there. */
 export async function openImage(path: string, options: { readonly store?: string } = {}): Promise<Image> {
   return openImageSync(resolve(path), storeAt(options.store ?? defaultStore()));
 }
 
 /** `openImage` for those who have a store at hand. */
 export function openImageSync(path: string, store: Store): Image {
-  const fd = openForReading(path);
-  try {
-    const size = fstatSync(fd).size;
-    const { table, digest } = readTable(fd, path, size);
-    const kernel = locate(table.kernel, "the kernel", fd, path, size, store);
-    const layers = table.layers.map((blob, index) => locate(blob, `layer ${index}`, fd, path, size, store));
-    const { kind, name, program, defaults } = table;
-    return { path, digest, kind, name, program, defaults, kernel, layers };
-  } finally {
-    closeSync(fd);
-  }
+  return explained(path, () => {
+    const layout = openLayout(path);
+    const { descriptor, manifest, text } = findImage(layout);
+    const image = parseConfig(readDocument(layout, manifest.config, LIMITS.config));
+    if (manifestText(image, manifest.config) !== text) {
+      throw new DocumentError("manifest and configuration do not name the same things");
+    }
+    return { ...located(image, layout, store), path, digest: descriptor.digest.slice("sha256:".length) };
+  });
 }
 
-/** Checks header and table and reads the table. */
-function readTable(fd: number, path: string, size: number): { table: StoredImage; digest: string } {
-  const header = Buffer.alloc(PAGE);
-  const got = readSync(fd, header, 0, PAGE, 0);
-  if (got < 8 || !looksLikeImage(header)) throw wrongFormat(path, "no image header");
-  if (got < PAGE) throw damaged(path, "the header is cut short");
-  const version = header.readUInt32LE(HEADER.version);
-  if (version !== VERSION) throw wrongFormat(path, String(version));
-  const stated = Buffer.from(header.subarray(HEADER.headerSha, HEADER.headerSha + 32));
-  header.fill(0, HEADER.headerSha, HEADER.headerSha + 32);
-  if (!createHash("sha256").update(header).digest().equals(stated))
-    throw damaged(path, "the header has changed");
-  const offset = Number(header.readBigUInt64LE(HEADER.tableOffset));
-  const length = Number(header.readBigUInt64LE(HEADER.tableLength));
-  const fileLength = Number(header.readBigUInt64LE(HEADER.fileLength));
-  if (size !== fileLength) throw damaged(path, `it has ${size} bytes instead of ${fileLength}`);
-  if (length > TABLE_LIMIT || offset + length > size) throw damaged(path, "the table lies outside the file");
-  const table = readExactly(fd, path, offset, length, "the table");
-  const digest = createHash("sha256").update(table).digest();
-  if (!digest.equals(header.subarray(HEADER.tableSha, HEADER.tableSha + 32))) {
-    throw damaged(path, "the table has changed");
-  }
-  const parsed = parseTable(table.toString("utf8"));
-  if (parsed === null) throw wrongFormat(path, "an unknown table");
-  return { table: parsed, digest: digest.toString("hex") };
+/** True if the monitor can map every blob where it lies. */
+export function isMappable(image: Image): boolean {
+  return blobsOf(image).every((blob) => blob.offset % alignmentOf(blob) === 0);
 }
 
-/** Finds a blob and checks its metadata. */
-function locate(
-  blob: StoredBlob,
-  what: string,
-  fd: number,
-  path: string,
-  size: number,
-  store: Store,
-): Blob & BlobPlace {
-  const { offset, ...fields } = blob;
-  const label = `${what} (${blob.name})`;
-  if (offset !== null) {
-    if (offset + blob.length > size) throw damaged(path, `${label} lies outside the file`);
-    checkMetadata(fd, path, offset, blob, label);
-    return { ...fields, path, offset };
-  }
-  const away = join(store.layers, blob.sha256);
-  let awayFd: number;
+/** Turns what is wrong with a document into the error that names the file. */
+export function explained<T>(path: string, work: () => T): T {
   try {
-    awayFd = openSync(away, "r");
+    return work();
   } catch (error) {
-    throw damaged(path, `${label} is not in the store`, error);
-  }
-  try {
-    if (fstatSync(awayFd).size !== blob.length) throw damaged(away, `${label} has another length`);
-    checkMetadata(awayFd, away, 0, blob, label);
-  } finally {
-    closeSync(awayFd);
-  }
-  return { ...fields, path: away, offset: 0 };
-}
-
-function checkMetadata(fd: number, path: string, offset: number, blob: StoredBlob, label: string): void {
-  const bytes = readExactly(fd, path, offset, blob.metadataLength, label);
-  const digest = createHash("sha256").update(bytes).digest("hex");
-  if (digest !== blob.metadataSha256) throw damaged(path, `${label} has changed`);
-}
-
-function readExactly(fd: number, path: string, offset: number, length: number, label: string): Buffer {
-  const bytes = Buffer.allocUnsafe(length);
-  let done = 0;
-  while (done < length) {
-    const count = readSync(fd, bytes, done, length - done, offset + done);
-    if (count === 0) throw damaged(path, `${label} is cut short`);
-    done += count;
-  }
-  return bytes;
-}
-
-/** Opens a file; one that is not there is a target not found. */
-export function openForReading(path: string): number {
-  try {
-    return openSync(path, "r");
-  } catch (error) {
-    throw sporeError("SPORE_TARGET_NOT_FOUND", { target: path }, { cause: error });
+    if (error instanceof ForeignError) {
+      throw sporeError("SPORE_IMAGE_FORMAT", { file: path, found: error.message }, { cause: error });
+    }
+    if (error instanceof DocumentError) throw damaged(path, error.message, error);
+    throw error;
   }
 }
 
@@ -146,6 +82,64 @@ export function damaged(file: string, problem: string, cause?: unknown): Error {
   return sporeError("SPORE_IMAGE_DAMAGED", { file, problem }, { cause });
 }
 
-function wrongFormat(file: string, found: string): Error {
-  return sporeError("SPORE_IMAGE_FORMAT", { file, found, expected: VERSION });
+/** A manifest of a layout. */
+interface FoundManifest {
+  readonly descriptor: Descriptor;
+  readonly manifest: OciManifest;
+  readonly text: string;
+}
+
+/** The one image of a layout; what refers to it (a snapshot) is none. */
+function findImage(layout: Layout): FoundManifest {
+  const read = (descriptor: Descriptor): FoundManifest => {
+    const text = readDocument(layout, descriptor, LIMITS.manifest);
+    return { descriptor, manifest: parseManifest(text), text };
+  };
+  if (layout.manifest !== null) {
+    const found = read(layout.manifest);
+    checkImageType(found.manifest);
+    return found;
+  }
+  const listed = parseIndex(readIndex(layout)).filter(({ mediaType }) => mediaType === MANIFEST_TYPE);
+  const images = listed.map(read).filter(({ manifest }) => manifest.subject === undefined);
+  const [found, more] = images;
+  if (!found) throw new ForeignError("it holds no image");
+  if (more) throw new ForeignError("it holds more than one image");
+  checkImageType(found.manifest);
+  return found;
+}
+
+function located(image: ImageManifest, layout: Layout, store: Store): ImageContent {
+  const find = (blob: Blob): Blob & BlobPlace => locate(blob, layout, store);
+  return {
+    ...image,
+    kernel: find(image.kernel),
+    layers: image.layers.map(find),
+    documents: image.documents.map(find),
+  };
+}
+
+/** Finds a blob and checks its tables. One copy serves all images: the store's, if it has one. */
+function locate(blob: Blob, layout: Layout, store: Store): Blob & BlobPlace {
+  const name = blobName(`sha256:${blob.sha256}`);
+  let problem: unknown = new DocumentError(`${blob.kind} ${blob.name} is not there`);
+  for (const files of [folderLayout(store.root, store.root, null), layout]) {
+    const found = files.find(name);
+    if (found === null) continue;
+    const { path, offset, size } = found;
+    try {
+      if (size !== blob.length) throw new DocumentError(`${blob.kind} ${blob.name} has another length`);
+      checkMetadata(blob, { path, offset });
+      return { ...blob, path, offset };
+    } catch (error) {
+      problem = error;
+    }
+  }
+  throw problem;
+}
+
+function checkMetadata(blob: Blob, place: BlobPlace): void {
+  const label = `${blob.kind} ${blob.name}`;
+  const bytes = readExactly(place, blob.metadataLength, label);
+  if (sha256Of(bytes) !== blob.metadataSha256) throw new DocumentError(`${label} has changed`);
 }

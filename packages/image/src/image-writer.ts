@@ -1,102 +1,138 @@
-/** Writes image files; image-file.ts says what is in them. */
+/** Writes images: into the store, or as one tar file whose blobs can be mapped where they lie. */
 
 import { createHash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { AtomicFile, atomicBeside } from "./atomic-file.ts";
-import { damaged, type ImageContent, openForReading } from "./image-file.ts";
-import { HEADER, MAGIC, type StoredBlob, type StoredImage, tableText, VERSION } from "./image-table.ts";
-import { alignUp, HUGE, PAGE } from "./memory-map.ts";
+import { AtomicFile, atomicBeside, writeWhole } from "./atomic-file.ts";
+import { alignmentOf, blobName, openForReading } from "./blob-layout.ts";
+import { damaged, type ImageContent } from "./image-file.ts";
+import { isWhole, touch } from "./layer.ts";
+import { CONFIG_TYPE, MANIFEST_TYPE } from "./media-types.ts";
+import { alignUp, HUGE } from "./memory-map.ts";
+import {
+  blobsOf,
+  configText,
+  type Descriptor,
+  describe,
+  indexText,
+  LAYOUT_TEXT,
+  manifestText,
+  sha256Of,
+} from "./oci.ts";
 import type { Store } from "./store.ts";
+import { TAR_BLOCK, tarHeader } from "./tar.ts";
 import type { Blob, BlobPlace } from "./types.ts";
 
-/** Writes an image with all its blobs into one file, atomically. */
+/** The documents of an image. */
+interface Documents {
+  readonly config: string;
+  readonly manifest: string;
+  readonly descriptor: Descriptor;
+}
+
+/**
+ * Writes an image with all its blobs into one tar file, atomically. Where the
+ * next blob would not begin at a page that can be mapped, a file of zeros
+ * (`padding/N`) comes before it.
+ */
 export function writeImage(image: ImageContent, output: string): void {
   const file = atomicBeside(resolve(output));
+  let paddings = 0;
+  const addText = (name: string, text: string): void => {
+    const bytes = Buffer.from(text);
+    file.write(tarHeader(name, bytes.length));
+    file.write(bytes);
+    file.padTo(alignUp(file.length, TAR_BLOCK));
+  };
+  const addBlob = (blob: Blob & BlobPlace): void => {
+    const start = alignUp(file.length + TAR_BLOCK, Math.max(alignmentOf(blob), TAR_BLOCK));
+    if (start > file.length + TAR_BLOCK) {
+      file.write(tarHeader(`padding/${paddings++}`, start - file.length - 2 * TAR_BLOCK));
+      file.padTo(start - TAR_BLOCK);
+    }
+    file.write(tarHeader(blobName(`sha256:${blob.sha256}`), blob.length));
+    copyBlob(file, blob);
+    file.padTo(alignUp(file.length, TAR_BLOCK));
+  };
   try {
-    const stored = withOffsets(image);
-    writeFront(file, stored.image, stored.length);
-    for (const [index, blob] of [image.kernel, ...image.layers].entries()) {
-      const place = index === 0 ? stored.image.kernel : stored.image.layers[index - 1];
-      file.padTo(place?.offset ?? file.length);
+    const { config, manifest, descriptor } = documentsOf(image);
+    addText("oci-layout", LAYOUT_TEXT);
+    addText("index.json", indexText([descriptor]));
+    for (const text of [manifest, config]) addText(blobName(`sha256:${sha256Of(text)}`), text);
+    for (const blob of distinct(blobsOf(image))) addBlob(blob);
+    file.padTo(file.length + 2 * TAR_BLOCK);
+    file.commit();
+  } finally {
+    file.discard();
+  }
+}
+
+/** Writes the documents of an image whose blobs are in the store already; gives the manifest's path. */
+export function storeImage(image: ImageContent, store: Store): string {
+  const { config, manifest } = documentsOf(image);
+  const layout = join(store.root, "oci-layout");
+  if (!isWhole(layout, LAYOUT_TEXT.length, sha256Of(LAYOUT_TEXT))) writeWhole(layout, store.tmp, LAYOUT_TEXT);
+  storeText(config, store);
+  return storeText(manifest, store);
+}
+
+/** Puts a text into the store as a blob; gives its path. */
+export function storeText(text: string, store: Store): string {
+  const digest = sha256Of(text);
+  const path = join(store.blobs, digest);
+  // Kept as it is, what was noted of the file (its times) stays true.
+  if (isWhole(path, Buffer.byteLength(text), digest)) touch(path);
+  else writeWhole(path, store.tmp, text);
+  return path;
+}
+
+/** Copies blobs from where they are into the store: all of them, or none if one is not what it should be. */
+export function storeBlobs(blobs: readonly (Blob & BlobPlace)[], store: Store): void {
+  const files: AtomicFile[] = [];
+  try {
+    for (const blob of distinct(blobs)) {
+      const path = join(store.blobs, blob.sha256);
+      if (isWhole(path, blob.length, blob.sha256)) {
+        touch(path);
+        continue;
+      }
+      const file = new AtomicFile(path, store.tmp, "");
+      files.push(file);
       copyBlob(file, blob);
     }
-    file.padTo(stored.length);
-    file.commit();
+    for (const file of files) file.commit();
   } finally {
-    file.discard();
+    for (const file of files) file.discard();
   }
 }
 
-/** Writes an image into the store, its blobs by name; gives its path. */
-export function storeImage(image: ImageContent, store: Store): string {
-  const away = (blob: Blob): StoredBlob => ({ ...blobFields(blob), offset: null });
-  const stored: StoredImage = { ...image, kernel: away(image.kernel), layers: image.layers.map(away) };
-  const text = Buffer.from(tableText(stored));
-  const digest = createHash("sha256").update(text).digest("hex");
-  const target = join(store.images, digest);
-  const file = new AtomicFile(target, store.tmp, "");
-  try {
-    writeFront(file, stored, PAGE + text.length);
-    file.commit();
-  } finally {
-    file.discard();
-  }
-  return target;
+function documentsOf(image: ImageContent): Documents {
+  const config = configText(image);
+  const manifest = manifestText(image, describe(CONFIG_TYPE, config));
+  return { config, manifest, descriptor: describe(MANIFEST_TYPE, manifest) };
 }
 
-/** Header and table. */
-function writeFront(file: AtomicFile, stored: StoredImage, length: number): void {
-  const table = Buffer.from(tableText(stored));
-  const header = Buffer.alloc(PAGE);
-  header.write(MAGIC, HEADER.magic, "latin1");
-  header.writeUInt32LE(VERSION, HEADER.version);
-  header.writeBigUInt64LE(BigInt(PAGE), HEADER.tableOffset);
-  header.writeBigUInt64LE(BigInt(table.length), HEADER.tableLength);
-  header.writeBigUInt64LE(BigInt(length), HEADER.fileLength);
-  createHash("sha256").update(table).digest().copy(header, HEADER.tableSha);
-  createHash("sha256").update(header).digest().copy(header, HEADER.headerSha);
-  file.write(header);
-  file.write(table);
-}
-
-/** Gives every blob its offset. The table's length depends on the offsets, so it settles in rounds. */
-function withOffsets(image: ImageContent): { image: StoredImage; length: number } {
-  let tableLength = 0;
-  for (;;) {
-    let end = PAGE + tableLength;
-    const put = (blob: Blob): StoredBlob => {
-      const offset = alignUp(end, blob.length >= HUGE ? HUGE : PAGE);
-      end = offset + blob.length;
-      return { ...blobFields(blob), offset };
-    };
-    const stored = { ...image, kernel: put(image.kernel), layers: image.layers.map(put) };
-    const needed = Buffer.byteLength(tableText(stored));
-    if (needed <= tableLength) return { image: stored, length: alignUp(end, PAGE) };
-    tableLength = needed;
-  }
-}
-
-function blobFields(blob: Blob): Blob {
-  const { kind, name, sha256, length, memoryLength, metadataLength, metadataSha256 } = blob;
-  return { kind, name, sha256, length, memoryLength, metadataLength, metadataSha256 };
+/** Each blob once: two layers may have the same bytes. */
+function distinct(blobs: readonly (Blob & BlobPlace)[]): (Blob & BlobPlace)[] {
+  return [...new Map(blobs.map((blob) => [blob.sha256, blob])).values()];
 }
 
 function copyBlob(file: AtomicFile, blob: Blob & BlobPlace): void {
   const fd = openForReading(blob.path);
+  const before = file.length;
   try {
-    const buffer = Buffer.allocUnsafe(Math.min(HUGE, Math.max(blob.length, 1)));
+    const buffer = Buffer.allocUnsafe(Math.min(HUGE, blob.length));
     const hash = createHash("sha256");
-    let done = 0;
-    while (done < blob.length) {
+    while (file.length - before < blob.length) {
+      const done = file.length - before;
       const count = readSync(fd, buffer, 0, Math.min(buffer.length, blob.length - done), blob.offset + done);
       if (count === 0) throw damaged(blob.path, `${blob.name} is cut short`);
       hash.update(buffer.subarray(0, count));
       file.write(buffer.subarray(0, count));
-      done += count;
     }
-    if (hash.digest("hex") !== blob.sha256)
+    if (hash.digest("hex") !== blob.sha256) {
       throw damaged(blob.path, `the bytes of ${blob.name} have changed`);
+    }
   } finally {
     closeSync(fd);
   }

@@ -11,7 +11,7 @@ export { buildInputs, fingerprint } from "./build-record.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";
-export { defaultStore } from "./store.ts";
+export { defaultStore, type Store, storeAt } from "./store.ts";
 export type {
   Blob,
   BlobPlace,
@@ -19,8 +19,12 @@ export type {
   BuildResult,
   CopyPart,
   Decision,
+  Device,
+  GuestUser,
+  HealthCheck,
   Image,
   ImageDefaults,
+  ImageManifest,
   Include,
   LaunchFile,
   NodeMajor,
@@ -28,7 +32,9 @@ export type {
   ProgramLayout,
   ProgramMapping,
   Publish,
+  Rights,
   RunOptions,
   SharedRegion,
+  StopSignal,
   TargetKind,
 } from "./types.ts";

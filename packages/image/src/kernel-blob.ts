@@ -45,7 +45,7 @@ export function storeKernel(path: string, store: Store): Blob & BlobPlace {
   }
   const { bytes, memoryLength } = flattenKernel(elf);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
-  const target = join(store.layers, sha256);
+  const target = join(store.blobs, sha256);
   if (isWhole(target, bytes.length, sha256)) touch(target);
   else writeWhole(target, store.tmp, bytes);
   return {

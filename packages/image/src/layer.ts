@@ -20,7 +20,7 @@ export interface BuiltLayer {
 /** Writes a tree as a layer; the same tree gives the same bytes and so the same file. */
 export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLayer {
   const plan = planned(name, tree);
-  const file = new AtomicFile(join(store.layers, "unnamed"), store.tmp, "");
+  const file = new AtomicFile(join(store.blobs, "unnamed"), store.tmp, "");
   try {
     const metadata = createHash("sha256");
     plan.write((offset, bytes) => {
@@ -30,7 +30,7 @@ export function buildLayer(name: string, tree: GuestTree, store: Store): BuiltLa
     });
     file.padTo(plan.size);
     const sha256 = file.digest();
-    const path = join(store.layers, sha256);
+    const path = join(store.blobs, sha256);
     // Kept as it is, the file stays shared with machines that run from it.
     if (isWhole(path, plan.size, sha256)) touch(path);
     else file.commit(path);

@@ -6,7 +6,7 @@ import type { Inputs } from "./build-record.ts";
 import type { ImageContent } from "./image-file.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import { buildProgramLayer } from "./program-layer.ts";
-import { defaultsOf, nameOf, type ResolvedBuild } from "./resolved-build.ts";
+import { defaultsOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
 import type { Decision } from "./types.ts";
 
 /** The guest's own file systems: nothing of the image shows through there. */
@@ -27,11 +27,13 @@ export async function buildProgram(
   const request = { host: target, guest, name: nameOf(target), include: options.include ?? [], patch };
   const layer = buildProgramLayer(request, store, inputs, decisions);
   return {
+    ...policyOf(options),
     kind: "program",
     name: nameOf(target),
     program: layer.program,
     defaults: defaultsOf(options, { argv: [moved ? guest : target], cwd: "/" }),
     kernel: storeKernel(build.kernel, store),
     layers: [layer.blob],
+    documents: [],
   };
 }

@@ -25,7 +25,7 @@ import {
 } from "./package-trace.ts";
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
-import { defaultsOf, nameOf, PROJECT_MEMORY, type ResolvedBuild } from "./resolved-build.ts";
+import { defaultsOf, nameOf, PROJECT_MEMORY, policyOf, type ResolvedBuild } from "./resolved-build.ts";
 import { NODE_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Decision } from "./types.ts";
 
@@ -65,6 +65,7 @@ export async function buildProject(
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
   const argv = [NODE_PATH, "--enable-source-maps", app.bundle.entry];
   return {
+    ...policyOf(options),
     kind: "project",
     name: typeof manifest?.["name"] === "string" ? manifest["name"] : nameOf(project),
     program: runtime.program,
@@ -74,6 +75,7 @@ export async function buildProject(
     ),
     kernel: storeKernel(build.kernel, store),
     layers: [runtime.blob, blob],
+    documents: [],
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import type { Store } from "./store.ts";
-import type { BuildOptions, ImageDefaults } from "./types.ts";
+import type { BuildOptions, ImageDefaults, ImageManifest } from "./types.ts";
 
 /** Memory of a guest unless something else is said: KVM prepares tables for all of it, 0.4 ms a GiB. */
 const PROGRAM_MEMORY: number = 512 * 1024 ** 2;
@@ -20,6 +20,26 @@ export interface ResolvedBuild {
   readonly kernel: string;
   readonly patch: boolean;
   readonly store: Store;
+}
+
+/** What the caller decides for an image of any kind, and what holds if nothing was said. */
+export function policyOf(
+  options: BuildOptions,
+): Pick<ImageManifest, "version" | "user" | "vcpus" | "stopSignal" | "health" | "rights"> {
+  const { devices, ports, destinations } = options.rights ?? {};
+  return {
+    version: 1,
+    user: options.user ?? { uid: 0, gid: 0 },
+    vcpus: 1,
+    stopSignal: options.stopSignal ?? "SIGTERM",
+    health: options.health ?? null,
+    rights: {
+      devices: devices ?? ["console", "network"],
+      ports: ports ?? null,
+      destinations: destinations ?? null,
+      volumes: [],
+    },
+  };
 }
 
 /** The image's defaults: what the caller asked for over what the target brings. */

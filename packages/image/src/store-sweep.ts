@@ -1,9 +1,10 @@
 /** Keeps the store from growing with every change of an app. */
 
-import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { openLayout, readDocument } from "./blob-layout.ts";
 import { findRecord } from "./build-record.ts";
-import { openImageSync } from "./image-file.ts";
+import { LIMITS, type OciManifest, parseManifest } from "./oci.ts";
 import type { Store } from "./store.ts";
 
 const HOUR_MS = 3_600_000;
@@ -12,44 +13,61 @@ const KEPT_MS: number = HOUR_MS;
 /** A target that changed, and was not built for so long since, is forgotten. */
 const RECORD_MS: number = 90 * 24 * HOUR_MS;
 
-/** Removes records that are old, and images and layers that no record leads to. */
+/** Removes records that are old, and blobs that no record or name leads to. */
 export function sweepStore(store: Store, now: number = Date.now()): void {
   const age = (path: string): number => now - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now);
-  const images = new Set<string>();
-  const layers = new Set<string>();
+  const wanted = new Set<string>();
   for (const path of entriesOf(store.builds)) {
     const stale = age(path) > RECORD_MS && findRecord(store, basename(path, ".json")) === null;
     if (stale) rmSync(path, { force: true });
-    else note(path, /"image":"([^"]+)"/, images);
+    else noteImage(/"image":"[^"]*\/([0-9a-f]{64})"/.exec(readFileSync(path, "utf8"))?.[1], store, wanted);
   }
+  for (const path of entriesOf(store.kept)) noteImage(readFileSync(path, "utf8").trim(), store, wanted);
   for (const path of entriesOf(store.runtimes)) {
     if (age(path) > RECORD_MS) rmSync(path, { force: true });
-    else note(path, /"blob":\{[^}]*"path":"([^"]+)"/, layers);
+    else wanted.add(/"blob":\{[^}]*"sha256":"([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] ?? "");
   }
-  for (const path of entriesOf(store.images)) {
-    if (!images.has(path) && age(path) > KEPT_MS) rmSync(path, { force: true });
-    else noteLayers(path, store, layers);
+  // What was written within the hour may be an image whose record comes next.
+  for (const path of entriesOf(store.blobs)) {
+    if (age(path) <= KEPT_MS && isSmall(path)) noteImage(basename(path), store, wanted);
   }
-  for (const path of entriesOf(store.layers)) {
-    if (!layers.has(path) && age(path) > KEPT_MS) rmSync(path, { force: true });
+  for (const path of entriesOf(store.blobs)) {
+    if (!wanted.has(basename(path)) && age(path) > KEPT_MS) rmSync(path, { force: true });
   }
+  for (const folder of entriesOf(store.referrers)) {
+    if (!existsSync(join(store.blobs, basename(folder)))) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Notes an image, its blobs, and what refers to it with theirs. */
+function noteImage(digest: string | undefined, store: Store, wanted: Set<string>): void {
+  if (digest === undefined || wanted.has(digest)) return;
+  const manifest = manifestIn(store, digest);
+  if (manifest === null) return;
+  wanted.add(digest);
+  for (const { digest: blob } of [manifest.config, ...manifest.layers])
+    wanted.add(blob.replace("sha256:", ""));
+  for (const path of entriesOf(join(store.referrers, digest))) noteImage(basename(path), store, wanted);
+}
+
+/** A manifest among the blobs; null if it is none or damaged: it keeps nothing alive. */
+function manifestIn(store: Store, digest: string): OciManifest | null {
+  try {
+    const layout = openLayout(join(store.blobs, digest));
+    return layout.manifest && parseManifest(readDocument(layout, layout.manifest, LIMITS.manifest));
+  } catch {
+    return null;
+  }
+}
+
+function isSmall(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.size ?? Number.POSITIVE_INFINITY) <= LIMITS.manifest;
 }
 
 function entriesOf(folder: string): string[] {
-  return readdirSync(folder).map((name) => join(folder, name));
-}
-
-/** The path that a record names. */
-function note(record: string, pattern: RegExp, paths: Set<string>): void {
-  const path = pattern.exec(readFileSync(record, "utf8"))?.[1];
-  if (path !== undefined) paths.add(path);
-}
-
-function noteLayers(image: string, store: Store, layers: Set<string>): void {
   try {
-    const { kernel, layers: own } = openImageSync(image, store);
-    for (const { path } of [kernel, ...own]) layers.add(path);
+    return readdirSync(folder).map((name) => join(folder, name));
   } catch {
-    // Damaged: it will be built again, and keeps nothing alive.
+    return [];
   }
 }

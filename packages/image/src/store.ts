@@ -1,8 +1,10 @@
 /**
- * Where layers, images and build records live on this host.
+ * Where blobs and build records live on this host.
  *
- *   layers/<sha256>     one EROFS image or kernel each, named by its bytes
- *   images/<sha256>     image files that refer to those
+ *   oci-layout          the store is an OCI image layout, without an index:
+ *   blobs/sha256/<...>  kernels, layers, configurations and manifests, named by their bytes
+ *   kept/<name>         the digest of an image that somebody asked to keep
+ *   referrers/<sha256>/ digests of the manifests that refer to an image (snapshots)
  *   builds/<key>.json   what a target was built from, to know it again
  *   runtimes/<key>.json layers that many images share, by what went into them
  *   node/<version>/     Node releases other than the bundled one
@@ -18,8 +20,9 @@ import { sporeError } from "@spore/errors";
 /** The folders of a store. */
 export interface Store {
   readonly root: string;
-  readonly layers: string;
-  readonly images: string;
+  readonly blobs: string;
+  readonly kept: string;
+  readonly referrers: string;
   readonly builds: string;
   readonly runtimes: string;
   readonly node: string;
@@ -38,8 +41,9 @@ export function storeAt(root: string): Store {
   const at = (name: string): string => join(root, name);
   return {
     root,
-    layers: at("layers"),
-    images: at("images"),
+    blobs: at("blobs/sha256"),
+    kept: at("kept"),
+    referrers: at("referrers"),
     builds: at("builds"),
     runtimes: at("runtimes"),
     node: at("node"),
@@ -49,7 +53,8 @@ export function storeAt(root: string): Store {
 
 /** Creates the folders and removes what interrupted builds left behind. */
 export function prepareStore(store: Store): void {
-  for (const folder of [store.layers, store.images, store.builds, store.runtimes, store.node, store.tmp]) {
+  const { blobs, kept, referrers, builds, runtimes, node, tmp } = store;
+  for (const folder of [blobs, kept, referrers, builds, runtimes, node, tmp]) {
     try {
       mkdirSync(folder, { recursive: true });
     } catch (error) {

@@ -41,12 +41,57 @@ export interface BuildOptions {
   readonly memory?: number;
   /** Default publications kept in the image; absent = every listener. */
   readonly publish?: readonly Publish[];
-  /** Where layers, images and build records live. Default: `defaultStore()`. */
+  /** Whom the program runs as. Default: root of the guest. */
+  readonly user?: GuestUser;
+  /** Default: SIGTERM. */
+  readonly stopSignal?: StopSignal;
+  readonly health?: HealthCheck;
+  /** What of the host it may use. Default: console and network, every port, every destination. */
+  readonly rights?: Partial<Rights>;
+  /** Where blobs and build records live. Default: `defaultStore()`. */
   readonly store?: string;
   /** The linked kernel (ELF). Default: build/kernel.elf of this repository. */
   readonly kernel?: string;
   /** Do not look for an earlier build of the same target. */
   readonly fresh?: boolean;
+}
+
+/** What of the host an image may use; the monitor refuses everything else. */
+export interface Rights {
+  /** "console": the standard streams; "network": sockets beyond the guest. */
+  readonly devices: readonly Device[];
+  /** TCP ports that may be published; null = all. */
+  readonly ports: readonly number[] | null;
+  /**
+   * Where it may connect to: "10.0.0.0/8", "[fd00::/8]", "db.example.com", "*.example.com", each
+   * perhaps with ":PORT"; null = everywhere but link-local and metadata addresses.
+   */
+  readonly destinations: readonly string[] | null;
+  /** Folders of the host; there are none yet. */
+  readonly volumes: readonly string[];
+}
+
+/** Something of the machine that a program may be given. */
+export type Device = "console" | "network";
+
+/** A signal that asks a program to stop. */
+export type StopSignal = "SIGTERM" | "SIGINT" | "SIGQUIT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2";
+
+/** Whom a program runs as. */
+export interface GuestUser {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** How to find out that an app is well: HTTP GET requests. */
+export interface HealthCheck {
+  readonly path: string;
+  /** null = the first port that the app listens on. */
+  readonly port: number | null;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** So many failures in a row mean that it is not. */
+  readonly failures: number;
 }
 
 /** A port of the guest made reachable on the host. */
@@ -91,10 +136,10 @@ export interface BlobPlace {
   readonly offset: number;
 }
 
-/** The kernel or one file-system layer of an image. */
+/** The kernel, one file-system layer, or a document about an image. */
 export interface Blob {
-  readonly kind: "kernel" | "layer";
-  /** What it holds, for people: "kernel", "node 24.x", "app". */
+  readonly kind: "kernel" | "layer" | "document";
+  /** What it holds, for people: "kernel", "node 24.x", "app"; documents are found by it. */
   readonly name: string;
   /** Lower-case hex SHA-256 of all its bytes. */
   readonly sha256: string;
@@ -175,20 +220,35 @@ export interface ImageDefaults {
   readonly publish: readonly Publish[] | null;
 }
 
-/** A verified image and where its blobs are. */
-export interface Image {
-  /** File it was opened from. */
-  readonly path: string;
-  /** Lower-case hex SHA-256 of its table: its name. */
-  readonly digest: string;
+/** What an image says of itself; manifest-schema.ts has the limits of each field. */
+export interface ImageManifest {
+  readonly version: 1;
   readonly kind: "project" | "program";
   /** Short name for people, from package.json or the program's file name. */
   readonly name: string;
-  readonly program: ProgramLayout;
   readonly defaults: ImageDefaults;
-  readonly kernel: Blob & BlobPlace;
+  readonly user: GuestUser;
+  readonly vcpus: 1;
+  readonly stopSignal: StopSignal;
+  readonly health: HealthCheck | null;
+  readonly rights: Rights;
+  readonly kernel: Blob;
   /** Bottom layer first. */
+  readonly layers: readonly Blob[];
+  /** JSON documents about the image, such as why each piece of the kernel is in it. */
+  readonly documents: readonly Blob[];
+  readonly program: ProgramLayout;
+}
+
+/** A verified image and where its blobs are. */
+export interface Image extends ImageManifest {
+  /** File or directory it was opened from. */
+  readonly path: string;
+  /** Lower-case hex SHA-256 of its OCI manifest: its name. */
+  readonly digest: string;
+  readonly kernel: Blob & BlobPlace;
   readonly layers: readonly (Blob & BlobPlace)[];
+  readonly documents: readonly (Blob & BlobPlace)[];
 }
 
 /** What one run changes. Absent = as the image says. */

@@ -1,0 +1,59 @@
+// An image is an OCI image layout: Debian's skopeo, which knows nothing of Spore, copies it and looks into it.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { compile, folder } from "../support/programs.ts";
+import { runTarget, spore } from "../support/spore.ts";
+
+const place = folder();
+const hello = compile(place, "hello.c", "gcc");
+const image = join(place, "hello.spore");
+
+function skopeo(...words: string[]): string {
+  return execFileSync("skopeo", ["--insecure-policy", ...words], { encoding: "utf8", cwd: place });
+}
+
+test("skopeo says what is in an image", async () => {
+  const words = ["-e", "GREETING=hi", "-o", image, hello, "--", "@", "4"];
+  expect(await spore(["build", ...words])).toMatchObject({ status: 0 });
+  const seen = JSON.parse(skopeo("inspect", `oci-archive:${image}`));
+  expect(seen).toMatchObject({ Architecture: "amd64", Os: "linux", Env: ["GREETING=hi"] });
+  const manifest = JSON.parse(skopeo("inspect", "--raw", `oci-archive:${image}`));
+  expect(manifest.artifactType).toBe("application/vnd.spore.image.v1");
+  expect(seen.Layers).toEqual(manifest.layers.map((layer: { digest: string }) => layer.digest));
+  const config = JSON.parse(skopeo("inspect", "--config", "--raw", `oci-archive:${image}`));
+  expect(config.config).toMatchObject({ Entrypoint: [hello], Cmd: ["@", "4"], StopSignal: "SIGTERM" });
+});
+
+test.each([
+  ["a directory", `oci:copied`, "copied"],
+  ["an archive", `oci-archive:copied.tar`, "copied.tar"],
+])("what skopeo copies to %s is the same image, and runs", async (_what, to, path) => {
+  skopeo("copy", "--quiet", `oci-archive:${image}`, to);
+  const digest = (from: string): string => JSON.parse(skopeo("inspect", from)).Digest;
+  expect(digest(to)).toBe(digest(`oci-archive:${image}`));
+  const env = { SPORE_HOME: join(place, "elsewhere") };
+  const { stdout, status } = await runTarget([join(place, path)], { env });
+  expect(stdout).toContain("hello [@] [4]\n");
+  expect(stdout).toContain("GREETING=hi\n");
+  expect(status).toBe(4);
+  rmSync(env.SPORE_HOME, { recursive: true, force: true });
+});
+
+test("through every kind of copy, the bytes of every blob stay", async () => {
+  skopeo("copy", "--quiet", `oci-archive:${image}`, "dir:plain");
+  skopeo("copy", "--quiet", "dir:plain", "oci:again");
+  mkdirSync(join(place, "unpacked"));
+  execFileSync("tar", ["-xf", image, "-C", join(place, "unpacked")]);
+  const blobs = join("blobs", "sha256");
+  const names = readdirSync(join(place, "unpacked", blobs));
+  expect(readdirSync(join(place, "again", blobs))).toEqual(names);
+  for (const name of names) {
+    for (const copy of ["unpacked", "again"]) {
+      const bytes = readFileSync(join(place, copy, blobs, name));
+      expect(createHash("sha256").update(bytes).digest("hex")).toBe(name);
+    }
+  }
+});
