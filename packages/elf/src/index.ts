@@ -20,6 +20,7 @@ export {
 } from "./file.ts";
 export { type FrameCommon, type FrameRecord, readFrames } from "./frames.ts";
 export { buildId } from "./notes.ts";
+export { type Relocation, readRelocations } from "./relocations.ts";
 export { readSections, type Section, SectionFlag, SectionType } from "./sections.ts";
 export {
   type ElfSymbol,

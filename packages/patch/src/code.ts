@@ -15,6 +15,7 @@ export interface Span {
 const TARGET = 1;
 const BOUNDARY = 2;
 const START = 4;
+const POSSIBLE = 16;
 
 /** One executable segment. */
 export class Region {
@@ -45,6 +46,16 @@ export class Region {
 
   isTarget(address: number): boolean {
     return ((this.#flags[address - this.start] ?? 0) & TARGET) !== 0;
+  }
+
+  /** Says that a computed jump may lead here. */
+  markPossible(address: number): void {
+    this.#mark(address, POSSIBLE | TARGET);
+  }
+
+  /** Whether anything but a direct branch may lead here. */
+  isPossible(address: number): boolean {
+    return ((this.#flags[address - this.start] ?? 0) & POSSIBLE) !== 0;
   }
 
   markBoundary(address: number): void {

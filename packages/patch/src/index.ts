@@ -1,5 +1,7 @@
 /** Rewrites `syscall` instructions into jumps to the library OS. */
 
+export { type Region, readRegions, type Span } from "./code.ts";
+export { iced } from "./iced.ts";
 export { FAST_ENTRY_ADDRESS, patchSyscalls } from "./patch.ts";
 export type {
   PatchEntry,
@@ -9,3 +11,4 @@ export type {
   SkippedSite,
   SkipReason,
 } from "./report.ts";
+export { type Site, scanCode } from "./scan.ts";

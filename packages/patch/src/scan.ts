@@ -165,7 +165,7 @@ class Scan {
       }
     }
     for (const address of this.#possible) {
-      for (const region of this.#regions) if (region.isBoundary(address)) region.markTarget(address);
+      for (const region of this.#regions) if (region.isBoundary(address)) region.markPossible(address);
     }
   }
 

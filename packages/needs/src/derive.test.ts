@@ -1,0 +1,126 @@
+// What is derived from a program holds whatever the program does, and little else.
+
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { compile, objectsOf, stracedCalls, temporaryFolder } from "../test/programs.ts";
+import { type AppObject, deriveNeeds } from "./derive.ts";
+import type { Needs } from "./types.ts";
+
+const folder = temporaryFolder();
+afterAll(folder.remove);
+
+const fixtures = join(import.meta.dirname, "../../../tests/fixtures/programs");
+
+function derived(program: string): Needs {
+  return deriveNeeds(objectsOf(program), []);
+}
+
+function names({ calls }: Needs): string[] {
+  return calls.map(({ name }) => name);
+}
+
+function include(file: string): string {
+  return `#include "${join(fixtures, file)}"\n`;
+}
+
+describe.each([
+  ["dynamic glibc", "gcc", "-pthread"],
+  ["static glibc", "gcc", "-static", "-pthread"],
+  ["static glibc, position-independent", "gcc", "-static-pie", "-pthread"],
+  ["dynamic glibc, stripped", "gcc", "-s", "-pthread"],
+  ["static musl", "musl-gcc", "-static", "-pthread"],
+])("%s", (_, ...command) => {
+  test.each([
+    ["hello", []],
+    ["threads", []],
+    ["faults", []],
+  ])("%s: every call that strace sees is derived, and none is unknown", (name, args) => {
+    const program = compile(folder.path, name, include(`${name}.c`), ...command);
+    const needs = derived(program);
+    expect(needs.everything).toEqual([]);
+    expect(names(needs)).toEqual(expect.arrayContaining(stracedCalls(folder.path, program, ...args)));
+  });
+
+  test("a program that prints needs no sockets, and one with threads needs them alone", () => {
+    const hello = derived(compile(folder.path, "hello", include("hello.c"), ...command));
+    for (const name of [
+      "socket",
+      "connect",
+      "epoll_wait",
+      "clone",
+      "timerfd_create",
+      "inotify_init1",
+      "fork",
+    ]) {
+      expect(names(hello)).not.toContain(name);
+    }
+    expect(hello.services.map(({ name }) => name).filter((name) => name.startsWith("socket/"))).toEqual([]);
+    const threads = derived(compile(folder.path, "threads", include("threads.c"), ...command));
+    expect(names(threads)).toContain("clone");
+  });
+});
+
+const INDIRECT = `
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static long ask(long number) { return syscall(number, 0, 0, 0); }
+int main(int argc, char **argv) {
+  ask(SYS_getppid);
+  syscall(argc > 7 ? SYS_sched_yield : SYS_getpgrp);
+  socket(argc > 7 ? AF_UNIX : AF_NETLINK, SOCK_STREAM, 0);
+#ifdef ANY
+  syscall(atoi(argv[1]));
+#endif
+  return setuid(0);
+}`;
+
+describe.each([
+  ["dynamic", "gcc"],
+  ["dynamic, without a linkage table", "gcc", "-fno-plt"],
+  ["static", "gcc", "-static"],
+])("syscall(2), %s", (_, ...command) => {
+  test("its numbers are found through functions and conditions, and the families of sockets", () => {
+    const needs = derived(compile(folder.path, "indirect", INDIRECT, ...command));
+    expect(needs.everything).toEqual([]);
+    expect(names(needs)).toEqual(
+      expect.arrayContaining(["getppid", "sched_yield", "getpgrp", "socket", "setuid"]),
+    );
+    const sockets = needs.services.map(({ name }) => name).filter((name) => name.startsWith("socket/"));
+    expect(sockets).toEqual(["socket/netlink", "socket/unix"]);
+  });
+
+  test("a number that is not in the code means everything, and says where", () => {
+    const program = compile(folder.path, "any", `#define ANY\n${INDIRECT}`, ...command);
+    expect(derived(program).everything).toEqual([
+      expect.objectContaining({ kind: "unknown", object: program, why: expect.stringContaining("main") }),
+    ]);
+  });
+});
+
+test("each need names the nearest symbol that leads to it, and the way", () => {
+  const program = compile(
+    folder.path,
+    "asks",
+    `#include <unistd.h>\n#include <stdio.h>\nint main(void) { FILE *f = fopen("/proc/cpuinfo", "r"); return getppid() + (f != 0); }`,
+    "gcc",
+  );
+  const needs = derived(program);
+  const by = (name: string): unknown => needs.calls.find((call) => call.name === name)?.by;
+  expect(by("getppid")).toEqual([{ kind: "import", object: program, symbol: "getppid", through: [] }]);
+  expect(by("openat")).toEqual(
+    expect.arrayContaining([expect.objectContaining({ kind: "import", object: program, symbol: "fopen" })]),
+  );
+  expect(needs.services).toContainEqual({
+    name: "file/proc/cpuinfo",
+    by: [{ kind: "text", object: program, text: "/proc/cpuinfo" }],
+  });
+});
+
+test("the same objects give the same needs, whatever their order", () => {
+  const objects = objectsOf(compile(folder.path, "hello", include("hello.c"), "gcc"));
+  const set = (list: readonly AppObject[]): string[] => names(deriveNeeds(list, []));
+  expect(set([...objects].reverse())).toEqual(set(objects));
+});
