@@ -459,7 +459,10 @@ pub struct Statistics {
     pub spin_ns: AtomicU64,
     /// Times that the I/O thread was found starved.
     pub starved: AtomicU64,
-    reserved: [AtomicU64; 2],
+    /// Times that the guest has looked for news. The monitor asks a guest for
+    /// attention that leaves news lying and does not look.
+    pub turns: AtomicU64,
+    reserved: AtomicU64,
 }
 
 /// A word on a line of its own.

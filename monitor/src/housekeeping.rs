@@ -128,8 +128,8 @@ struct Keeper {
     interrupts: (u32, u64),
     /// When a stopping program is stopped for it, and by which signal.
     grace: Option<(u64, i32)>,
-    /// The rings had news at the last tick already.
-    news: bool,
+    /// The rings had news at the last tick; how often the guest had looked by then.
+    news: Option<u64>,
 }
 
 impl Keeper {
@@ -139,7 +139,7 @@ impl Keeper {
             signals,
             interrupts: (0, 0),
             grace: None,
-            news: false,
+            news: None,
         }
     }
 
@@ -164,7 +164,7 @@ impl Keeper {
         let grace = self.grace.map(|(at, _)| at);
         let shared = &self.shared;
         if shared.control.is_idle() {
-            self.news = false;
+            self.news = None;
             shared.parked.store(true, Ordering::SeqCst);
             if shared.control.is_idle() {
                 return grace;
@@ -189,13 +189,19 @@ impl Keeper {
         if deadline <= now {
             bits |= attention::TIMER;
         }
-        let news = self.shared.net.has_news();
-        if news && self.news {
+        let news = self.shared.net.news();
+        if news.is_some() && news == self.news {
             bits |= attention::RINGS;
         }
         self.news = news;
-        if bits | block.attention.load(Ordering::SeqCst) != 0 {
-            control.raise(bits);
+        let waiting = block.attention.fetch_or(bits, Ordering::SeqCst);
+        // A guest that makes system calls looks by itself within microseconds, and
+        // interrupting it costs a hundred: only what it has left lying for a while is
+        // worth that, and timers, which have waited already.
+        if waiting != 0 || bits & attention::TIMER != 0 {
+            control.nudge();
+        }
+        if waiting | bits != 0 {
             return RETRY_NS;
         }
         TICK_NS.min(deadline - now).max(SHORTEST_NS)

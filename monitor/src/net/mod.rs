@@ -252,18 +252,19 @@ impl Net {
         }
     }
 
-    /// Whether the guest has been told of news that it has not looked at. Asked by
-    /// the housekeeping thread while the vCPU is busy; true at two ticks in a row
+    /// If there are news for the guest: how often it has looked for some so far. Asked
+    /// by the housekeeping thread while the vCPU is busy; the same number at two ticks
     /// raises `attention::RINGS`. Also serves what a guest that computes has rung
     /// without coming to wait.
-    pub fn has_news(&self) -> bool {
+    pub fn news(&self) -> Option<u64> {
         let header = self.rings.header();
         if self.io_thread {
             self.kick_if_rung();
         } else if let Ok(mut engine) = self.engine.try_lock() {
             engine.pass(None);
         }
-        header.to_guest.pending()
+        let turns = header.statistics.turns.load(Ordering::Relaxed);
+        header.to_guest.pending().then_some(turns)
     }
 
     /// The guest's counters, for SPORE_DEBUG.
@@ -271,7 +272,8 @@ impl Net {
         let statistics = &self.rings.header().statistics;
         let of = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
         format!(
-            "debug: {} waits, {} polls, {} kicks, {} spins found work, {} ms spun, {} passes",
+            "debug: {} turns, {} waits, {} polls, {} kicks, {} spins found work, {} ms spun, {} passes",
+            of(&statistics.turns),
             of(&statistics.waits),
             of(&statistics.polls),
             of(&statistics.kicks),
