@@ -248,6 +248,9 @@ pub fn start() -> ! {
     sched::initialise();
     STARTED.store(spore_hal::time::monotonic(), Ordering::Relaxed);
     crate::net::initialise(&info);
+    for service in crate::pieces::services() {
+        service(&info);
+    }
     let context = crate::fs::boot(&info);
     let mut space = AddressSpace::new();
     map_program(&info, &mut space);
@@ -259,7 +262,6 @@ pub fn start() -> ! {
     name_thread(thread);
     crate::net::stream::open_standard(&info, process);
     let rsp = build_stack(&info);
-    crate::trace::initialise(info.options);
     let mut frame = TrapFrame {
         rip: info.start_rip,
         cs: USER_CS,
@@ -269,7 +271,9 @@ pub fn start() -> ! {
         ..TrapFrame::default()
     };
     thread.saved.lock().extended.load(sched::components());
-    crate::debug::initialise(info.options, &mut frame);
+    if let Some(debugger) = crate::debug::debugger() {
+        debugger.begin(&mut frame);
+    }
     sched::leave(&mut frame);
     trap::enter_user(&frame)
 }

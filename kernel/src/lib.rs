@@ -14,6 +14,7 @@ pub mod log;
 pub mod mm;
 pub mod net;
 pub mod panic;
+pub mod pieces;
 pub mod process;
 pub mod random;
 pub mod sched;

@@ -2,6 +2,7 @@
 //! reports, the ones that do not exist, traps.
 
 use alloc::collections::BTreeSet;
+use alloc::format;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::hostcall::CallRecord;
@@ -84,22 +85,22 @@ pub fn report_missing(call: &Call, rip: u64) {
     if !MISSING.lock().insert(call.number) {
         return;
     }
-    let name = crate::syscall::names::name(call.number);
-    let caller = crate::sched::current().process();
-    let module = caller
-        .memory
-        .lock()
-        .vmas
-        .find(rip)
-        .map(|vma| (vma.name(), rip - vma.start + vma.offset()));
-    match module {
-        Some((module, offset)) if !module.is_empty() => {
-            crate::log!(
-                "spore: system call {name} is not supported (ENOSYS), called by {module}+{offset:#x}"
-            );
+    let process = crate::sched::current().process();
+    let memory = process.memory.lock();
+    let caller = match memory.vmas.find(rip) {
+        Some(vma) if !vma.name().is_empty() => {
+            format!("by {}+{:#x}", vma.name(), rip - vma.start + vma.offset())
         }
-        _ => {
-            crate::log!("spore: system call {name} is not supported (ENOSYS), called from {rip:#x}")
-        }
+        _ => format!("from {rip:#x}"),
+    };
+    drop(memory);
+    match crate::pieces::left_out_name(call.number) {
+        Some(name) => crate::log!(
+            "spore: system call {name} was left out of this image (ENOSYS), called {caller}: add it with `--piece {name}`, or take everything with `--pieces full`"
+        ),
+        None => crate::log!(
+            "spore: system call {} is not supported (ENOSYS), called {caller}",
+            call.number
+        ),
     }
 }

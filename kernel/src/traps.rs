@@ -66,14 +66,16 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
             Ok(()) => return,
             Err(info) => info,
         },
-        vector::BREAKPOINT | vector::DEBUG if crate::debug::attached() => {
-            match crate::debug::stop(number::TRAP, frame) {
+        vector::BREAKPOINT | vector::DEBUG => match crate::debug::debugger() {
+            Some(debugger) => match debugger.stop(number::TRAP, frame) {
                 0 | number::TRAP => return,
                 other => SigInfo::from_process(other, code::USER, 0),
+            },
+            None if exception.vector == vector::DEBUG => {
+                SigInfo::fault(number::TRAP, code::TRAP_TRACE, frame.rip)
             }
-        }
-        vector::BREAKPOINT => SigInfo::fault(number::TRAP, code::KERNEL, 0),
-        vector::DEBUG => SigInfo::fault(number::TRAP, code::TRAP_TRACE, frame.rip),
+            None => SigInfo::fault(number::TRAP, code::KERNEL, 0),
+        },
         vector::DIVIDE => SigInfo::fault(number::FPE, code::FPE_INTDIV, frame.rip),
         vector::FLOATING_POINT | vector::SIMD => {
             SigInfo::fault(number::FPE, code::FPE_FLTINV, frame.rip)
@@ -85,8 +87,10 @@ fn handle_exception(frame: &mut TrapFrame, exception: Exception) {
         _ => SigInfo::fault(number::SEGV, code::KERNEL, 0),
     };
     let trap = matches!(exception.vector, vector::BREAKPOINT | vector::DEBUG);
-    if crate::debug::attached() && !trap {
-        match crate::debug::stop(info.signal, frame) {
+    if let Some(debugger) = crate::debug::debugger()
+        && !trap
+    {
+        match debugger.stop(info.signal, frame) {
             0 => return,
             same if same == info.signal => {}
             other => {

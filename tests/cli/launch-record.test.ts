@@ -53,7 +53,7 @@ function makeCheckout(): void {
     writeFileSync(join(checkout, name), "#!/bin/sh\n");
     chmodSync(join(checkout, name), 0o755);
   }
-  for (const name of ["build/kernel.elf", "target/release/spore-monitor"])
+  for (const name of ["build/kernel.a", "target/release/spore-monitor"])
     copyFileSync(join(root, name), join(checkout, name));
   // Not what belongs to npm and the launcher there: the set-up writes to it.
   const installed = readdirSync(join(root, "node_modules")).filter((name) => !/^\.|^@spore$/.test(name));
@@ -178,7 +178,7 @@ describe("what changed is noticed:", () => {
       copyFileSync(hello, program);
       utimesSync(program, mtime, mtime);
     },
-    "the library OS": () => touch(join(checkout, "build/kernel.elf")),
+    "the library OS": () => touch(join(checkout, "build/kernel.a")),
     "the command line": () => writeFileSync(join(checkout, "packages/cli/src/new.ts"), ""),
     "the command line, by a file that is old itself": () => {
       const path = join(checkout, "packages/cli/src/moved.ts");

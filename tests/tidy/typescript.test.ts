@@ -30,15 +30,16 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   sdk: [],
   elf: [],
   erofs: [],
+  linker: ["elf"],
   patch: ["elf"],
   needs: ["elf", "patch"],
-  image: ["elf", "erofs", "errors", "monitor-client", "needs", "patch"],
+  image: ["elf", "erofs", "errors", "linker", "monitor-client", "needs", "patch"],
   "monitor-client": ["errors"],
   cli: ["elf", "erofs", "errors", "image", "monitor-client", "needs", "sdk"],
 };
 
 /** Packages that run anywhere: in a browser, in a worker, in another runtime. */
-const withoutNode = ["elf", "erofs", "sdk"];
+const withoutNode = ["elf", "erofs", "linker", "sdk"];
 
 function importsOf(path: string): readonly string[] {
   const statement =

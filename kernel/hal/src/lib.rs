@@ -24,6 +24,7 @@ mod lock;
 #[cfg(not(feature = "hosted"))]
 mod memory;
 pub mod paging;
+pub mod pieces;
 pub mod time;
 pub mod trap;
 pub mod user;

@@ -20,6 +20,7 @@ use spore_abi::vcpu::attention;
 use spore_hal::trap::TrapFrame;
 use spore_hal::{Lock, cpu, host, xstate};
 
+use crate::debug::debugger;
 use crate::errno::Result;
 use crate::process::Process;
 use crate::sched::block::BlockedCall;
@@ -158,7 +159,7 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
             crate::net::idle(deadline);
             crate::stats::add_idle(spore_hal::time::monotonic().saturating_sub(since));
             take_attention();
-            crate::debug::stop_if_requested(frame);
+            stop_if_requested(frame);
             continue;
         };
         if thread.state() != State::Runnable {
@@ -240,10 +241,18 @@ pub fn take_attention() -> bool {
     if bits & attention::RINGS != 0 {
         crate::net::turn();
     }
-    if bits & attention::DEBUG != 0 {
-        crate::debug::request();
+    if bits & attention::DEBUG != 0
+        && let Some(debugger) = debugger()
+    {
+        debugger.request();
     }
     bits & attention::TICK != 0
+}
+
+fn stop_if_requested(frame: &mut TrapFrame) {
+    if let Some(debugger) = debugger() {
+        debugger.stop_if_requested(frame);
+    }
 }
 
 /// Called before every return to the application: attention, time slices, signals.
@@ -254,7 +263,7 @@ pub fn leave(frame: &mut TrapFrame) -> bool {
         if host::vcpu().attention.load(Ordering::Relaxed) != 0 {
             changed = true;
             let slice_is_over = take_attention();
-            crate::debug::stop_if_requested(frame);
+            stop_if_requested(frame);
             if slice_is_over && others_runnable() {
                 switch(frame, true);
             }

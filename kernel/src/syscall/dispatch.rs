@@ -107,19 +107,26 @@ pub struct Row {
     pub note: &'static str,
 }
 
-/// Builds dispatch, names and rows from the table.
+/// A handler as the generated table holds it.
+pub type Entry = fn(&Call, &mut spore_hal::trap::TrapFrame) -> Flow;
+
+/// Offers the handlers to the linker, and builds the rows, from the table.
 macro_rules! system_calls {
     ($($number:literal $name:ident($($argument:ident: $kind:ident),*) $level:ident $handler:path, $note:literal;)*
      @registers
      $($number2:literal $name2:ident($($argument2:ident: $kind2:ident),*) $level2:ident $handler2:path, $note2:literal;)*) => {
-        /// Carries out a call.
-        pub fn dispatch(call: &$crate::syscall::Call, frame: &mut spore_hal::trap::TrapFrame) -> $crate::sched::block::Flow {
-            match call.number {
-                $($number => $crate::syscall::Handler::invoke($handler, &call.args),)*
-                $($number2 => $handler2(frame, &call.args),)*
-                _ => missing(call, frame),
+        $(spore_hal::piece! {
+            ["spore.call.", $number, ".", stringify!($name)]
+            fn(call: &$crate::syscall::Call, _frame: &mut spore_hal::trap::TrapFrame) -> $crate::sched::block::Flow {
+                $crate::syscall::Handler::invoke($handler, &call.args)
             }
-        }
+        })*
+        $(spore_hal::piece! {
+            ["spore.call.", $number2, ".", stringify!($name2)]
+            fn(call: &$crate::syscall::Call, frame: &mut spore_hal::trap::TrapFrame) -> $crate::sched::block::Flow {
+                $handler2(frame, &call.args)
+            }
+        })*
         /// The rows: calls by number, then those that work on registers.
         pub const ROWS: &[$crate::syscall::Row] = &[
             $($crate::syscall::Row {

@@ -41,7 +41,7 @@ use crate::sched::thread::Thread;
 use crate::sched::{self};
 use crate::trace;
 
-pub use dispatch::{Call, Handler, Kind, Level, Row};
+pub use dispatch::{Call, Entry, Handler, Kind, Level, Row};
 
 /// A result as rax shows it.
 pub fn encode(result: Result<usize>) -> u64 {
@@ -66,9 +66,8 @@ pub fn handle(frame: &mut TrapFrame, trapped: bool) -> Return {
     if trapped {
         crate::stats::count_trap();
     }
-    let tracing = trace::enabled();
-    if tracing {
-        trace::enter(thread, &call);
+    if let Some(tracer) = trace::tracer() {
+        tracer.enter(thread, &call);
     }
     let flow = table::dispatch(&call, frame);
     match flow {
@@ -112,8 +111,8 @@ pub fn finish(thread: &'static Thread, frame: &mut TrapFrame, result: u64) {
     }
     let call = Call::of(frame);
     crate::stats::record_call(thread.tid(), &call, result);
-    if trace::enabled() {
-        trace::leave(thread, &call, decode(result));
+    if let Some(tracer) = trace::tracer() {
+        tracer.leave(thread, &call, decode(result));
     }
 }
 

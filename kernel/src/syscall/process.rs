@@ -52,8 +52,8 @@ pub fn end_by_crash(signal: u32, record: u64) -> ! {
 }
 
 fn leave(code: u64, signal: u64, record: u64) -> ! {
-    if crate::trace::enabled() {
-        crate::trace::ended(code, signal);
+    if let Some(tracer) = crate::trace::tracer() {
+        tracer.ended(code, signal);
     }
     crate::net::flush();
     loop {

@@ -7,9 +7,9 @@
 use crate::errno::Errno;
 use crate::sched::block::Flow;
 use crate::syscall::{
-    Call, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify, memory,
-    message, metadata, pipe, poll, process, resource, signalfd, signals, socket, threads, timerfd,
-    transfer,
+    Call, Entry, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify,
+    memory, message, metadata, pipe, poll, process, resource, signalfd, signals, socket, threads,
+    timerfd, transfer,
 };
 use spore_hal::trap::TrapFrame;
 
@@ -285,7 +285,26 @@ system_calls! {
     435 clone3(args: Ptr, size: Size) Partial threads::clone3, "threads only; processes answer EAGAIN";
 }
 
+spore_hal::generated! {
+    /// The handlers of the calls that this kernel was linked with, by number.
+    fn entries() -> &'static [Entry] = "spore_calls_start".."spore_calls_end";
+}
+
+/// Carries out a call.
+#[inline]
+pub fn dispatch(call: &Call, frame: &mut TrapFrame) -> Flow {
+    match entries().get(call.number as usize) {
+        Some(entry) => entry(call, frame),
+        None => missing(call, frame),
+    }
+}
+
+spore_hal::piece! {
+    ["spore.missing"] fn(call: &Call, frame: &mut TrapFrame) -> Flow { missing(call, frame) }
+}
+
 /// A call that is not in the table.
+#[cold]
 fn missing(call: &Call, frame: &TrapFrame) -> Flow {
     crate::stats::report_missing(call, frame.rip);
     Errno::ENOSYS.into()

@@ -5,5 +5,5 @@ import { join, resolve } from "node:path";
 /** The root of the checkout. */
 export const root: string = resolve(import.meta.dirname, "../../..");
 
-/** The linked library OS. */
-export const kernelPath: string = join(root, "build/kernel.elf");
+/** The archive of the library OS. */
+export const kernelPath: string = join(root, "build/kernel.a");

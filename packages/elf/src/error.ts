@@ -19,7 +19,10 @@
  * - `bad-dynamic`: the dynamic section contradicts itself;
  * - `bad-symbols`: a symbol table contradicts itself;
  * - `bad-note`: a note contradicts itself;
- * - `bad-frame`: an unwind record cannot be read.
+ * - `bad-frame`: an unwind record cannot be read;
+ * - `not-archive`: no archive magic;
+ * - `bad-archive`: a member header or the symbol index contradicts itself;
+ * - `bad-relocation`: a relocation contradicts its section.
  */
 export type ElfErrorReason =
   | "not-elf"
@@ -39,7 +42,10 @@ export type ElfErrorReason =
   | "bad-dynamic"
   | "bad-symbols"
   | "bad-note"
-  | "bad-frame";
+  | "bad-frame"
+  | "not-archive"
+  | "bad-archive"
+  | "bad-relocation";
 
 /** A file that is not a well-formed ELF file for x86-64. */
 export class ElfError extends Error {

@@ -3,6 +3,7 @@
  * wrong with it comes out as an {@link ElfError} with a stable `reason`.
  */
 
+export { type Archive, type ArchiveMember, parseArchive } from "./archive.ts";
 export { type DynamicInfo, readDynamic } from "./dynamic.ts";
 export { ElfError, type ElfErrorReason } from "./error.ts";
 export { readLandingPads } from "./exceptions.ts";
@@ -20,6 +21,13 @@ export {
 } from "./file.ts";
 export { type FrameCommon, type FrameRecord, readFrames } from "./frames.ts";
 export { buildId } from "./notes.ts";
+export {
+  type ObjectRelocation,
+  type ObjectSymbol,
+  RelocatableObject,
+  type SectionGroup,
+  SymbolSection,
+} from "./object.ts";
 export { type Relocation, readRelocations } from "./relocations.ts";
 export { readSections, type Section, SectionFlag, SectionType } from "./sections.ts";
 export {

@@ -3,7 +3,18 @@ import { ElfError } from "./error.ts";
 import type { ElfFile } from "./file.ts";
 
 /** sh_type values with a meaning here. */
-export const SectionType = { null: 0, symtab: 2, strtab: 3, note: 7, nobits: 8, dynsym: 11 } as const;
+export const SectionType = {
+  null: 0,
+  progbits: 1,
+  symtab: 2,
+  strtab: 3,
+  rela: 4,
+  note: 7,
+  nobits: 8,
+  rel: 9,
+  dynsym: 11,
+  group: 17,
+} as const;
 
 /** sh_flags bits. */
 export const SectionFlag = { write: 1, alloc: 2, execute: 4 } as const;
@@ -23,7 +34,7 @@ export interface Section {
 }
 
 const SECTION_HEADER_SIZE = 64;
-const LONGEST_NAME = 1024;
+const LONGEST_NAME = 8192;
 
 /** All sections in table order; empty if the file has no section headers. */
 export function readSections(elf: ElfFile): Section[] {

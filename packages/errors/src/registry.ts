@@ -205,6 +205,18 @@ export const registry = {
     exit: 69,
     fault: "system",
   },
+  SPORE_KERNEL_DAMAGED: {
+    message: "{file} is no archive that a kernel can be linked from: {problem}",
+    next: "remove it and start Spore through the `spore` launcher of the checkout, which builds it anew",
+    exit: 69,
+    fault: "system",
+  },
+  SPORE_PIECE_UNKNOWN: {
+    message: "{problem}",
+    next: "name a system call or a service of the library OS, as kernel/src/syscall/table.rs and kernel/src/pieces.rs list them",
+    exit: 64,
+    fault: "user",
+  },
   SPORE_INTERNAL: {
     message: "unexpected: {problem}",
     next: "this is a bug in Spore: please report it; SPORE_DEBUG=1 prints where it happened",

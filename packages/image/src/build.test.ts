@@ -57,7 +57,7 @@ describe("an unchanged target is not built again", () => {
     appendFileSync(own, "x");
     expect((await workshop.build(own)).reused).toBe(false);
     await later(() => workshop.build(own));
-    appendFileSync(join(workshop.folder, "kernel.elf"), "x");
+    appendFileSync(join(workshop.folder, "kernel.a"), `${"more/".padEnd(48)}0         \`\n`);
     expect((await workshop.build(own)).reused).toBe(false);
   });
 

@@ -98,7 +98,7 @@ export async function writeImageFile(image: Image, output: string): Promise<void
   writeImage(image, output);
 }
 
-/** Where the build of this repository leaves the linked kernel. */
+/** Where the build of this repository leaves the library OS. */
 function defaultKernel(): string {
-  return fileURLToPath(new URL("../../../build/kernel.elf", import.meta.url));
+  return fileURLToPath(new URL("../../../build/kernel.a", import.meta.url));
 }

@@ -1,10 +1,15 @@
-/** The library OS as a flat blob: what the monitor copies to KERNEL_GPA. */
+/**
+ * The library OS of an image: linked from the chosen pieces, as a flat blob that the
+ * monitor copies to KERNEL_GPA. What was linked once is found again by what it was
+ * linked from.
+ */
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseElf } from "@spore/elf";
+import { ElfError } from "@spore/elf";
 import { sporeError } from "@spore/errors";
+import { type Choice, everything, LinkError, type LinkedKernel, link, parse } from "@spore/linker";
 import { writeWhole } from "./atomic-file.ts";
 import { isWhole, touch } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
@@ -13,50 +18,96 @@ import type { Blob, BlobPlace } from "./types.ts";
 
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
+/** Changes whenever kernels of an older linker must not be used. */
+const LINK_VERSION = 1;
 
-/** Flattens a kernel ELF: its loadable segments as they stand from KERNEL_VA on. */
-export function flattenKernel(elfBytes: Uint8Array): { bytes: Uint8Array; memoryLength: number } {
-  const { loads } = parseElf(elfBytes);
-  let length = 0;
-  let memoryLength = 0;
-  for (const load of loads) {
-    if (load.vaddr < KERNEL_VA) throw new Error("a kernel segment lies below the kernel's address");
-    length = Math.max(length, load.vaddr - KERNEL_VA + load.fileSize);
-    memoryLength = Math.max(memoryLength, load.vaddr - KERNEL_VA + load.memorySize);
-  }
-  if (memoryLength > KERNEL_END - KERNEL_GPA) throw new Error("the kernel is larger than its window");
-  const bytes = new Uint8Array(length);
-  for (const load of loads) {
-    bytes.set(elfBytes.subarray(load.offset, load.offset + load.fileSize), load.vaddr - KERNEL_VA);
-  }
-  if (Buffer.from(bytes.subarray(0, 8)).toString("latin1") !== MAGIC) {
-    throw new Error("the kernel does not begin with its header page");
-  }
-  return { bytes, memoryLength };
+/** What is remembered of a link. */
+interface LinkRecord {
+  readonly sha256: string;
+  readonly length: number;
+  readonly memoryLength: number;
 }
 
-/** Puts the kernel into the store. */
-export function storeKernel(path: string, store: Store): Blob & BlobPlace {
-  let elf: Buffer;
+/** Puts the kernel of a choice (null: everything there is) into the store. */
+export function storeKernel(archive: string, choice: Choice | null, store: Store): Blob & BlobPlace {
+  const bytes = readArchive(archive);
+  const key = createHash("sha256")
+    .update(JSON.stringify([LINK_VERSION, choice]))
+    .update(bytes)
+    .digest("hex");
+  const record = join(store.links, `${key}.json`);
+  const known = readRecord(record);
+  if (known && isWhole(join(store.blobs, known.sha256), known.length, known.sha256)) {
+    touch(record);
+    touch(join(store.blobs, known.sha256));
+    return blobOf(known, store);
+  }
+  const { image, elf, memoryLength } = linked(archive, bytes, choice);
+  const sha256 = createHash("sha256").update(image).digest("hex");
+  const linkRecord = { sha256, length: image.length, memoryLength };
+  writeWhole(join(store.blobs, sha256), store.tmp, image);
+  // With symbols, for debuggers; named after what runs.
+  writeWhole(join(store.links, `${sha256}.elf`), store.tmp, elf);
+  writeWhole(record, store.tmp, JSON.stringify(linkRecord));
+  return blobOf(linkRecord, store);
+}
+
+function readArchive(path: string): Uint8Array {
   try {
-    elf = readFileSync(path);
+    return readFileSync(path);
   } catch (error) {
     throw sporeError("SPORE_NOT_BUILT", { what: "the library OS", path }, { cause: error });
   }
-  const { bytes, memoryLength } = flattenKernel(elf);
-  const sha256 = createHash("sha256").update(bytes).digest("hex");
-  const target = join(store.blobs, sha256);
-  if (isWhole(target, bytes.length, sha256)) touch(target);
-  else writeWhole(target, store.tmp, bytes);
+}
+
+function linked(path: string, bytes: Uint8Array, choice: Choice | null): LinkedKernel {
+  try {
+    const input = parse(bytes);
+    const window = { address: KERNEL_VA, length: KERNEL_END - KERNEL_GPA };
+    const kernel = link(input, choice ?? everything(input.catalogue), window);
+    if (new TextDecoder("latin1").decode(kernel.image.subarray(0, MAGIC.length)) !== MAGIC) {
+      throw new LinkError("bad-catalogue", "the kernel does not begin with its header page");
+    }
+    return kernel;
+  } catch (error) {
+    if (!(error instanceof LinkError || error instanceof ElfError)) throw error;
+    if (error.reason === "unknown-piece") {
+      throw sporeError("SPORE_PIECE_UNKNOWN", { problem: error.message }, { cause: error });
+    }
+    throw sporeError("SPORE_KERNEL_DAMAGED", { file: path, problem: error.message }, { cause: error });
+  }
+}
+
+function readRecord(path: string): LinkRecord | null {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+    return isRecord(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function isRecord(value: unknown): value is LinkRecord {
+  if (typeof value !== "object" || value === null) return false;
+  const { sha256, length, memoryLength } = value as Record<string, unknown>;
+  return (
+    typeof sha256 === "string" &&
+    /^[0-9a-f]{64}$/.test(sha256) &&
+    typeof length === "number" &&
+    typeof memoryLength === "number"
+  );
+}
+
+function blobOf({ sha256, length, memoryLength }: LinkRecord, store: Store): Blob & BlobPlace {
   return {
     kind: "kernel",
     name: "kernel",
     sha256,
-    length: bytes.length,
+    length,
     memoryLength,
-    metadataLength: bytes.length,
+    metadataLength: length,
     metadataSha256: sha256,
-    path: target,
+    path: join(store.blobs, sha256),
     offset: 0,
   };
 }

@@ -32,7 +32,7 @@ export async function buildProgram(
     name: nameOf(target),
     program: layer.program,
     defaults: defaultsOf(options, { argv: [moved ? guest : target], cwd: "/" }),
-    kernel: storeKernel(build.kernel, store),
+    kernel: storeKernel(build.kernel, null, store),
     layers: [layer.blob],
     documents: [],
   };

@@ -73,7 +73,7 @@ export async function buildProject(
       { ...options, args: options.args ?? entry.args },
       { argv, cwd: APP, memory: PROJECT_MEMORY },
     ),
-    kernel: storeKernel(build.kernel, store),
+    kernel: storeKernel(build.kernel, null, store),
     layers: [runtime.blob, blob],
     documents: [],
   };

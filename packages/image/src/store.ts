@@ -8,6 +8,7 @@
  *   builds/<key>.json   what a target was built from, to know it again
  *   runtimes/<key>.json layers that many images share, by what went into them
  *   node/<version>/     Node releases other than the bundled one
+ *   links/              what kernels were linked from, and their symbols
  *   tmp/                files being written, named after the process
  */
 
@@ -26,6 +27,7 @@ export interface Store {
   readonly builds: string;
   readonly runtimes: string;
   readonly node: string;
+  readonly links: string;
   readonly tmp: string;
 }
 
@@ -47,14 +49,15 @@ export function storeAt(root: string): Store {
     builds: at("builds"),
     runtimes: at("runtimes"),
     node: at("node"),
+    links: at("links"),
     tmp: at("tmp"),
   };
 }
 
 /** Creates the folders and removes what interrupted builds left behind. */
 export function prepareStore(store: Store): void {
-  const { blobs, kept, referrers, builds, runtimes, node, tmp } = store;
-  for (const folder of [blobs, kept, referrers, builds, runtimes, node, tmp]) {
+  const { blobs, kept, referrers, builds, runtimes, node, links, tmp } = store;
+  for (const folder of [blobs, kept, referrers, builds, runtimes, node, links, tmp]) {
     try {
       mkdirSync(folder, { recursive: true });
     } catch (error) {

@@ -1,24 +1,37 @@
-/** A stand-in for the linked kernel: the smallest ELF file that the builder accepts as one. */
+/** A stand-in for the archive of the library OS: the smallest that the linker takes for one. */
 
-import { writeFileSync } from "node:fs";
-import { KERNEL_VA } from "./memory-map.ts";
+import { execFileSync } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
 
-/** Writes it; 8 KiB of bytes, 20 KiB in memory. */
+const SOURCE = `
+    .section .spore.header,"ax",@progbits
+    .ascii "SPOREKRN"
+    .quad spore_boot
+    .section .text.boot,"ax",@progbits
+    .globl spore_boot, spore.missing, spore.call.1.write, spore.call.39.getpid
+spore_boot:
+    lea spore_calls_start(%rip), %rax
+spore.missing:
+    ret
+    .section .text.write,"ax",@progbits
+spore.call.1.write:
+    ret
+    .section .text.getpid,"ax",@progbits
+spore.call.39.getpid:
+    ret
+    .section .rodata.catalogue,"a",@progbits
+    .globl spore.catalogue
+    .type spore.catalogue, @object
+    .size spore.catalogue, 0
+spore.catalogue:
+    .bss
+    .skip 0x3000
+`;
+
+/** Writes it: a few bytes of code, 12 KiB of zeros in memory. */
 export function writeTestKernel(path: string): void {
-  const bytes = Buffer.alloc(0x3000);
-  bytes.write("\x7fELF\x02\x01\x01", 0, "latin1");
-  bytes.writeUInt16LE(2, 16);
-  bytes.writeUInt16LE(62, 18);
-  bytes.writeUInt32LE(1, 20);
-  bytes.writeBigUInt64LE(BigInt(KERNEL_VA), 24);
-  bytes.writeBigUInt64LE(64n, 32);
-  bytes.writeUInt16LE(64, 52);
-  bytes.writeUInt16LE(56, 54);
-  bytes.writeUInt16LE(1, 56);
-  bytes.writeUInt32LE(1, 64);
-  bytes.writeUInt32LE(5, 68);
-  const fields = [0x1000, KERNEL_VA, KERNEL_VA, 0x2000, 0x5000, 0x1000];
-  for (const [index, value] of fields.entries()) bytes.writeBigUInt64LE(BigInt(value), 72 + 8 * index);
-  bytes.write("SPOREKRN", 0x1000, "latin1");
-  writeFileSync(path, bytes);
+  writeFileSync(`${path}.s`, SOURCE);
+  execFileSync("cc", ["-c", "-o", `${path}.o`, `${path}.s`]);
+  rmSync(path, { force: true });
+  execFileSync("ar", ["rcsD", path, `${path}.o`]);
 }

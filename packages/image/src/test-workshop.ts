@@ -26,7 +26,7 @@ export interface Workshop {
 export function openWorkshop(): Workshop {
   const folder = mkdtempSync(join(tmpdir(), "spore-image-"));
   const store = join(folder, "store");
-  const kernel = join(folder, "kernel.elf");
+  const kernel = join(folder, "kernel.a");
   writeTestKernel(kernel);
   return {
     folder,

@@ -50,7 +50,7 @@ export interface BuildOptions {
   readonly rights?: Partial<Rights>;
   /** Where blobs and build records live. Default: `defaultStore()`. */
   readonly store?: string;
-  /** The linked kernel (ELF). Default: build/kernel.elf of this repository. */
+  /** The archive of the library OS. Default: build/kernel.a of this repository. */
   readonly kernel?: string;
   /** Do not look for an earlier build of the same target. */
   readonly fresh?: boolean;

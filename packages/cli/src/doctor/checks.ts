@@ -150,7 +150,7 @@ function rust(machine: Machine, root: string): Finding {
 }
 
 const monitorPath = "target/release/spore-monitor";
-const kernelPath = "build/kernel.elf";
+const kernelPath = "build/kernel.a";
 
 function monitor(machine: Machine, root: string): Finding {
   return built(machine.executable(join(root, monitorPath)), "monitor", monitorPath);

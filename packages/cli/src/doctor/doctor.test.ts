@@ -15,7 +15,7 @@ const healthyFiles: Readonly<Record<string, string>> = {
   "/proc/sys/kernel/osrelease": "6.1.0\n",
   "/spore/Cargo.toml": 'rust-version = "1.95"\n',
   "/spore/target/release/spore-monitor": "",
-  "/spore/build/kernel.elf": "",
+  "/spore/build/kernel.a": "",
 };
 
 function machine(
@@ -58,10 +58,10 @@ describe("what is missing is named, with what to do", () => {
       "64 MiB",
       "free",
     ],
-    ["rust", machine({ "/spore/build/kernel.elf": undefined }, ""), "no cargo", "1.95"],
+    ["rust", machine({ "/spore/build/kernel.a": undefined }, ""), "no cargo", "1.95"],
     ["rust", machine({}, "cargo 1.80.1 (376290515 2024-07-16)"), "1.80", "1.95"],
     ["monitor", machine({ "/spore/target/release/spore-monitor": undefined }), "not built", "launcher"],
-    ["library OS", machine({ "/spore/build/kernel.elf": undefined }), "not built", "launcher"],
+    ["library OS", machine({ "/spore/build/kernel.a": undefined }), "not built", "launcher"],
   ])("%s", (name, of, found, fix) => {
     expect(finding(name, of)).toMatchObject({
       status: "fail",

@@ -3,30 +3,26 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, Ordering};
 
-use spore_abi::boot::option;
+use spore_abi::boot::{BootInfo, option};
 
 use crate::errno::Result;
 use crate::mm::user::{self, UserAddr};
 use crate::sched::thread::Thread;
 use crate::syscall::{Call, Kind, names};
-
-static ENABLED: AtomicBool = AtomicBool::new(false);
+use crate::trace::Tracer;
 
 /// Longest string or buffer that is shown.
 const SHOWN: usize = 32;
 
 /// Turns tracing on if the launch asked for it.
-pub fn initialise(options: u32) {
-    ENABLED.store(options & option::TRACE != 0, Ordering::Relaxed);
+pub fn initialise(info: &BootInfo) {
+    if info.options & option::TRACE != 0 {
+        super::set_tracer(&Strace);
+    }
 }
 
-/// Whether calls are traced.
-#[inline]
-pub fn enabled() -> bool {
-    ENABLED.load(Ordering::Relaxed)
-}
+struct Strace;
 
 fn quoted(bytes: &[u8], more: bool) -> String {
     let mut text = String::from("\"");
@@ -137,35 +133,32 @@ fn describe(call: &Call, result: Option<Result<usize>>) -> String {
     text
 }
 
-/// A call begins. Only calls that never return print here.
-pub fn enter(thread: &Thread, call: &Call) {
-    if matches!(call.number, 60 | 231) {
-        crate::log!("[pid {:5}] {} = ?", thread.tid(), describe(call, None));
-    }
-}
-
-/// The call blocks; another thread may print before it goes on.
-pub fn suspended(_thread: &Thread) {}
-
-/// A call has ended.
-pub fn leave(thread: &Thread, call: &Call, result: Result<usize>) {
-    let outcome = match result {
-        Ok(value) if value > 0xffff_ffff || matches!(call.number, 9 | 12 | 25) => {
-            format!("{value:#x}")
+impl Tracer for Strace {
+    fn enter(&self, thread: &Thread, call: &Call) {
+        // Only calls that never return print here.
+        if matches!(call.number, 60 | 231) {
+            crate::log!("[pid {:5}] {} = ?", thread.tid(), describe(call, None));
         }
-        Ok(value) => value.to_string(),
-        Err(crate::errno::Errno::ERESTARTSYS) => "? ERESTARTSYS (To be restarted)".to_string(),
-        Err(error) => format!("-1 {} ({})", error.name(), error.phrase()),
-    };
-    let line = describe(call, Some(result));
-    crate::log!("[pid {:5}] {line:<39} = {outcome}", thread.tid());
-}
+    }
 
-/// The process has ended.
-pub fn ended(code: u64, signal: u64) {
-    if signal == 0 {
-        crate::log!("+++ exited with {code} +++");
-    } else {
-        crate::log!("+++ killed by {} +++", signal_name(signal));
+    fn leave(&self, thread: &Thread, call: &Call, result: Result<usize>) {
+        let outcome = match result {
+            Ok(value) if value > 0xffff_ffff || matches!(call.number, 9 | 12 | 25) => {
+                format!("{value:#x}")
+            }
+            Ok(value) => value.to_string(),
+            Err(crate::errno::Errno::ERESTARTSYS) => "? ERESTARTSYS (To be restarted)".to_string(),
+            Err(error) => format!("-1 {} ({})", error.name(), error.phrase()),
+        };
+        let line = describe(call, Some(result));
+        crate::log!("[pid {:5}] {line:<39} = {outcome}", thread.tid());
+    }
+
+    fn ended(&self, code: u64, signal: u64) {
+        if signal == 0 {
+            crate::log!("+++ exited with {code} +++");
+        } else {
+            crate::log!("+++ killed by {} +++", signal_name(signal));
+        }
     }
 }

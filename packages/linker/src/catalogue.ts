@@ -1,0 +1,88 @@
+/**
+ * Which pieces an archive offers.
+ *
+ * System calls are symbols `spore.call.NUMBER.NAME`, services are symbols
+ * `spore.service.NAME`. What belongs to what is said by the text at the symbol
+ * `spore.catalogue` (written by kernel/src/pieces.rs), one service a line:
+ * `NAME needs SERVICE ... for CALL ...`.
+ */
+
+import type { Archive } from "@spore/elf";
+import { LinkError } from "./error.ts";
+import type { InputObject } from "./parse.ts";
+
+/** A system call that the kernel can answer. */
+export interface Call {
+  readonly number: number;
+  readonly name: string;
+  readonly symbol: string;
+}
+
+/** A part of the kernel that is started at boot. */
+export interface Service {
+  readonly name: string;
+  readonly symbol: string;
+  /** Services that it cannot work without. */
+  readonly needs: readonly string[];
+  /** System calls that are of no use without it. */
+  readonly calls: readonly string[];
+}
+
+/** Everything that can be chosen; calls by number, services in the order of the text. */
+export interface Catalogue {
+  readonly calls: readonly Call[];
+  readonly services: readonly Service[];
+}
+
+const CATALOGUE = "spore.catalogue";
+const CALL = /^spore\.call\.(\d{1,3})\.(\w+)$/;
+const LONGEST_TEXT = 64 << 10;
+
+/** Reads what the symbols and the text of an archive say. */
+export function readCatalogue(archive: Archive, object: (member: number) => InputObject): Catalogue {
+  const calls: Call[] = [];
+  for (const symbol of archive.symbols.keys()) {
+    const [, number, name] = CALL.exec(symbol) ?? [];
+    if (number !== undefined && name !== undefined) calls.push({ number: Number(number), name, symbol });
+  }
+  calls.sort((a, b) => a.number - b.number);
+  const twice = calls.find((call, index) => calls[index + 1]?.number === call.number);
+  if (twice) throw new LinkError("bad-catalogue", `system call ${twice.number} is offered twice`);
+  const names = new Set(calls.map(({ name }) => name));
+  const services = catalogueText(archive, object)
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => parseService(line, archive, names));
+  return { calls, services };
+}
+
+function parseService(line: string, archive: Archive, known: ReadonlySet<string>): Service {
+  const [, name, needs, calls] = /^([\w.]+) needs((?: [\w.]+)*) for((?: \w+)*)$/.exec(line) ?? [];
+  const symbol = `spore.service.${name}`;
+  if (name === undefined || !archive.symbols.has(symbol)) {
+    throw new LinkError("bad-catalogue", `the archive offers no service as "${line}" describes it`);
+  }
+  const words = (text = ""): string[] => text.split(" ").filter((word) => word !== "");
+  const unknown = words(calls).find((call) => !known.has(call));
+  if (unknown !== undefined) {
+    throw new LinkError("bad-catalogue", `service ${name} is for ${unknown}, which is no system call here`);
+  }
+  return { name, symbol, needs: words(needs), calls: words(calls) };
+}
+
+/** The text: the bytes of the symbol. */
+function catalogueText(archive: Archive, object: (member: number) => InputObject): string {
+  const member = archive.symbols.get(CATALOGUE);
+  if (member === undefined) {
+    throw new LinkError("bad-catalogue", `this is no kernel archive: it has no symbol ${CATALOGUE}`);
+  }
+  const { file } = object(member);
+  for (let index = file.firstGlobal; index < file.symbolCount; index++) {
+    if (file.symbolName(index) !== CATALOGUE) continue;
+    const { section, value, size } = file.symbol(index);
+    const home = file.sections[section];
+    if (!home || size > LONGEST_TEXT || value + size > home.size) break;
+    return new TextDecoder().decode(file.bytes(home).subarray(value, value + size));
+  }
+  throw new LinkError("bad-catalogue", `the symbol ${CATALOGUE} holds no text`);
+}

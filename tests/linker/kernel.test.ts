@@ -1,0 +1,53 @@
+// The library OS, linked from its archive: what is kept, and how large a small one is.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Choice, everything, link, parse } from "@spore/linker";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { keptByBoth } from "../../packages/linker/test/reference.ts";
+
+const archive = join(import.meta.dirname, "../../build/kernel.a");
+const input = parse(new Uint8Array(readFileSync(archive)));
+const WINDOW = { address: 0x7f80_0020_0000, length: 4 << 20 };
+
+/** What a program needs that prints a line. */
+const HELLO: Choice = {
+  calls: ["arch_prctl", "set_tid_address", "ioctl", "write", "writev", "exit_group"],
+  services: [],
+};
+const CHOICES: readonly (readonly [string, Choice])[] = [
+  ["everything", everything(input.catalogue)],
+  ["what a line of output needs", HELLO],
+  ["nothing", { calls: [], services: [] }],
+];
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "spore-kernel-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(CHOICES)("%s", (_name, choice) => {
+  test("is what ld --gc-sections keeps with the same roots", () => {
+    const { ours, reference } = keptByBoth(archive, choice, join(folder, "reference"));
+    expect([...ours].sort()).toEqual([...reference].sort());
+  });
+
+  test("is read by readelf and objdump without complaint", () => {
+    const path = join(folder, "kernel.elf");
+    writeFileSync(path, link(input, choice, WINDOW).elf);
+    for (const [command, ...flags] of [
+      ["readelf", "-aW"],
+      ["objdump", "-dx"],
+    ] as const) {
+      const { status, stderr } = spawnSync(command, [...flags, path], {
+        encoding: "utf8",
+        maxBuffer: 1 << 28,
+      });
+      expect([command, status, stderr]).toEqual([command, 0, ""]);
+    }
+    expect(execFileSync("nm", [path], { encoding: "utf8" })).toMatch(/ T spore_boot$/m);
+  });
+});
