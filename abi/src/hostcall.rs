@@ -36,6 +36,10 @@ pub mod number {
     /// 1 = GPA of a [`super::DebugRegisters`]. The monitor may change the registers;
     /// the kernel continues with them. Answer: the signal that the program gets, or 0.
     pub const DEBUG_STOP: u64 = 5;
+    /// The guest is at rest, as [`crate::vcpu::attention::FREEZE`] asked for. args:
+    /// 0 = GPA of a buffer, 1 = its length ([`crate::restore`]). Answer: 0 in this
+    /// machine, the generation in a machine made from a copy of it.
+    pub const FROZEN: u64 = 6;
     /// First number that belongs to sockets ([`crate::net`]).
     pub const NET_FIRST: u64 = 64;
 }

@@ -10,9 +10,10 @@ pub mod boot;
 pub mod hostcall;
 pub mod layout;
 pub mod net;
+pub mod restore;
 pub mod time;
 pub mod vcpu;
 
 /// Version of everything in this crate. The monitor refuses a kernel that
 /// states another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

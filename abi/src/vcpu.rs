@@ -65,6 +65,8 @@ pub mod attention {
     pub const DEBUG: u32 = 8;
     /// Rings have news (the I/O thread published while the guest was busy).
     pub const RINGS: u32 = 16;
+    /// Come to rest and say so ([`crate::restore`]).
+    pub const FREEZE: u32 = 32;
 }
 
 const _: () = assert!(core::mem::offset_of!(VcpuBlock, attention) == 128);

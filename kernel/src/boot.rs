@@ -39,6 +39,18 @@ pub fn started() -> u64 {
     STARTED.load(Ordering::Relaxed)
 }
 
+static ID: Lock<[u8; 16]> = Lock::new([0; 16]);
+
+/// Sixteen random bytes that name this life of the machine.
+pub fn id() -> [u8; 16] {
+    *ID.lock()
+}
+
+/// Names another life of the machine.
+pub fn set_id(id: [u8; 16]) {
+    *ID.lock() = id;
+}
+
 /// The bytes of a span of the launch data; empty if it lies outside.
 pub fn bytes(span: Span) -> &'static [u8] {
     let start = span.offset as usize;
@@ -47,9 +59,18 @@ pub fn bytes(span: Span) -> &'static [u8] {
         .unwrap_or(&[])
 }
 
+/// The host name of a restored machine.
+static HOSTNAME: Lock<Option<Vec<u8>>> = Lock::new(None);
+
 /// Host name.
-pub fn hostname() -> &'static [u8] {
-    bytes(direct::boot_info().hostname)
+pub fn hostname() -> Vec<u8> {
+    let given = HOSTNAME.lock().clone();
+    given.unwrap_or_else(|| bytes(direct::boot_info().hostname).to_vec())
+}
+
+/// Gives the machine another name.
+pub fn set_hostname(name: Vec<u8>) {
+    *HOSTNAME.lock() = Some(name);
 }
 
 /// Absolute path of the program.
@@ -246,6 +267,9 @@ pub fn start() -> ! {
     frames::initialise(info.free_start + first_heap, info.ram_size);
     spore_hal::heap::set_frame_source(frames::heap_blocks);
     sched::initialise();
+    let mut id = [0; 16];
+    crate::random::fill(&mut id);
+    set_id(id);
     STARTED.store(spore_hal::time::monotonic(), Ordering::Relaxed);
     crate::net::initialise(&info);
     for service in crate::pieces::services() {

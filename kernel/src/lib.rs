@@ -8,6 +8,7 @@ extern crate alloc;
 pub mod boot;
 pub mod debug;
 pub mod errno;
+pub mod freeze;
 pub mod fs;
 pub mod ipc;
 pub mod log;

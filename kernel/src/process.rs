@@ -33,8 +33,8 @@ pub const UNLIMITED: u64 = u64::MAX;
 
 /// One process.
 pub struct Process {
-    /// Process id.
-    pub pid: i32,
+    /// Process id, see [`Process::pid`].
+    pid: AtomicI32,
     /// Mappings.
     pub memory: Lock<AddressSpace>,
     /// Open files.
@@ -116,7 +116,7 @@ impl Process {
     /// ever: every system call asks for its own, and a borrow costs nothing.
     pub fn new(memory: AddressSpace, fs: FsContext) -> &'static Arc<Self> {
         Box::leak(Box::new(Arc::new(Self {
-            pid: APP_PID,
+            pid: AtomicI32::new(APP_PID),
             memory: Lock::new(memory),
             descriptors: DescriptorTable::default(),
             fs: Lock::new(fs),
@@ -131,6 +131,17 @@ impl Process {
         })))
     }
 
+    /// Process id: that of the first thread, until the machine was restored from a
+    /// snapshot. Libraries that reseed after a fork notice by it.
+    pub fn pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Gives the process another id. Threads keep theirs.
+    pub fn set_pid(&self, pid: i32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
     /// A thread id that was never used.
     pub fn next_tid() -> i32 {
         NEXT_TID.fetch_add(1, Ordering::Relaxed)
@@ -142,6 +153,6 @@ impl Process {
             .lock()
             .iter()
             .copied()
-            .find(|thread| thread.tid() == tid)
+            .find(|thread| thread.tid() == tid || thread.shown_tid() == tid)
     }
 }

@@ -18,6 +18,15 @@ pub fn seed(seed: &[u8; 32]) {
     }
 }
 
+/// Mixes new randomness in: what was handed out before the machine was copied says
+/// nothing about what comes now, whoever knows either of the two.
+pub fn mix(seed: &[u8; 32]) {
+    let mut generator = GENERATOR.lock();
+    for (word, bytes) in generator.key.iter_mut().zip(seed.chunks_exact(4)) {
+        *word ^= u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+}
+
 fn quarter(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
     state[a] = state[a].wrapping_add(state[b]);
     state[d] = (state[d] ^ state[a]).rotate_left(16);

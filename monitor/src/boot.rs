@@ -154,7 +154,8 @@ fn write_boot_info(
     memory.write(BOOT_GPA, &info).map_err(outside)
 }
 
-fn options(config: &Config, io_thread: bool) -> u32 {
+/// Bits of [`option`] for a run.
+pub fn options(config: &Config, io_thread: bool) -> u32 {
     let mut options = 0;
     if config.trace {
         options |= option::TRACE;
@@ -206,7 +207,7 @@ fn seed() -> [u8; 32] {
 }
 
 /// What a standard stream is on the host.
-fn stream_kind(fd: RawFd) -> StreamKind {
+pub fn stream_kind(fd: RawFd) -> StreamKind {
     // SAFETY: a zeroed stat is a value, fstat fills it; isatty
     // accepts any descriptor number of this process.
     unsafe {

@@ -30,6 +30,16 @@ struct Reading {
     realtime: u64,
 }
 
+impl Reading {
+    /// The same moment on a monotonic clock that is ahead by `offset`.
+    fn shifted(self, offset: i64) -> Self {
+        Self {
+            monotonic: self.monotonic.wrapping_add_signed(offset),
+            ..self
+        }
+    }
+}
+
 /// Values of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Page {
@@ -59,6 +69,8 @@ struct State {
 /// Keeps one guest's time page.
 pub struct Clock {
     memory: Arc<GuestMemory>,
+    /// The guest's CLOCK_MONOTONIC is the host's plus this: 0 unless it was restored.
+    offset: i64,
     /// CLOCK_MONOTONIC of the last refresh.
     refreshed: AtomicU64,
     state: Mutex<State>,
@@ -66,10 +78,11 @@ pub struct Clock {
 
 impl Clock {
     /// Writes the page for the first time. `tsc_khz` is the rate of the guest's
-    /// counter, or 0 if KVM does not know.
-    pub fn new(memory: Arc<GuestMemory>, tsc_khz: u32) -> Result<Self, OutOfRange> {
+    /// counter, or 0 if KVM does not know. `offset`: what the guest's CLOCK_MONOTONIC
+    /// is ahead of the host's.
+    pub fn new(memory: Arc<GuestMemory>, tsc_khz: u32, offset: i64) -> Result<Self, OutOfRange> {
         memory.shared::<TimePage>(TIME_GPA)?;
-        let now = read_clocks();
+        let now = read_clocks().shifted(offset);
         let rate = match tsc_khz {
             0 => measure_rate(),
             khz => (1_000_000_u64 << 32) / u64::from(khz),
@@ -82,7 +95,8 @@ impl Clock {
         };
         let clock = Self {
             memory,
-            refreshed: AtomicU64::new(now.monotonic),
+            offset,
+            refreshed: AtomicU64::new(now.monotonic.wrapping_add_signed(offset.wrapping_neg())),
             state: Mutex::new(State {
                 page,
                 measured_from: now,
@@ -101,10 +115,24 @@ impl Clock {
         }
     }
 
+    /// What the guest's CLOCK_MONOTONIC says when the host's says `host`.
+    pub fn guest_monotonic(&self, host: u64) -> u64 {
+        host.wrapping_add_signed(self.offset)
+    }
+
+    /// A time of the guest's CLOCK_MONOTONIC on the host's; `u64::MAX` stays what it is.
+    pub fn host_monotonic(&self, guest: u64) -> u64 {
+        match guest {
+            u64::MAX => u64::MAX,
+            guest if self.offset <= 0 => guest.saturating_add(self.offset.unsigned_abs()),
+            guest => guest.saturating_sub(self.offset.unsigned_abs()),
+        }
+    }
+
     /// Refreshes the page.
     pub fn refresh(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = read_clocks();
+        let now = read_clocks().shifted(self.offset);
         let elapsed = now.monotonic.saturating_sub(state.measured_from.monotonic);
         if elapsed >= MEASURE_NS {
             let ticks = now.tsc.wrapping_sub(state.measured_from.tsc);
@@ -114,7 +142,8 @@ impl Clock {
             state.measured_from = now;
         }
         state.page = follow(&state.page, now, state.rate);
-        self.refreshed.store(now.monotonic, Ordering::Relaxed);
+        self.refreshed
+            .store(self.host_monotonic(now.monotonic), Ordering::Relaxed);
         self.publish(&state.page);
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::{MonitorError, Result, SPORE_LAUNCH_CONFIG};
@@ -91,9 +91,39 @@ pub struct Config {
     /// Command that explains a crash, reading it as JSON from its standard input.
     #[serde(default)]
     pub reporter: Option<Vec<String>>,
+    /// With no `publish`: listeners get a free port each instead of their own.
+    #[serde(default)]
+    pub any_port: bool,
+    /// What a snapshot of this run says about itself.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotIdentity>,
+    /// Go on from this snapshot instead of booting.
+    #[serde(default)]
+    pub restore: Option<PathBuf>,
+    /// Environment that a restored program is told of, KEY=VALUE.
+    #[serde(default)]
+    pub restored_env: Vec<String>,
+    /// Name of this machine; empty: none.
+    #[serde(default)]
+    pub instance: String,
+    /// Unix socket on which this run takes orders ([`crate::orders`]).
+    #[serde(default)]
+    pub orders: Option<PathBuf>,
     /// `layers` once more, as written, for the crash report.
     #[serde(skip)]
     pub layers_as_written: Value,
+}
+
+/// What is run, as a snapshot names it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct SnapshotIdentity {
+    /// Digest of the image, 64 hexadecimal digits.
+    pub image: String,
+    /// SHA-256 of the library OS.
+    pub kernel: String,
+    /// How to start it again; for whoever wrote it.
+    #[serde(default)]
+    pub about: Value,
 }
 
 /// Where the flat kernel image lies.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::error::MonitorError;
 use crate::finish::eprintln_quietly;
 
 /// How events are told.
@@ -44,6 +45,21 @@ impl Events {
     pub fn booted(&self) {
         let ms = self.started.elapsed().as_secs_f64() * 1000.0;
         self.machine(&json!({"event": "booted", "ms": (ms * 1000.0).round() / 1000.0}));
+    }
+
+    /// The guest goes on from a snapshot of this generation.
+    pub fn restored(&self, generation: u64) {
+        let ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        let ms = (ms * 1000.0).round() / 1000.0;
+        self.machine(&json!({"event": "restored", "generation": generation, "ms": ms}));
+    }
+
+    /// A snapshot was not taken, and the guest boots instead.
+    pub fn refused(&self, error: &MonitorError) {
+        self.machine(&json!({
+            "event": "refused", "code": error.code.name, "message": error.what,
+        }));
+        eprintln_quietly(&format!("{error}; booting instead"));
     }
 
     /// A guest port can be reached at `host`.

@@ -1,11 +1,21 @@
 //! The ways out of the process. Whoever comes first decides the exit status; the
 //! terminal is always put back.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{MonitorError, SPORE_INTERNAL};
 use crate::events::Events;
 use crate::terminal;
+
+/// A file that goes with the process.
+static AT_END: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Has a file removed when the process ends in order.
+pub fn remove_at_end(path: &Path) {
+    *AT_END.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
+}
 
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
@@ -112,6 +122,11 @@ fn leave(status: i32, tell: impl FnOnce()) -> ! {
     }
     terminal::restore();
     tell();
+    if let Ok(mut file) = AT_END.try_lock()
+        && let Some(path) = file.take()
+    {
+        let _ = std::fs::remove_file(path);
+    }
     // SAFETY: ends the process at once. Nothing needs a destructor: the kernel
     // takes VM, memory and descriptors back.
     unsafe { libc::_exit(status) }

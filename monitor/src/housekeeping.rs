@@ -186,6 +186,7 @@ impl Keeper {
             bits |= attention::TICK;
         }
         let deadline = block.next_deadline.load(Ordering::Relaxed);
+        let deadline = self.shared.clock.host_monotonic(deadline);
         if deadline <= now {
             bits |= attention::TIMER;
         }

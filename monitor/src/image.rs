@@ -49,17 +49,31 @@ pub fn map(config: &Config) -> Result<GuestMemory> {
         let most = mebibytes(MAX_RAM);
         return Err(unavailable(format!("{most} is the most a guest can have")));
     }
+    let ram = Mapping::anonymous(size).map_err(|e| unavailable(e.to_string()))?;
+    let memory = GuestMemory::new(ram, layers(config)?);
+    copy_private(&memory, &config.private)?;
+    Ok(memory)
+}
+
+/// Maps layers and RAM that is to be filled from a snapshot.
+pub fn map_empty(config: &Config, size: u64) -> Result<GuestMemory> {
+    let ram = Mapping::anonymous(size).map_err(|e| {
+        MonitorError::new(
+            SPORE_MEMORY_UNAVAILABLE,
+            format!("the host does not give {} of memory: {e}", mebibytes(size)),
+        )
+    })?;
+    Ok(GuestMemory::new(ram, layers(config)?))
+}
+
+fn layers(config: &Config) -> Result<Vec<Layer>> {
     // A debugger writes breakpoints into the program's code.
     let sharing = match config.gdb {
         Some(_) => Sharing::Private,
         None => Sharing::Shared,
     };
-    let layers = config.layers.iter().map(|layer| map_layer(layer, sharing));
-    let layers = layers.collect::<Result<_>>()?;
-    let ram = Mapping::anonymous(size).map_err(|e| unavailable(e.to_string()))?;
-    let memory = GuestMemory::new(ram, layers);
-    copy_private(&memory, &config.private)?;
-    Ok(memory)
+    let layers = config.layers.iter();
+    layers.map(|layer| map_layer(layer, sharing)).collect()
 }
 
 /// First guest-physical address above the program's frames.
@@ -148,6 +162,19 @@ pub fn load_kernel(memory: &GuestMemory, kernel: &Kernel) -> Result<KernelHeader
     let header = memory
         .read::<KernelHeader>(KERNEL_GPA)
         .map_err(|_| wrong("the library OS lies outside memory"))?;
+    check_header(&header, kernel)?;
+    Ok(header)
+}
+
+/// Reads the kernel's header alone: a snapshot has brought the rest.
+pub fn read_header(kernel: &Kernel) -> Result<KernelHeader> {
+    let file = open(&kernel.path, kernel.offset, kernel.length)?;
+    let mut bytes = [0; size_of::<KernelHeader>()];
+    file.read_exact_at(&mut bytes, kernel.offset)
+        .map_err(|e| damaged(&kernel.path, &e.to_string()))?;
+    // SAFETY: the header is integers, valid for every bit pattern, and the buffer has
+    // its size.
+    let header = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<KernelHeader>()) };
     check_header(&header, kernel)?;
     Ok(header)
 }

@@ -57,6 +57,8 @@ pub struct Machine {
     pub tsc_khz: u32,
     /// Registers travel in the shared page instead of by ioctl.
     pub sync_regs: bool,
+    /// The processor's features that the guest sees.
+    pub features: CpuId,
     vm: VmFd,
     kick: EventFd,
     kicks: u32,
@@ -133,13 +135,15 @@ fn supported_features(kvm: &Kvm) -> Result<CpuId> {
 }
 
 impl Machine {
-    /// Creates VM and vCPU. `kick` is signalled when the kick doorbell rings.
+    /// Creates VM and vCPU. `kick` is signalled when the kick doorbell rings. With
+    /// `registers` the guest goes on instead of booting.
     pub fn new(
         kvm: &Kvm,
         memory: Arc<GuestMemory>,
         header: &KernelHeader,
         features: Features,
         kick: EventFd,
+        registers: Option<kvm_regs>,
     ) -> Result<Self> {
         let vm = kvm.create_vm().map_err(|e| failed("create a VM", e))?;
         add_slots(&vm, &memory)?;
@@ -147,7 +151,7 @@ impl Machine {
         let cpuid = features.get()?;
         vcpu.set_cpuid2(&cpuid)
             .map_err(|e| failed("set the processor's features", e))?;
-        set_registers(&vcpu, header, &cpuid)?;
+        set_registers(&vcpu, header, &cpuid, registers)?;
         let wanted = KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
         let sync_regs = vm.check_extension_int(Cap::SyncRegs) as u32 & wanted == wanted;
         if sync_regs {
@@ -159,6 +163,7 @@ impl Machine {
             tsc_khz: vcpu.get_tsc_khz().unwrap_or(0),
             vcpu,
             sync_regs,
+            features: cpuid,
             vm,
             kick,
             kicks: 0,
@@ -219,7 +224,12 @@ fn add_slots(vm: &VmFd, memory: &GuestMemory) -> Result<()> {
     Ok(())
 }
 
-fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<()> {
+fn set_registers(
+    vcpu: &VcpuFd,
+    header: &KernelHeader,
+    cpuid: &CpuId,
+    registers: Option<kvm_regs>,
+) -> Result<()> {
     let mut sregs = vcpu
         .get_sregs()
         .map_err(|e| failed("read the vCPU's state", e))?;
@@ -255,13 +265,13 @@ fn set_registers(vcpu: &VcpuFd, header: &KernelHeader, cpuid: &CpuId) -> Result<
     })?;
     set_extended_state(vcpu, cpuid)?;
     set_system_call_entry(vcpu, header)?;
-    let regs = kvm_regs {
+    let regs = registers.unwrap_or(kvm_regs {
         rip: header.start,
         rsp: header.boot_stack,
         rdi: DIRECT_VA + BOOT_GPA,
         rflags: 2,
         ..kvm_regs::default()
-    };
+    });
     vcpu.set_regs(&regs)
         .map_err(|e| failed("set the vCPU's registers", e))
 }

@@ -19,15 +19,20 @@ mod machine;
 mod mapping;
 mod memory;
 mod net;
+mod orders;
 mod pagetable;
 mod run;
 mod signals;
+mod snapshot;
 mod terminal;
 
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use kvm_ioctls::Kvm;
+use spore_abi::boot::KernelHeader;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::clock::Clock;
@@ -44,6 +49,8 @@ use crate::memory::GuestMemory;
 use crate::net::{Net, NetConfig};
 use crate::run::Runner;
 use crate::signals::ProgramSignals;
+use crate::snapshot::freezer::Freezer;
+use crate::snapshot::restore::Restore;
 
 fn main() {
     let started = Instant::now();
@@ -67,8 +74,14 @@ fn configuration(started: Instant) -> Result<Config> {
     {
         return launch::config(&root, &words, started);
     }
-    match (arguments.next(), arguments.next()) {
+    let (word, more) = (arguments.next(), arguments.next());
+    match (word, more) {
         (Some(path), None) if option == "--config" => config::load(path.as_ref()),
+        (Some(path), None) if option == "--inspect" || option == "--verify" => {
+            let facts = snapshot::inspect(path.as_ref(), option == "--verify")?;
+            println!("{facts}");
+            std::process::exit(0)
+        }
         _ => Err(MonitorError::new(
             SPORE_LAUNCH_CONFIG,
             "usage: spore-monitor --config FILE",
@@ -76,7 +89,18 @@ fn configuration(started: Instant) -> Result<Config> {
     }
 }
 
-/// Boots and runs the guest.
+/// A machine that is ready to run.
+struct Ready {
+    memory: Arc<GuestMemory>,
+    header: KernelHeader,
+    machine: Machine,
+    /// Signalled by the guest's kicks.
+    kick: EventFd,
+    /// What it goes on from, if it does not boot.
+    restore: Option<Restore>,
+}
+
+/// Boots or restores the guest, and runs it.
 fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let signals = ProgramSignals::block().map_err(|e| host_failed("watch signals", &e))?;
     control::install_kick_handler();
@@ -86,41 +110,140 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let kvm = Arc::new(machine::open_kvm()?);
     let streams = streams(config.events);
     let processors = use_processors(config.cpus.as_deref());
-    let io_thread = processors >= 2;
+    let ready = match config.restore.as_deref() {
+        None => boot(&config, &kvm, processors, streams)?,
+        Some(path) => match restore(path, &config, &kvm, processors, streams) {
+            Ok(ready) => ready,
+            // What cannot be trusted is not used; the guest boots as if there was none.
+            Err(error) if error.code.name.starts_with("SPORE_SNAPSHOT_") => {
+                events.refused(&error);
+                boot(&config, &kvm, processors, streams)?
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    start(config, ready, signals, events)
+}
 
-    let memory = Arc::new(image::map(&config)?);
-    let frames = image::first_frames(&config, memory.ram_size())?;
-    let features = Features::read_ahead(&kvm, processors, &memory, frames);
+/// A machine at its first instruction.
+fn boot(config: &Config, kvm: &Arc<Kvm>, processors: usize, streams: [RawFd; 3]) -> Result<Ready> {
+    let memory = Arc::new(image::map(config)?);
+    let frames = image::first_frames(config, memory.ram_size())?;
+    let features = Features::read_ahead(kvm, processors, &memory, frames);
     let header = image::load_kernel(&memory, &config.kernel)?;
-    boot::prepare(&memory, &config, &header, io_thread, streams)?;
+    boot::prepare(&memory, config, &header, processors >= 2, streams)?;
+    let (kick, doorbell) = doorbell()?;
+    let machine = Machine::new(kvm, Arc::clone(&memory), &header, features, doorbell, None)?;
+    Ok(Ready {
+        memory,
+        header,
+        machine,
+        kick,
+        restore: None,
+    })
+}
+
+/// A machine that goes on where a snapshot was taken.
+fn restore(
+    path: &Path,
+    config: &Config,
+    kvm: &Arc<Kvm>,
+    processors: usize,
+    streams: [RawFd; 3],
+) -> Result<Ready> {
+    let restore = Restore::open(path, config)?;
+    let header = image::read_header(&config.kernel)?;
+    let memory = Arc::new(image::map_empty(config, restore.ram_size())?);
+    let features = Features::read_ahead(kvm, processors, &memory, Vec::new());
+    restore.load(&memory)?;
+    let kinds = streams.map(|stream| boot::stream_kind(stream) as u32);
+    let options = boot::options(config, processors >= 2);
+    restore.prepare(&memory, config, options, kinds)?;
+    let (kick, doorbell) = doorbell()?;
+    let registers = Some(restore.registers());
+    let machine = Machine::new(
+        kvm,
+        Arc::clone(&memory),
+        &header,
+        features,
+        doorbell,
+        registers,
+    )?;
+    restore.check_features(&machine.features)?;
+    Ok(Ready {
+        memory,
+        header,
+        machine,
+        kick,
+        restore: Some(restore),
+    })
+}
+
+/// The descriptor behind the guest's kicks, twice.
+fn doorbell() -> Result<(EventFd, EventFd)> {
     let kick = EventFd::new(EFD_NONBLOCK | libc::EFD_CLOEXEC)
         .map_err(|e| host_failed("create an event descriptor", &e))?;
     let doorbell = kick
         .try_clone()
         .map_err(|e| host_failed("copy an event descriptor", &e))?;
-    let machine = Machine::new(&kvm, Arc::clone(&memory), &header, features, doorbell)?;
+    Ok((kick, doorbell))
+}
+
+/// Brings everything around the machine up and runs it.
+fn start(
+    config: Config,
+    ready: Ready,
+    signals: ProgramSignals,
+    events: &Arc<Events>,
+) -> Result<Outcome> {
+    let Ready {
+        memory,
+        header,
+        machine,
+        kick,
+        restore,
+    } = ready;
+    let streams = streams(config.events);
     // Other threads kick the vCPU through its run page until the process is gone.
     let machine = Box::leak(Box::new(machine));
-
     let small = |_| MonitorError::new(SPORE_KVM_FAILED, "KVM failed: guest memory is too small");
-    let clock = Arc::new(Clock::new(Arc::clone(&memory), machine.tsc_khz).map_err(small)?);
+    let offset = restore.as_ref().map_or(0, Restore::clock_offset);
+    let clock = Clock::new(Arc::clone(&memory), machine.tsc_khz, offset).map_err(small)?;
+    let clock = Arc::new(clock);
     let control = Arc::new(VcpuControl::new(Arc::clone(&memory)).map_err(small)?);
     let net = Net::new(NetConfig {
         memory: Arc::clone(&memory),
         publish: config.publish.clone(),
         policy: config.policy,
         streams,
-        io_thread,
+        io_thread: use_processors(None) >= 2,
         events: Arc::clone(events),
         kick,
         control: Arc::clone(&control),
+        any_port: config.any_port,
+        revive: restore.as_ref().map(|restore| restore.devices().clone()),
     })?;
     let (housekeeping, debugger) = watchers(&config, &memory, &control, &net, &clock, events)?;
+    let generation = restore.as_ref().map_or(0, Restore::generation);
+    let freezer = Arc::new(Freezer::new(
+        Arc::clone(&memory),
+        Arc::clone(&control),
+        Arc::clone(&clock),
+        config.snapshot.clone().unwrap_or_default(),
+        &machine.features,
+        generation,
+    ));
+    if let Some(path) = &config.orders {
+        orders::listen(path, Arc::clone(&freezer), Arc::clone(events))?;
+    }
     net.start()?;
     housekeeping
         .start(signals)
         .map_err(|e| host_failed("start a thread", &e))?;
-    events.booted();
+    match restore {
+        Some(_) => events.restored(generation),
+        None => events.booted(),
+    }
     let runner = Runner {
         memory,
         control,
@@ -135,6 +258,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
             reporter: config.reporter,
         },
         debugger,
+        freezer,
     };
     runner.run(machine)
 }

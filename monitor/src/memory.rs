@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence
 
 use spore_abi::boot::{BootInfo, FileRecord, KernelHeader, LayerRecord, VmaRecord};
 use spore_abi::hostcall::{CrashRecord, DebugRegisters, HostCall};
+use spore_abi::layout::{HUGE, PAGE};
 use spore_abi::time::TimePage;
 use spore_abi::vcpu::VcpuBlock;
 
@@ -48,6 +49,7 @@ plain!(
     FileRecord
 );
 plain!(CrashRecord, DebugRegisters);
+plain!(spore_abi::restore::RestoreRecord);
 
 // SAFETY: `repr(C)`, atomics only.
 unsafe impl Shared for VcpuBlock {}
@@ -210,6 +212,37 @@ impl GuestMemory {
             // The processor counts it as a write, whatever it finds.
             let _ = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the host has memory behind any page of a 2 MiB frame of RAM. One that
+    /// it has not reads zero.
+    pub fn is_resident(&self, gpa: u64) -> bool {
+        let Ok(start) = self.ram_pointer(gpa, HUGE) else {
+            return false;
+        };
+        let mut pages = [0_u8; (HUGE / PAGE) as usize];
+        // SAFETY: the range lies in RAM, and the answer has a byte for each page.
+        let result = unsafe { libc::mincore(start.cast(), HUGE as usize, pages.as_mut_ptr()) };
+        // Whatever the host does not say is looked at.
+        result != 0 || pages.iter().any(|page| page & 1 != 0)
+    }
+
+    /// Appends a page of RAM to `bytes` unless it is zero; answers whether it did.
+    /// The guest must not run: it is read twice.
+    pub fn append_unless_zero(&self, gpa: u64, bytes: &mut Vec<u8>) -> bool {
+        let Ok(page) = self.ram_pointer(gpa, PAGE) else {
+            return false;
+        };
+        // SAFETY: the page lies in RAM; the guest does not run and the monitor's threads
+        // reach this memory only through atomics and copies of their own.
+        let page = unsafe { std::slice::from_raw_parts(page.cast::<u64>(), PAGE as usize / 8) };
+        if page.iter().fold(0, |all, word| all | word) == 0 {
+            return false;
+        }
+        // SAFETY: the same bytes as bytes.
+        let page = unsafe { std::slice::from_raw_parts(page.as_ptr().cast::<u8>(), PAGE as usize) };
+        bytes.extend_from_slice(page);
+        true
     }
 
     /// Copies from a layer into RAM: `length` bytes at `offset` of layer number

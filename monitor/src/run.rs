@@ -20,6 +20,7 @@ use crate::housekeeping::Housekeeping;
 use crate::machine::Machine;
 use crate::memory::GuestMemory;
 use crate::net::Net;
+use crate::snapshot::freezer::Freezer;
 use crate::terminal;
 
 /// Longest message of a kernel panic that is shown.
@@ -45,6 +46,8 @@ pub struct Runner {
     pub crash: CrashContext,
     /// The debugger, if one was asked for.
     pub debugger: Option<Debugger>,
+    /// Takes the copy when the guest is at rest.
+    pub freezer: Arc<Freezer>,
 }
 
 /// Why the guest was left.
@@ -70,6 +73,7 @@ impl Runner {
             let left = enter(&mut machine.vcpu)?;
             exits += 1;
             match left {
+                Left::HostCall if self.is_frozen() => self.at_rest(machine)?,
                 Left::HostCall => {
                     if let Some(outcome) = self.host_call()? {
                         if finish::debugging() {
@@ -124,11 +128,41 @@ impl Runner {
         Ok(None)
     }
 
+    /// Whether the host call under way says that the guest is at rest.
+    fn is_frozen(&self) -> bool {
+        self.memory.read::<u64>(HOSTCALL_GPA) == Ok(number::FROZEN)
+    }
+
+    /// The guest is at rest: a copy is taken if somebody waits for it.
+    fn at_rest(&self, machine: &mut Machine) -> Result<()> {
+        let registers = || {
+            // The store that rang the doorbell is done only by the next entry.
+            machine.vcpu.set_kvm_immediate_exit(1);
+            let done = machine.vcpu.run().map(drop);
+            machine.vcpu.set_kvm_immediate_exit(0);
+            match done {
+                Err(e) if e.errno() != libc::EINTR => return Err(kvm_failed("stop the guest", e)),
+                _ => {}
+            }
+            machine
+                .vcpu
+                .get_regs()
+                .map_err(|e| kvm_failed("read registers", e))
+        };
+        self.freezer.at_rest(&self.net, registers)?;
+        let at = HOSTCALL_GPA + std::mem::offset_of!(HostCall, result) as u64;
+        self.memory
+            .write(at, &0_i64)
+            .map_err(|_| internal("host call outside memory"))
+    }
+
     fn idle(&self, deadline: u64, starved: bool) -> i64 {
         if deadline == 0 {
             self.net.idle(0, false);
             return 0;
         }
+        // 0 would mean "do not wait".
+        let deadline = self.clock.host_monotonic(deadline).max(1);
         self.control.set_idle(true);
         self.net.idle(deadline, starved);
         self.control.set_idle(false);

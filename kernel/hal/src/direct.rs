@@ -107,6 +107,15 @@ pub fn boot_info() -> spore_abi::boot::BootInfo {
     }
 }
 
+/// The record that the monitor has left in a buffer of ours, copied by value.
+pub fn restore_record(gpa: u64) -> spore_abi::restore::RestoreRecord {
+    check_ram(gpa, size_of::<spore_abi::restore::RestoreRecord>() as u64);
+    // SAFETY: the range lies in RAM; the record is integers, valid for every bit pattern.
+    unsafe {
+        core::ptr::read_unaligned((DIRECT_VA + gpa) as *const spore_abi::restore::RestoreRecord)
+    }
+}
+
 /// The launch data that spans of the boot record point into.
 pub fn launch_blob() -> &'static [u8] {
     use spore_abi::layout::{BLOB_END, BLOB_GPA};

@@ -130,7 +130,7 @@ fn processors(_: Subject) -> Result<Vec<u8>> {
 }
 
 fn processes(_: Subject) -> Result<Vec<u8>> {
-    Ok(format!("{}\n", crate::process::APP_PID).into_bytes())
+    Ok(format!("{}\n", crate::sched::current().process().pid()).into_bytes())
 }
 
 fn memory_all(_: Subject) -> Result<Vec<u8>> {

@@ -114,7 +114,7 @@ pub fn create_pair(kind: u32) -> Result<(Arc<UnixSocket>, Arc<UnixSocket>)> {
 fn current_credentials() -> Credentials {
     let boot = spore_hal::direct::boot_info();
     [
-        crate::sched::current().process().pid as u32,
+        crate::sched::current().process().pid() as u32,
         boot.uid,
         boot.gid,
     ]

@@ -7,7 +7,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spore_abi::boot::{BootInfo, StreamKind};
 use spore_abi::hostcall::number;
@@ -55,7 +55,8 @@ struct Rings {
 /// One standard stream.
 pub struct Stream {
     index: usize,
-    kind: StreamKind,
+    /// As a number: a restore may change it.
+    kind: AtomicU32,
     rings: Lock<Rings>,
     notifier: Notifier,
 }
@@ -78,11 +79,29 @@ pub fn open_standard(info: &BootInfo, process: &Process) {
     }
 }
 
-fn open_one(index: usize, kind: u32) -> Option<Arc<OpenFile>> {
+/// The machine was restored elsewhere: the streams are what they are there.
+pub fn restored(kinds: &[u32; 3]) {
+    for (index, kind) in kinds.iter().enumerate() {
+        let stream = OUTPUTS.lock()[index].clone();
+        if let Some(stream) = stream {
+            stream.kind.store(*kind, Ordering::Relaxed);
+            if stream.rings.lock().connection.is_some() {
+                doorbell::ring(index);
+            }
+        }
+    }
+}
+
+fn known_kind(kind: u32) -> Option<StreamKind> {
     use StreamKind::{Device, File, Pipe, Socket, Terminal};
-    let kind = [Pipe, Terminal, File, Socket, Device]
+    [Pipe, Terminal, File, Socket, Device]
         .into_iter()
-        .find(|known| *known as u32 == kind)?;
+        .find(|known| *known as u32 == kind)
+}
+
+fn open_one(index: usize, kind: u32) -> Option<Arc<OpenFile>> {
+    use StreamKind::{Socket, Terminal};
+    let kind = known_kind(kind)?;
     let access = match (kind, index) {
         (Terminal | Socket, _) => open::RDWR,
         (_, slot::STDIN) => open::RDONLY,
@@ -94,7 +113,7 @@ fn open_one(index: usize, kind: u32) -> Option<Arc<OpenFile>> {
 fn stream(index: usize, kind: StreamKind) -> Arc<Stream> {
     let stream = Arc::new(Stream {
         index,
-        kind,
+        kind: AtomicU32::new(kind as u32),
         rings: Lock::new(Rings { connection: None }),
         notifier: Notifier::new(),
     });
@@ -115,9 +134,12 @@ pub fn log(text: &[u8]) {
 }
 
 impl Stream {
+    fn kind(&self) -> StreamKind {
+        known_kind(self.kind.load(Ordering::Relaxed)).unwrap_or(StreamKind::Closed)
+    }
     /// Always ready, as regular files are: waits happen inside the host call.
     fn is_direct(&self) -> bool {
-        matches!(self.kind, StreamKind::File | StreamKind::Device)
+        matches!(self.kind(), StreamKind::File | StreamKind::Device)
     }
     /// Calls `action` with the rings, which are made now if need be.
     fn with<T>(self: &Stream, action: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
@@ -230,7 +252,7 @@ impl File for Stream {
             // A terminal can be read through any of its descriptors.
             let input = OUTPUTS.lock()[slot::STDIN].clone();
             return match input {
-                Some(input) if self.kind == StreamKind::Terminal => input.read(_open, out, 0),
+                Some(input) if self.kind() == StreamKind::Terminal => input.read(_open, out, 0),
                 _ => Err(Errno::EBADF),
             };
         }
@@ -248,7 +270,7 @@ impl File for Stream {
         if self.index == slot::STDIN {
             let output = OUTPUTS.lock()[slot::STDOUT].clone();
             return match output {
-                Some(output) if self.kind == StreamKind::Terminal => output.put(data),
+                Some(output) if self.kind() == StreamKind::Terminal => output.put(data),
                 _ => Err(Errno::EBADF),
             };
         }
@@ -267,7 +289,7 @@ impl File for Stream {
                 if connection.available() > 0 || flags & host_flag::EOF != 0 {
                     ready |= READ;
                 }
-                if flags & host_flag::EOF != 0 && self.kind == StreamKind::Pipe {
+                if flags & host_flag::EOF != 0 && self.kind() == StreamKind::Pipe {
                     ready |= events::HUP;
                 }
             } else {
@@ -287,12 +309,12 @@ impl File for Stream {
         (!self.is_direct()).then_some(&self.notifier)
     }
     fn stat(&self) -> Result<Stat> {
-        let kind = match self.kind {
+        let kind = match self.kind() {
             StreamKind::Terminal | StreamKind::Device => mode::CHARACTER | 0o620,
             StreamKind::File => mode::FILE | 0o644,
             _ => mode::FIFO | 0o600,
         };
-        let rdev = match self.kind {
+        let rdev = match self.kind() {
             // /dev/pts/0 and /dev/null (Documentation/admin-guide/devices.txt).
             StreamKind::Terminal => 0x8800,
             StreamKind::Device => 0x103,
@@ -313,13 +335,13 @@ impl File for Stream {
             let available = self.with(|connection| Ok(connection.available()))?;
             return crate::ipc::ioctl::answer(argument, available as usize);
         }
-        if self.kind == StreamKind::Terminal {
+        if self.kind() == StreamKind::Terminal {
             return self.terminal_request(request, argument);
         }
         Err(Errno::ENOTTY)
     }
     fn path(&self) -> String {
-        match self.kind {
+        match self.kind() {
             StreamKind::Terminal => String::from("/dev/pts/0"),
             StreamKind::Device => String::from("/dev/null"),
             _ => alloc::format!("pipe:[{}]", 1 + self.index),

@@ -216,6 +216,26 @@ fn save(thread: &'static Thread, frame: &TrapFrame) {
     saved.fs_base = cpu::fs_base();
 }
 
+/// Calls `action` while no thread is loaded in the processor: all that is worth
+/// keeping is in memory then, and comes back from there.
+pub fn unloaded(action: impl FnOnce()) {
+    let loaded = SCHEDULER.lock().loaded;
+    let Some(thread) = loaded else {
+        return action();
+    };
+    let mut saved = thread.saved.lock();
+    saved.extended.save(components());
+    saved.fs_base = cpu::fs_base();
+    drop(saved);
+    action();
+    let saved = thread.saved.lock();
+    saved.extended.load(components());
+    cpu::set_fs_base(saved.fs_base);
+    thread
+        .loaded_at
+        .store(spore_hal::time::tsc(), Ordering::Relaxed);
+}
+
 /// Copies the registers of the running thread to a new one (clone).
 pub fn copy_registers(frame: &TrapFrame, child: &'static Thread) {
     let mut saved = child.saved.lock();
@@ -245,6 +265,9 @@ pub fn take_attention() -> bool {
         && let Some(debugger) = debugger()
     {
         debugger.request();
+    }
+    if bits & attention::FREEZE != 0 {
+        crate::freeze::freeze();
     }
     bits & attention::TICK != 0
 }

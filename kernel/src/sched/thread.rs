@@ -132,6 +132,15 @@ impl Thread {
         self.tid.load(Ordering::Relaxed)
     }
 
+    /// What gettid answers: for the first thread the process id, which a restore
+    /// changes as a fork does. Libraries have kept the old one; both lead here.
+    pub fn shown_tid(&self) -> i32 {
+        match self.tid() {
+            crate::process::APP_PID => self.process().pid(),
+            tid => tid,
+        }
+    }
+
     /// The process it belongs to. Panics for a dead thread, which nobody holds.
     #[inline]
     pub fn process(&self) -> &'static Arc<Process> {

@@ -365,7 +365,7 @@ pub fn send_to_current(signal: u32) {
     let thread = sched::current();
     send_to_thread(
         thread,
-        SigInfo::from_process(signal, code::USER, thread.process().pid),
+        SigInfo::from_process(signal, code::USER, thread.process().pid()),
     );
 }
 

@@ -9,12 +9,12 @@ use crate::sched;
 
 /// getpid(2).
 pub fn getpid() -> Result<usize> {
-    Ok(sched::current().process().pid as usize)
+    Ok(sched::current().process().pid() as usize)
 }
 
 /// gettid(2).
 pub fn gettid() -> Result<usize> {
-    Ok(sched::current().tid() as usize)
+    Ok(sched::current().shown_tid() as usize)
 }
 
 /// getppid(2).
@@ -77,7 +77,7 @@ pub fn uname(name: UserAddr) -> Result<()> {
     let host = crate::boot::hostname();
     let texts: [&[u8]; 6] = [
         b"Linux",
-        host,
+        &host,
         RELEASE.as_bytes(),
         VERSION.as_bytes(),
         b"x86_64",

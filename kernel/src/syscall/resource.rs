@@ -53,7 +53,7 @@ pub fn setrlimit(resource: u32, addr: UserAddr) -> Result<()> {
 /// prlimit64(2).
 pub fn prlimit64(pid: i32, resource: u32, new: UserAddr, old: UserAddr) -> Result<()> {
     let process = sched::current().process();
-    if pid != 0 && pid != process.pid {
+    if pid != 0 && pid != process.pid() {
         return Err(Errno::ESRCH);
     }
     let resource = index(resource)?;

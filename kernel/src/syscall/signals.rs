@@ -157,7 +157,7 @@ pub fn sigaltstack(stack: UserAddr, old: UserAddr) -> Result<()> {
 }
 
 fn own_pid() -> i32 {
-    sched::current().process().pid
+    sched::current().process().pid()
 }
 
 /// kill(2): there is one process, its group, and everybody (-1).
@@ -166,13 +166,13 @@ pub fn kill(pid: i32, signal: u32) -> Result<()> {
     if signal > number::MAX {
         return Err(Errno::EINVAL);
     }
-    if pid != process.pid && pid != 0 && pid != -1 && pid != -process.pid {
+    if pid != process.pid() && pid != 0 && pid != -1 && pid != -process.pid() {
         return Err(Errno::ESRCH);
     }
     if signal != 0 {
         signal::send_to_process(
             process,
-            SigInfo::from_process(signal, code::USER, process.pid),
+            SigInfo::from_process(signal, code::USER, process.pid()),
         );
     }
     Ok(())
@@ -230,7 +230,7 @@ fn read_info(signal: u32, info: UserAddr) -> Result<SigInfo> {
 pub fn rt_sigqueueinfo(pid: i32, signal: u32, info: UserAddr) -> Result<()> {
     let info = read_info(signal, info)?;
     let process = sched::current().process();
-    if pid != process.pid {
+    if pid != process.pid() {
         return Err(Errno::ESRCH);
     }
     signal::send_to_process(process, info);

@@ -90,12 +90,15 @@ impl Engine {
             .with_buffers(&self.rings, true, false)
             .ok_or(errno(libc::EFAULT))?;
         let mine: Vec<usize> = if self.publish_all {
-            let publication = listen::bind_same(at.port()).map_err(|error| {
-                let wanted =
-                    std::net::SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), at.port());
+            let port = if self.any_port { 0 } else { at.port() };
+            let mut publication = listen::bind_same(port).map_err(|error| {
+                let wanted = std::net::SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port);
                 crate::finish::eprintln_quietly(&listen::explain(&wanted, &error).to_string());
                 negated(&error)
             })?;
+            if at.port() != 0 {
+                publication.guest = at.port();
+            }
             vec![
                 self.add_publication(publication)
                     .map_err(|error| negated(&error))?,
@@ -121,6 +124,9 @@ impl Engine {
                 return Err(error);
             }
             port = publication.guest;
+            if let Some(entry) = self.entries[index].as_mut() {
+                entry.port = port;
+            }
             self.events.listening(publication.guest, publication.host);
             self.accept(number);
         }
@@ -141,14 +147,7 @@ impl Engine {
                 .map(|()| 0)
                 .map_err(errno);
         }
-        let fd = sys::socket(&to, libc::SOCK_DGRAM).map_err(|error| negated(&error))?;
-        if to.is_ipv6() {
-            sys::dual_stack(fd.as_raw_fd());
-        }
-        if let Some(peer) = peer {
-            sys::connect(fd.as_raw_fd(), &peer).map_err(|error| negated(&error))?;
-        }
-        sys::broadcast(fd.as_raw_fd());
+        let fd = datagram::open(&to, peer).map_err(|error| negated(&error))?;
         let entry = Entry::new(index, generation, Kind::Datagram, Descriptor::Owned(fd));
         let mut entry = entry
             .with_buffers(&self.rings, true, true)

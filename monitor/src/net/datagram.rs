@@ -1,6 +1,7 @@
 //! Datagrams: records in the rings, one system call each.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use spore_abi::net::{DATAGRAM_HEADER, DatagramHeader, MAX_DATAGRAM, host_flag};
 
@@ -18,6 +19,19 @@ impl Bounce {
     pub fn new() -> Self {
         Self(vec![0; MAX_DATAGRAM as usize + 1])
     }
+}
+
+/// A socket of the family of `like`, connected to `peer` if there is one.
+pub fn open(like: &SocketAddr, peer: Option<SocketAddr>) -> std::io::Result<OwnedFd> {
+    let fd = sys::socket(like, libc::SOCK_DGRAM)?;
+    if like.is_ipv6() {
+        sys::dual_stack(fd.as_raw_fd());
+    }
+    if let Some(peer) = peer {
+        sys::connect(fd.as_raw_fd(), &peer)?;
+    }
+    sys::broadcast(fd.as_raw_fd());
+    Ok(fd)
 }
 
 /// Receives datagrams as long as they fit. Answers whether the guest has news.

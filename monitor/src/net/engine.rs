@@ -37,6 +37,8 @@ pub struct Engine {
     pub(super) publications: Vec<Option<Publication>>,
     /// Publish every listener at 127.0.0.1 and its own port.
     pub(super) publish_all: bool,
+    /// ... or at any free port.
+    pub(super) any_port: bool,
     /// Stocked slots taken so far.
     pub(super) stock_head: u32,
     pub(super) gate: Gate,
@@ -72,6 +74,7 @@ impl Engine {
             entries: std::iter::repeat_with(|| None).take(SLOTS).collect(),
             publications: Vec::new(),
             publish_all: publish.is_none(),
+            any_port: false,
             stock_head: 0,
             gate,
             events,

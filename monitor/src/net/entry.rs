@@ -94,6 +94,8 @@ pub struct Entry {
     shut: bool,
     /// Options as last applied.
     pub options: (u32, u64),
+    /// Guest port of a listener.
+    pub port: u16,
 }
 
 impl Entry {
@@ -115,7 +117,20 @@ impl Entry {
             read_to_end: false,
             shut: false,
             options: (0, 0),
+            port: 0,
         }
+    }
+    /// Goes on from what the slot's host line says: where a machine that was frozen
+    /// stopped, or from nothing in a new one.
+    pub fn going_on(mut self, rings: &Rings) -> Self {
+        let line = &rings.slot(self.slot).host;
+        self.rx_tail = line.rx_tail.load(Ordering::Relaxed);
+        self.tx_head = line.tx_head.load(Ordering::Relaxed);
+        let word = line.flags.load(Ordering::Relaxed);
+        if generation_of(word) == self.generation {
+            self.flags |= word & host_flag::RX_SWITCHED;
+        }
+        self
     }
     /// Takes over the buffers that the guest states. `None` if one of those
     /// needed is wrong.

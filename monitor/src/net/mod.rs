@@ -22,6 +22,7 @@ mod listen;
 mod policy;
 mod rings;
 mod standard;
+mod survival;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::net::batch::Batch;
 use crate::net::engine::{EVENTS, Engine};
 use crate::net::policy::Gate;
 use crate::net::rings::Rings;
+pub use crate::net::survival::Devices;
 
 /// How long sockets may hold up the exit of a program.
 const EXIT_FLUSH: Duration = Duration::from_secs(2);
@@ -72,6 +74,20 @@ pub struct NetConfig {
     pub kick: EventFd,
     /// The vCPU: attention word and `raise`.
     pub control: Arc<VcpuControl>,
+    /// With no `publish`: any free port for each listener.
+    pub any_port: bool,
+    /// What a guest that goes on from a snapshot has open.
+    pub revive: Option<Devices>,
+}
+
+/// The rings while nobody serves them.
+pub struct Still<'a>(MutexGuard<'a, Engine>);
+
+impl Still<'_> {
+    /// What the guest has open.
+    pub fn devices(&self) -> Devices {
+        self.0.devices()
+    }
 }
 
 /// The rings of one guest.
@@ -111,7 +127,11 @@ impl Net {
         let publish = config.publish.as_deref();
         let [input, output, error] = config.streams;
         let streams = [input, output, error, libc::STDERR_FILENO];
-        let engine = Engine::new(rings.clone(), publish, gate, config.events, streams)?;
+        let mut engine = Engine::new(rings.clone(), publish, gate, config.events, streams)?;
+        engine.any_port = config.any_port;
+        if let Some(devices) = &config.revive {
+            engine.revive(devices)?;
+        }
         let epoll = Arc::clone(&engine.epoll);
         let internal = |error: std::io::Error| {
             MonitorError::new(SPORE_INTERNAL, format!("cannot prepare the rings: {error}"))
@@ -163,6 +183,14 @@ impl Net {
     /// from the guest unchecked. Answer: a value or a negated errno.
     pub fn host_call(&self, number: u64, args: &[u64; 6]) -> i64 {
         self.lock().call(number, args)
+    }
+
+    /// At a freeze, on the vCPU thread: what the guest has rung is served, then
+    /// nobody touches the rings until the answer is dropped.
+    pub fn hold_still(&self) -> Still<'_> {
+        let mut engine = self.lock();
+        engine.pass(None);
+        Still(engine)
     }
 
     /// IDLE, on the vCPU thread: waits until the rings have news, `deadline`

@@ -19,7 +19,9 @@ pub fn open(rings: &Rings, index: usize, streams: &[RawFd; 4]) -> Option<Entry> 
     } else {
         Kind::Output(way)
     };
-    Entry::new(index, 0, kind, fd).with_buffers(rings, input, !input)
+    Entry::new(index, 0, kind, fd)
+        .going_on(rings)
+        .with_buffers(rings, input, !input)
 }
 
 fn way(fd: RawFd, input: bool) -> Option<(Descriptor, Way)> {

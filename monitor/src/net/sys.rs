@@ -285,6 +285,17 @@ pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
     if failed == 0 { name.to_rust() } else { None }
 }
 
+/// getpeername(2).
+pub fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    let mut name = RawAddress::empty();
+    // SAFETY: room for an address with its length.
+    let failed = unsafe {
+        let len = &raw mut name.len;
+        libc::getpeername(fd, name.as_mut_ptr(), len)
+    };
+    if failed == 0 { name.to_rust() } else { None }
+}
+
 /// Whether poll reports `events` right now.
 pub fn is_ready(fd: RawFd, events: i16) -> bool {
     wait_ready(fd, events, 0)

@@ -6,12 +6,21 @@ import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import { sporeError } from "@spore/errors";
 import { type BuildResult, buildImage, type LaunchPlan, launchPlan, type RunOptions } from "@spore/image";
-import { becomeMonitor, checkKvm, findMonitor, type LaunchConfig, launchConfig } from "@spore/monitor-client";
+import {
+  becomeMonitor,
+  checkKvm,
+  type EventStyle,
+  findMonitor,
+  isSnapshot,
+  type LaunchConfig,
+  launchConfig,
+} from "@spore/monitor-client";
 import { root } from "./checkout.ts";
 import type { Context } from "./command.ts";
 import { explain } from "./explain.ts";
 import { requestedRecord, type Watch } from "./launch-record.ts";
 import { type ImageFlags, resolveSettings } from "./settings/resolve.ts";
+import { identity } from "./snapshot/about.ts";
 
 /** The flags of `spore run`, as the parser gives them. */
 export interface RunFlags extends ImageFlags {
@@ -19,6 +28,7 @@ export interface RunFlags extends ImageFlags {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly gdb: number | undefined;
+  readonly orders: string | undefined;
 }
 
 /** Carries out `spore run`. Returns only by throwing: the monitor takes the process over. */
@@ -35,6 +45,7 @@ export async function runTarget(
   const record = requestedRecord(context);
   record?.path(resolve(context.cwd, target));
   checkTarget(target, context.cwd);
+  if (isSnapshot(resolve(context.cwd, target))) return await runSnapshot(target, flags, context);
   // Before the build: what cannot run need not be built.
   checkKvm();
   const monitor = findMonitor(root, context.env);
@@ -45,13 +56,46 @@ export async function runTarget(
     context.err(`spore: built ${built.image.name} in ${(built.ms / 1000).toFixed(1)} s\n`);
   }
   noteHostFiles(record);
-  const plan = launchPlan(built.image, withTerminal(settings.defaults, context));
-  const config = configOf(plan, built, flags);
+  const run = withTerminal(settings.defaults, context);
+  const plan = launchPlan(built.image, run);
+  const config: LaunchConfig = {
+    ...configOf(plan, built, flags),
+    ...(flags.orders !== undefined && {
+      orders: resolve(context.cwd, flags.orders),
+      snapshot: identity(built.image, run),
+    }),
+  };
   // The words as they were given; what --explain prints is not in a record.
   if (!flags.explain) record?.keep(process.argv.slice(2), root, config, built);
   // Node writes its compile cache when it exits, which it does not do here.
   flushCompileCache();
   return becomeMonitor(monitor, config);
+}
+
+/** Goes on from a snapshot. */
+async function runSnapshot(target: string, flags: RunFlags, context: Context): Promise<never> {
+  checkKvm();
+  const { restoreConfig } = await import("./snapshot/restore.ts");
+  const config = await restoreConfig(
+    target,
+    {
+      publish: flags.publish.length > 0 ? flags.publish : undefined,
+      env: Object.fromEntries(flags.env),
+      events: eventStyle(flags),
+      anyPort: false,
+    },
+    context,
+  );
+  flushCompileCache();
+  return becomeMonitor(findMonitor(root, context.env), {
+    ...config,
+    trace: flags.trace,
+    orders: flags.orders === undefined ? null : resolve(context.cwd, flags.orders),
+  });
+}
+
+function eventStyle(flags: RunFlags): EventStyle {
+  return flags.json ? "json" : flags.quiet ? "quiet" : "human";
 }
 
 /** Throws SPORE_TARGET_NOT_FOUND. */
@@ -78,7 +122,7 @@ function configOf(plan: LaunchPlan, built: BuildResult, flags: RunFlags): Launch
   return launchConfig(
     { ...plan, files: plan.files.map(withHostNames) },
     {
-      events: flags.json ? "json" : flags.quiet ? "quiet" : "human",
+      events: eventStyle(flags),
       built: { event: "built", image: image.path, digest: image.digest, reused, ms },
       trace: flags.trace,
       gdb: flags.gdb ?? null,

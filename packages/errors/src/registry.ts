@@ -121,6 +121,24 @@ export const registry = {
     exit: 65,
     fault: "user",
   },
+  SPORE_SNAPSHOT_DAMAGED: {
+    message: "snapshot {file} is damaged: {problem}",
+    next: "take it again with `spore snapshot`",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_SNAPSHOT_FOREIGN: {
+    message: "snapshot {file} does not fit: {problem}",
+    next: "take one here with `spore snapshot`, of this image and this version of Spore",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_SNAPSHOT_FAILED: {
+    message: "no snapshot was taken: {problem}",
+    next: "see what the program said above, and `spore snapshot --help` for what to wait for",
+    exit: 70,
+    fault: "user",
+  },
   SPORE_OUTPUT_WRITE: {
     message: "cannot write {file}: {problem}",
     next: "choose a place that can be written to and has room",

@@ -1,6 +1,8 @@
 /** The way from a decided run to a running monitor. */
 
 export { writeConfigFile } from "./config-file.ts";
+export { type Frozen, freezeRunning, Instance, type InstanceOptions, type MonitorEvent } from "./instance.ts";
+export type { Json, JsonObject } from "./json.ts";
 export {
   type Address,
   type BuiltEvent,
@@ -9,5 +11,8 @@ export {
   type LaunchConfig,
   launchConfig,
   type RunConfig,
+  type SnapshotConfig,
+  type SnapshotIdentity,
 } from "./launch-config.ts";
 export { becomeMonitor, checkKvm, findMonitor } from "./monitor.ts";
+export { inspectSnapshot, isSnapshot, type SnapshotFacts } from "./snapshot-file.ts";

@@ -4,6 +4,8 @@
  * hexadecimal strings ("0x400000").
  */
 
+import type { JsonObject } from "./json.ts";
+
 /** A hexadecimal address. */
 export type Address = string;
 
@@ -96,8 +98,33 @@ export interface RunConfig {
   readonly reporter: readonly string[] | null;
 }
 
+/** What a snapshot of a run says about itself. */
+export interface SnapshotIdentity {
+  /** Digest of the image. */
+  readonly image: string;
+  /** SHA-256 of the library OS. */
+  readonly kernel: string;
+  /** How to start it again; the monitor passes it on as it is. */
+  readonly about: JsonObject;
+}
+
+/** The part that has to do with snapshots. */
+export interface SnapshotConfig {
+  readonly snapshot: SnapshotIdentity | null;
+  /** Go on from this snapshot instead of booting. */
+  readonly restore: string | null;
+  /** Environment that a restored program is told of, KEY=VALUE. */
+  readonly restoredEnv: readonly string[];
+  /** Name of the machine. */
+  readonly instance: string;
+  /** With `publish` null: each listener gets a free port instead of its own. */
+  readonly anyPort: boolean;
+  /** Unix socket on which the run takes orders. */
+  readonly orders: string | null;
+}
+
 /** The whole file. */
-export interface LaunchConfig extends GuestConfig, RunConfig {
+export interface LaunchConfig extends GuestConfig, RunConfig, SnapshotConfig {
   /** The monitor removes the file once it has read it. */
   readonly deleteConfig: boolean;
   readonly policy: { readonly denyLinkLocal: boolean; readonly denyMetadata: boolean };
@@ -107,11 +134,27 @@ export interface LaunchConfig extends GuestConfig, RunConfig {
   readonly cpus: readonly number[] | null;
 }
 
+/** What holds for a run that has nothing to do with snapshots. */
+const NO_SNAPSHOT: SnapshotConfig = {
+  snapshot: null,
+  restore: null,
+  restoredEnv: [],
+  instance: "",
+  anyPort: false,
+  orders: null,
+};
+
 /** Adds what holds for every run: the outgoing policy and the time to stop. */
-export function launchConfig(guest: GuestConfig, run: RunConfig): LaunchConfig {
+export function launchConfig(
+  guest: GuestConfig,
+  run: RunConfig,
+  snapshot: Partial<SnapshotConfig> = {},
+): LaunchConfig {
   return {
     ...guest,
     ...run,
+    ...NO_SNAPSHOT,
+    ...snapshot,
     deleteConfig: true,
     policy: { denyLinkLocal: true, denyMetadata: true },
     graceMs: 10_000,

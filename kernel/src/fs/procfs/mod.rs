@@ -16,7 +16,6 @@ use crate::errno::{Errno, Result};
 use crate::fs::inode::{Inode, Target};
 use crate::fs::overlay::Node;
 use crate::fs::synthetic::{Entry, FileSystem, Listing, Subject};
-use crate::process::APP_PID;
 use crate::sched;
 
 static SYSTEM: FileSystem = FileSystem {
@@ -71,11 +70,20 @@ fn net_link(_: Subject) -> Result<Target> {
 }
 
 fn own(_: Subject) -> Result<Target> {
-    text(format!("{APP_PID}"))
+    text(format!("{}", process_id()))
 }
 
 fn own_thread(_: Subject) -> Result<Target> {
-    text(format!("{APP_PID}/task/{}", sched::current().tid()))
+    text(format!(
+        "{}/task/{}",
+        process_id(),
+        sched::current().shown_tid()
+    ))
+}
+
+/// Process id of the application.
+fn process_id() -> i32 {
+    sched::current().process().pid()
 }
 
 /// Threads of the application by id.
@@ -85,7 +93,7 @@ fn thread_ids() -> Vec<i32> {
         .threads
         .lock()
         .iter()
-        .map(|thread| thread.tid())
+        .map(|thread| thread.shown_tid())
         .collect();
     ids.sort_unstable();
     ids
@@ -108,11 +116,11 @@ static PROCESS: Entry = Entry::Directory(process::ENTRIES, None);
 
 impl Listing for Processes {
     fn names(&self, _: Subject) -> Vec<String> {
-        alloc::vec![format!("{APP_PID}")]
+        alloc::vec![format!("{}", process_id())]
     }
     fn entry(&self, _: Subject, name: &str) -> Result<(&'static Entry, Subject)> {
         let tid = number(name)?;
-        if tid == APP_PID || thread_ids().contains(&tid) {
+        if tid == process_id() || thread_ids().contains(&tid) {
             return Ok((&PROCESS, Subject { tid, fd: 0 }));
         }
         Err(Errno::ENOENT)

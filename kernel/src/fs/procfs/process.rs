@@ -14,7 +14,7 @@ use crate::fs::inode::Target;
 use crate::fs::synthetic::{Entry, Subject};
 use crate::mm::vma::{Content, prot};
 use crate::mm::{for_each_vma, frames};
-use crate::process::{APP_PID, Limit, PARENT_PID, Process, UNLIMITED};
+use crate::process::{Limit, PARENT_PID, Process, UNLIMITED};
 use crate::sched::{self, thread::Thread};
 
 /// Bytes of a page in the files that count pages.
@@ -201,9 +201,10 @@ fn stat(subject: Subject) -> Result<Vec<u8>> {
     let threads = process.threads.lock().len();
     let started = process.started.saturating_sub(boot::started()) / TICK;
     let (pid, name) = (subject.tid, thread_name(thread));
+    let group = process.pid();
     let (size, resident) = (usage.size, usage.resident / PAGE);
     Ok(format!(
-        "{pid} ({name}) R {PARENT_PID} {APP_PID} {APP_PID} 0 -1 4194304 0 0 0 0 {ticks} 0 0 0 20 0 {threads} 0 {started} \
+        "{pid} ({name}) R {PARENT_PID} {group} {group} 0 -1 4194304 0 0 0 0 {ticks} 0 0 0 20 0 {threads} 0 {started} \
          {size} {resident} 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     )
     .into_bytes())
@@ -221,8 +222,9 @@ fn status(subject: Subject) -> Result<Vec<u8>> {
     let (ignored, caught) = dispositions(process);
     let threads = process.threads.lock().len();
     let mask = process.fs.lock().umask;
+    let group = process.pid();
     Ok(format!(
-        "Name:\t{}\nUmask:\t{mask:04o}\nState:\tR (running)\nTgid:\t{APP_PID}\nNgid:\t0\nPid:\t{}\nPPid:\t{PARENT_PID}\nTracerPid:\t0\n\
+        "Name:\t{}\nUmask:\t{mask:04o}\nState:\tR (running)\nTgid:\t{group}\nNgid:\t0\nPid:\t{}\nPPid:\t{PARENT_PID}\nTracerPid:\t0\n\
          Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t{gid}\t{gid}\t{gid}\t{gid}\nFDSize:\t256\nGroups:\t\n\
          VmPeak:\t{:8} kB\nVmSize:\t{:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{:8} kB\nVmRSS:\t{:8} kB\n\
          RssAnon:\t{:8} kB\nRssFile:\t{:8} kB\nRssShmem:\t       0 kB\nVmData:\t{:8} kB\nVmStk:\t{:8} kB\nVmExe:\t{:8} kB\n\

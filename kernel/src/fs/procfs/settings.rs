@@ -113,7 +113,7 @@ const VM: &[(&str, Entry)] = &[
 ];
 
 fn hostname(_: Subject) -> Result<Vec<u8>> {
-    Ok([boot::hostname(), b"\n"].concat())
+    Ok([boot::hostname().as_slice(), b"\n"].concat())
 }
 
 fn release(_: Subject) -> Result<Vec<u8>> {
@@ -145,10 +145,7 @@ fn uuid(_: Subject) -> Result<Vec<u8>> {
     Ok(uuid_text(bytes))
 }
 
-/// The same for as long as the machine runs: made from its start.
+/// The same for as long as the machine runs.
 fn boot_id(_: Subject) -> Result<Vec<u8>> {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&boot::started().to_le_bytes());
-    bytes[8..].copy_from_slice(&spore_hal::direct::ram_size().to_le_bytes());
-    Ok(uuid_text(bytes))
+    Ok(uuid_text(boot::id()))
 }

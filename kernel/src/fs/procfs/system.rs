@@ -234,7 +234,11 @@ pub fn uptime(_: Subject) -> Result<Vec<u8>> {
 /// /proc/loadavg.
 pub fn loadavg(_: Subject) -> Result<Vec<u8>> {
     let threads = sched::current().process().threads.lock().len();
-    Ok(format!("0.00 0.00 0.00 1/{threads} {}\n", crate::process::APP_PID).into_bytes())
+    Ok(format!(
+        "0.00 0.00 0.00 1/{threads} {}\n",
+        crate::sched::current().process().pid()
+    )
+    .into_bytes())
 }
 
 /// /proc/version.

@@ -38,6 +38,8 @@ fn world(io_thread: bool) -> World {
         events: Arc::new(Events::new(Style::Quiet, Instant::now())),
         kick: kick.try_clone().unwrap(),
         control: Arc::new(VcpuControl::new(memory.clone()).unwrap()),
+        any_port: false,
+        revive: None,
     })
     .unwrap();
     net.start().unwrap();

@@ -76,6 +76,7 @@ export const runOptions: {
   readonly json: Flag;
   readonly quiet: Flag;
   readonly gdb: Value<number>;
+  readonly orders: Value<string>;
 } = {
   trace: flag({ doc: "Print every system call to standard error, as strace would." }),
   json: flag({
@@ -86,5 +87,10 @@ export const runOptions: {
     value: "PORT",
     doc: "Wait for gdb on PORT of 127.0.0.1 before the first instruction.",
     read: readPort,
+  }),
+  orders: value({
+    value: "SOCKET",
+    doc: "Take orders on a Unix socket at this path: `spore snapshot --orders SOCKET -o FILE` freezes the program while it runs.",
+    read: readText,
   }),
 };

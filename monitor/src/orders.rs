@@ -1,0 +1,94 @@
+//! Orders from outside while the guest runs: a Unix socket that the launch
+//! configuration names, one JSON object a line, one line as the answer.
+//!
+//! - `{"freeze": PATH}` takes a snapshot; the guest runs on. With `"exit": true`
+//!   the guest ends once it is written. Answer: what was written.
+//!
+//! Who may connect is decided by the socket's directory and mode (0600).
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_LAUNCH_CONFIG};
+use crate::events::Events;
+use crate::finish::{self, Outcome};
+use crate::snapshot::freezer::Freezer;
+
+/// Longest order.
+const LIMIT: u64 = 64 << 10;
+
+#[derive(Deserialize)]
+struct Order {
+    /// Where the snapshot goes.
+    freeze: PathBuf,
+    /// End the guest afterwards.
+    #[serde(default)]
+    exit: bool,
+}
+
+/// Starts to listen. The socket's file is removed when the process ends in order.
+pub fn listen(path: &Path, freezer: Arc<Freezer>, events: Arc<Events>) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        MonitorError::new(
+            SPORE_INTERNAL,
+            format!(
+                "unexpected: cannot take orders at {}: {error}",
+                path.display()
+            ),
+        )
+    };
+    // Left by a process that was killed.
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    finish::remove_at_end(path);
+    let thread = std::thread::Builder::new()
+        .name("orders".into())
+        .stack_size(256 << 10);
+    thread
+        .spawn(move || {
+            for stream in listener.incoming().flatten() {
+                serve(stream, &freezer, &events);
+            }
+        })
+        .map_err(failed)?;
+    Ok(())
+}
+
+fn serve(stream: UnixStream, freezer: &Freezer, events: &Events) {
+    let Ok(mut answers) = stream.try_clone() else {
+        return;
+    };
+    let mut lines = BufReader::new(std::io::Read::take(stream, LIMIT));
+    let mut line = String::new();
+    while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+        let (answer, exit) = match carry_out(&line, freezer) {
+            Ok((answer, exit)) => (answer, exit),
+            Err(error) => (
+                json!({"error": {"code": error.code.name, "message": error.what}}),
+                false,
+            ),
+        };
+        // Whoever asked may be gone; the order is carried out.
+        let _ = answers.write_all(format!("{answer}\n").as_bytes());
+        if exit {
+            finish::with_outcome(events, Outcome::Exited(0));
+        }
+        line.clear();
+    }
+}
+
+fn carry_out(line: &str, freezer: &Freezer) -> Result<(Value, bool)> {
+    let order: Order = serde_json::from_str(line)
+        .map_err(|error| MonitorError::new(SPORE_LAUNCH_CONFIG, format!("order: {error}")))?;
+    let written = freezer.freeze()?.write(&order.freeze)?;
+    let answer = serde_json::to_value(written).unwrap_or(Value::Null);
+    Ok((json!({"frozen": answer}), order.exit))
+}

@@ -1,0 +1,167 @@
+//! Freezing: somebody asks, the vCPU comes to rest, a copy is made, and the guest
+//! goes on while the copy is written.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use kvm_bindings::{CpuId, kvm_regs};
+use serde::Serialize;
+use spore_abi::vcpu::attention;
+
+use super::capture::{self, Pages};
+use super::file::{self, Contents};
+use super::format::{Extent, Header, SECTIONS};
+use super::restore::feature_bytes;
+use crate::clock::{self, Clock};
+use crate::config::SnapshotIdentity;
+use crate::control::VcpuControl;
+use crate::error::{MonitorError, Result, SPORE_SNAPSHOT_FAILED};
+use crate::memory::GuestMemory;
+use crate::net::Net;
+
+/// A copy of the guest, not written yet.
+pub struct Frozen {
+    contents: Contents,
+    pages: Pages,
+    /// How long the guest stood still, µs.
+    pause_us: u64,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    /// Length of the file.
+    pub bytes: u64,
+    /// Pages of guest memory in it.
+    pub pages: u64,
+    /// How long the guest stood still, µs.
+    pub pause_us: u64,
+    /// Generation of the snapshot.
+    pub generation: u64,
+}
+
+/// What stays the same from one freeze to the next.
+pub struct Freezer {
+    memory: Arc<GuestMemory>,
+    control: Arc<VcpuControl>,
+    clock: Arc<Clock>,
+    identity: SnapshotIdentity,
+    features: Vec<u8>,
+    /// Freezes between the boot and this machine.
+    generation: u64,
+    waiting: Mutex<Option<SyncSender<Frozen>>>,
+}
+
+impl Freezer {
+    /// `generation`: that of the snapshot this machine was made from, or 0.
+    pub fn new(
+        memory: Arc<GuestMemory>,
+        control: Arc<VcpuControl>,
+        clock: Arc<Clock>,
+        identity: SnapshotIdentity,
+        features: &CpuId,
+        generation: u64,
+    ) -> Self {
+        Self {
+            memory,
+            control,
+            clock,
+            identity,
+            features: feature_bytes(features),
+            generation,
+            waiting: Mutex::new(None),
+        }
+    }
+
+    /// Asks the guest to come to rest and waits for the copy. Any thread but the vCPU's.
+    pub fn freeze(&self) -> Result<Frozen> {
+        let receiver = self.ask()?;
+        self.control.raise(attention::FREEZE);
+        receiver
+            .recv()
+            .map_err(|_| failed("the guest did not come to rest"))
+    }
+
+    fn ask(&self) -> Result<Receiver<Frozen>> {
+        let (sender, receiver) = sync_channel(1);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_some() {
+            return Err(failed("another snapshot is being taken"));
+        }
+        *waiting = Some(sender);
+        Ok(receiver)
+    }
+
+    /// On the vCPU thread: the guest is at rest. Nothing happens if nobody has asked.
+    pub fn at_rest(&self, net: &Net, registers: impl FnOnce() -> Result<kvm_regs>) -> Result<()> {
+        let waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(waiting) = waiting else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let registers = registers()?;
+        let still = net.hold_still();
+        let devices = still.devices();
+        let pages = capture::pages(&self.memory);
+        let header = Header {
+            file_length: 0,
+            data_offset: 0,
+            ram_size: self.memory.ram_size(),
+            generation: self.generation + 1,
+            monotonic: self.clock.guest_monotonic(clock::monotonic()),
+            realtime: clock::now(libc::CLOCK_REALTIME),
+            kernel: file::digest(&self.identity.kernel),
+            image: file::digest(&self.identity.image),
+            registers,
+            sections: [Extent::default(); SECTIONS],
+        };
+        drop(still);
+        let contents = Contents {
+            header,
+            about: json(&self.identity.about),
+            features: self.features.clone(),
+            devices: json(&devices),
+        };
+        // Nobody waits any more: then nobody wants the copy.
+        let _ = waiting.send(Frozen {
+            contents,
+            pages,
+            pause_us: started.elapsed().as_micros() as u64,
+        });
+        Ok(())
+    }
+}
+
+impl Frozen {
+    /// Writes the copy to a file.
+    pub fn write(mut self, path: &Path) -> Result<Written> {
+        self.pages.seal();
+        let generation = self.contents.header.generation;
+        let pages = self.pages.data.len() as u64 / spore_abi::layout::PAGE;
+        let bytes = file::write(path, self.contents, &self.pages)?;
+        Ok(Written {
+            bytes,
+            pages,
+            pause_us: self.pause_us,
+            generation,
+        })
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn failed(problem: &str) -> MonitorError {
+    MonitorError::new(
+        SPORE_SNAPSHOT_FAILED,
+        format!("no snapshot was taken: {problem}"),
+    )
+}

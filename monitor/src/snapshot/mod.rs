@@ -1,0 +1,11 @@
+//! Snapshots: what a guest at rest is made of, as a file, and back.
+
+mod capture;
+mod checksum;
+mod file;
+mod format;
+pub mod freezer;
+mod load;
+pub mod restore;
+
+pub use file::inspect;

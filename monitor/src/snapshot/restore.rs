@@ -1,0 +1,211 @@
+//! From a snapshot to a guest that is about to go on: what it finds changed.
+
+use std::path::Path;
+
+use kvm_bindings::{CpuId, kvm_regs};
+use spore_abi::boot::Span;
+use spore_abi::hostcall::{HostCall, number};
+use spore_abi::layout::{HOSTCALL_GPA, RINGS_GPA, VCPU_GPA};
+use spore_abi::net::Header as RingHeader;
+use spore_abi::restore::{BUFFER, RESTORE_MAGIC, RestoreRecord};
+use spore_abi::vcpu::VcpuBlock;
+use std::sync::atomic::Ordering;
+
+use super::file::{self, Snapshot};
+use super::format::Section;
+use super::load;
+use crate::clock;
+use crate::config::Config;
+use crate::error::Result;
+use crate::memory::GuestMemory;
+use crate::net::Devices;
+
+/// Process ids that a restored process may get: like those of a system that has
+/// run for a while, and never the one that a boot gives.
+const PIDS: std::ops::Range<u32> = 300..32_000;
+
+/// A snapshot that fits this image, kernel and processor.
+pub struct Restore {
+    snapshot: Snapshot,
+    devices: Devices,
+    features: Vec<u8>,
+}
+
+impl Restore {
+    /// Opens a snapshot and checks that it is of what is to run.
+    pub fn open(path: &Path, config: &Config) -> Result<Self> {
+        let snapshot = Snapshot::open(path)?;
+        let header = &snapshot.header;
+        if let Some(identity) = &config.snapshot {
+            if header.image != file::digest(&identity.image) {
+                return Err(snapshot.foreign("it was taken of another image"));
+            }
+            if header.kernel != file::digest(&identity.kernel) {
+                return Err(snapshot.foreign("it was taken with another library OS"));
+            }
+        }
+        let devices = serde_json::from_slice(&snapshot.section(Section::Devices)?)
+            .map_err(|_| snapshot.damaged("its table of sockets makes no sense"))?;
+        let features = snapshot.section(Section::Features)?;
+        Ok(Self {
+            snapshot,
+            devices,
+            features,
+        })
+    }
+
+    /// Bytes of guest memory.
+    pub fn ram_size(&self) -> u64 {
+        self.snapshot.header.ram_size
+    }
+
+    /// How many freezes lie between the boot and the snapshot.
+    pub fn generation(&self) -> u64 {
+        self.snapshot.header.generation
+    }
+
+    /// Registers at the freeze.
+    pub fn registers(&self) -> kvm_regs {
+        self.snapshot.header.registers
+    }
+
+    /// Sockets at the freeze.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// What has to be added to the host's CLOCK_MONOTONIC, so that the guest's goes
+    /// on: by what the wall clock says has passed, but never back.
+    pub fn clock_offset(&self) -> i64 {
+        let asleep = self.slept();
+        let then = self.snapshot.header.monotonic;
+        then.wrapping_add(asleep).wrapping_sub(clock::monotonic()) as i64
+    }
+
+    fn slept(&self) -> u64 {
+        clock::now(libc::CLOCK_REALTIME).saturating_sub(self.snapshot.header.realtime)
+    }
+
+    /// Refuses a processor with other features.
+    pub fn check_features(&self, cpuid: &CpuId) -> Result<()> {
+        if feature_bytes(cpuid) != self.features {
+            return Err(self
+                .snapshot
+                .foreign("it was taken on a processor with other features"));
+        }
+        Ok(())
+    }
+
+    /// Fills guest memory.
+    pub fn load(&self, memory: &GuestMemory) -> Result<()> {
+        load::pages(&self.snapshot, memory)
+    }
+
+    /// Changes what the guest must find changed when it goes on.
+    pub fn prepare(
+        &self,
+        memory: &GuestMemory,
+        config: &Config,
+        options: u32,
+        streams: [u32; 3],
+    ) -> Result<()> {
+        let wrong = |_| self.snapshot.damaged("its guest is not at rest");
+        let call: HostCall = memory.read(HOSTCALL_GPA).map_err(wrong)?;
+        if call.number != number::FROZEN || call.args[1] != BUFFER {
+            return Err(self.snapshot.damaged("its guest is not at rest"));
+        }
+        let result = HOSTCALL_GPA + std::mem::offset_of!(HostCall, result) as u64;
+        let generation = self.generation() as i64;
+        memory.write(result, &generation).map_err(wrong)?;
+        let block: &VcpuBlock = memory.shared(VCPU_GPA).map_err(wrong)?;
+        block.attention.store(0, Ordering::Relaxed);
+        block.upcall_ok.store(0, Ordering::Relaxed);
+        let rings: &RingHeader = memory.shared(RINGS_GPA).map_err(wrong)?;
+        rings.io_sleep.word.store(0, Ordering::Relaxed);
+        let bytes = self.record(config, options, streams)?;
+        memory.write_bytes(call.args[0], &bytes).map_err(wrong)
+    }
+
+    fn record(&self, config: &Config, options: u32, streams: [u32; 3]) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; size_of::<RestoreRecord>()];
+        let mut add = |text: &[u8]| {
+            let span = Span {
+                offset: bytes.len() as u32,
+                len: text.len() as u32,
+            };
+            bytes.extend_from_slice(text);
+            span
+        };
+        let mut seed = [0; 32];
+        let mut boot_id = [0; 16];
+        let mut pid = [0; 4];
+        random(&mut seed);
+        random(&mut boot_id);
+        random(&mut pid);
+        let env: Vec<u8> = config
+            .restored_env
+            .iter()
+            .flat_map(|text| text.bytes().filter(|byte| *byte != 0).chain([0]))
+            .collect();
+        let record = RestoreRecord {
+            magic: RESTORE_MAGIC,
+            generation: self.generation(),
+            slept_ns: self.slept(),
+            seed,
+            boot_id,
+            options,
+            pid: PIDS.start + u32::from_le_bytes(pid) % (PIDS.end - PIDS.start),
+            streams,
+            reserved: 0,
+            hostname: add(config.hostname.as_bytes()),
+            env: add(&env),
+            instance: add(config.instance.as_bytes()),
+        };
+        if bytes.len() as u64 > BUFFER {
+            return Err(crate::error::MonitorError::new(
+                crate::error::SPORE_LAUNCH_CONFIG,
+                "launch configuration: the environment of a restore takes more than 256 KiB",
+            ));
+        }
+        // SAFETY: the record is integers without padding; its bytes are only read.
+        let head = unsafe {
+            std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<RestoreRecord>())
+        };
+        bytes[..head.len()].copy_from_slice(head);
+        Ok(bytes)
+    }
+}
+
+/// Random bytes of the host.
+fn random(bytes: &mut [u8]) {
+    // SAFETY: getrandom fills at most the given bytes; requests this small are never
+    // cut short once the host's generator is initialised.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+}
+
+/// The processor's features as bytes that can be compared. What names one
+/// processor among several (its APIC id) is left out.
+pub fn feature_bytes(cpuid: &CpuId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in cpuid.as_slice() {
+        if matches!(entry.function, 0xb | 0x1f | 0x8000_001e) {
+            continue;
+        }
+        let ebx = match entry.function {
+            1 => entry.ebx & 0x00ff_ffff,
+            _ => entry.ebx,
+        };
+        for word in [
+            entry.function,
+            entry.index,
+            entry.flags,
+            entry.eax,
+            ebx,
+            entry.ecx,
+            entry.edx,
+        ] {
+            bytes.extend(word.to_le_bytes());
+        }
+    }
+    bytes
+}

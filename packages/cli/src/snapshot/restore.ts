@@ -1,0 +1,60 @@
+/** From a snapshot file to the launch configuration that goes on from it. */
+
+import { resolve } from "node:path";
+import { launchPlan, type RunOptions } from "@spore/image";
+import {
+  type EventStyle,
+  findMonitor,
+  inspectSnapshot,
+  type LaunchConfig,
+  launchConfig,
+} from "@spore/monitor-client";
+import { root } from "../checkout.ts";
+import type { Context } from "../command.ts";
+import { aboutOf, identity, imageOf } from "./about.ts";
+
+/** What one restore changes. */
+export interface RestoreOptions {
+  readonly publish: RunOptions["publish"] | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  readonly events: EventStyle;
+  /** Each listener gets a free port. */
+  readonly anyPort: boolean;
+  readonly hostname?: string;
+}
+
+/** The configuration; it also says how to boot, for a snapshot that turns out to be unfit. */
+export async function restoreConfig(
+  target: string,
+  options: RestoreOptions,
+  context: Context,
+): Promise<LaunchConfig> {
+  const file = resolve(context.cwd, target);
+  const facts = inspectSnapshot(findMonitor(root, context.env), file);
+  const about = aboutOf(file, facts);
+  const image = await imageOf(file, about, facts);
+  const { publish: usual, ...run } = about.run;
+  const publish = options.publish ?? usual;
+  const plan = launchPlan(image, {
+    ...run,
+    env: { ...run.env, ...options.env },
+    ...(publish && !options.anyPort && { publish }),
+    ...(options.hostname !== undefined && { hostname: options.hostname }),
+  });
+  return launchConfig(
+    options.anyPort ? { ...plan, publish: null } : plan,
+    {
+      events: options.events,
+      built: null,
+      trace: false,
+      gdb: null,
+      reporter: [process.execPath, resolve(import.meta.dirname, "../main.ts"), "crash-report"],
+    },
+    {
+      snapshot: identity(image, about.run),
+      restore: file,
+      restoredEnv: Object.entries(options.env).map(([key, value]) => `${key}=${value}`),
+      anyPort: options.anyPort,
+    },
+  );
+}

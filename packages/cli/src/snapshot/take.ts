@@ -1,0 +1,132 @@
+/** What `spore snapshot` does: boot, wait until ready, warm up, freeze. */
+
+import { request } from "node:http";
+import { resolve } from "node:path";
+import { sporeError } from "@spore/errors";
+import { buildImage, launchPlan } from "@spore/image";
+import { checkKvm, findMonitor, freezeRunning, Instance, launchConfig } from "@spore/monitor-client";
+import { root } from "../checkout.ts";
+import type { Context } from "../command.ts";
+import { checkTarget } from "../run.ts";
+import { type ImageFlags, resolveSettings } from "../settings/resolve.ts";
+import { identity } from "./about.ts";
+import type { Readiness } from "./readiness.ts";
+
+/** The flags of `spore snapshot`, as the parser gives them. */
+export interface SnapshotFlags extends ImageFlags {
+  readonly output: string | undefined;
+  readonly ready: Readiness | undefined;
+  readonly warm: readonly string[];
+  readonly timeout: number | undefined;
+  readonly orders: string | undefined;
+  readonly json: boolean;
+}
+
+/** How long a program may take to get ready, in milliseconds. */
+const PATIENCE = 60_000;
+
+/** Carries out `spore snapshot TARGET -o FILE`. */
+export async function takeSnapshot(
+  flags: SnapshotFlags,
+  words: readonly string[],
+  rest: readonly string[] | undefined,
+  context: Context,
+): Promise<number> {
+  if (flags.output === undefined) {
+    throw sporeError("SPORE_USAGE", { problem: "--output FILE is missing", command: "snapshot" });
+  }
+  const output = resolve(context.cwd, flags.output);
+  const monitor = findMonitor(root, context.env);
+  if (flags.orders !== undefined) {
+    report(await freezeRunning(flags.orders, output), flags, context);
+    return 0;
+  }
+  const target = words[0] ?? ".";
+  checkTarget(target, context.cwd);
+  checkKvm();
+  const settings = await resolveSettings(target, flags, rest, context.cwd);
+  const built = await buildImage(settings.contents);
+  const { image } = built;
+  const plan = launchPlan(image, settings.defaults);
+  const { publish, ...run } = settings.defaults;
+  const config = launchConfig(
+    // Whatever is published later: for now every listener gets a free port.
+    { ...plan, publish: null },
+    { events: "json", built: null, trace: false, gdb: null, reporter: null },
+    { snapshot: identity(image, publish ? { ...run, publish } : run), anyPort: true },
+  );
+  await using instance = Instance.start(monitor, config);
+  await within(flags.timeout ?? PATIENCE, warmUp(instance, flags));
+  report(await instance.freeze(output, true), flags, context);
+  await instance.ended;
+  return 0;
+}
+
+function report(frozen: Awaited<ReturnType<typeof freezeRunning>>, flags: SnapshotFlags, context: Context) {
+  if (flags.json) {
+    context.out(`${JSON.stringify({ event: "frozen", ...frozen })}\n`);
+    return;
+  }
+  const size = (frozen.bytes / 2 ** 20).toFixed(1);
+  const pause = (frozen.pauseUs / 1000).toFixed(1);
+  context.err(`spore: wrote ${flags.output} (${size} MiB); the program stood still for ${pause} ms\n`);
+}
+
+/** Waits until the program is ready, and sends it the warm-up requests. */
+async function warmUp(instance: Instance, flags: SnapshotFlags): Promise<void> {
+  const { ready } = flags;
+  const port = ready?.kind === "port" ? ready.port : undefined;
+  if (ready?.kind === "signal") {
+    if ((await instance.event("ready")) === null) throw ended(instance);
+    if (flags.warm.length === 0) return;
+  }
+  const listening = await instance.event("listening", ({ guestPort }) => (port ?? guestPort) === guestPort);
+  if (listening === null) throw ended(instance);
+  if (ready?.kind === "http") {
+    while ((await get(listening.url, ready.path)) >= 400) await new Promise((next) => setTimeout(next, 20));
+  }
+  for (const path of flags.warm) {
+    const status = await get(listening.url, path);
+    if (status >= 400) {
+      const problem = `the warm-up request ${path} was answered with status ${status}`;
+      throw sporeError("SPORE_SNAPSHOT_FAILED", { problem });
+    }
+  }
+}
+
+/** One request on a connection of its own, which is closed before the freeze. */
+function get(url: string, path: string): Promise<number> {
+  return new Promise((settle) => {
+    const asked = request(
+      new URL(path, url),
+      { agent: false, headers: { connection: "close" } },
+      (answer) => {
+        answer.resume().on("close", () => settle(answer.statusCode ?? 500));
+      },
+    );
+    asked.on("error", () => settle(599)).end();
+  });
+}
+
+function ended(instance: Instance): Error {
+  const exited = instance.events.find(({ event }) => event === "exited");
+  const how = exited?.event === "exited" ? (exited.signal ?? `status ${exited.exitCode}`) : "no word";
+  return sporeError("SPORE_SNAPSHOT_FAILED", {
+    problem: `the program ended with ${how} before it was ready`,
+  });
+}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const problem = `the program was not ready within ${ms / 1000} s`;
+      reject(sporeError("SPORE_SNAPSHOT_FAILED", { problem }));
+    }, ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

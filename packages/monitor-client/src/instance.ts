@@ -1,0 +1,159 @@
+/** A running monitor as an object: its events, the orders it takes, its end. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type ErrorCode, registry, SporeError, sporeError } from "@spore/errors";
+import { writeConfigFile } from "./config-file.ts";
+import type { LaunchConfig } from "./launch-config.ts";
+
+/** What a monitor tells. */
+export type MonitorEvent =
+  | { readonly event: "built"; readonly image: string; readonly digest: string }
+  | { readonly event: "booted"; readonly ms: number }
+  | { readonly event: "restored"; readonly generation: number; readonly ms: number }
+  | { readonly event: "refused"; readonly code: string; readonly message: string }
+  | { readonly event: "listening"; readonly guestPort: number; readonly url: string }
+  | { readonly event: "ready" }
+  | { readonly event: "exited"; readonly exitCode?: number; readonly signal?: string };
+
+/** What a freeze has written. */
+export interface Frozen {
+  /** Length of the file. */
+  readonly bytes: number;
+  /** Pages of guest memory in it. */
+  readonly pages: number;
+  /** How long the guest stood still, in microseconds. */
+  readonly pauseUs: number;
+  /** Generation of the snapshot. */
+  readonly generation: number;
+}
+
+/** How to start one. */
+export interface InstanceOptions {
+  /** Where the program's output and the monitor's messages go. Default: this process's standard error. */
+  readonly output?: "inherit" | "ignore" | number;
+}
+
+/** One monitor process. `await using` ends it. */
+export class Instance implements AsyncDisposable {
+  readonly #child: ChildProcess;
+  readonly #orders: string;
+  readonly #listeners: Set<(event: MonitorEvent) => void> = new Set();
+  /** Everything told so far. */
+  readonly events: MonitorEvent[] = [];
+  /** Exit status; 128 + n for signal n of the monitor itself. */
+  readonly ended: Promise<number>;
+
+  private constructor(child: ChildProcess, orders: string) {
+    this.#child = child;
+    this.#orders = orders;
+    this.ended = once(child, "close").then(([code]) => (code as number | null) ?? 128);
+    this.ended.catch(() => {});
+    if (child.stdout) createInterface({ input: child.stdout }).on("line", (line) => this.#tell(line));
+  }
+
+  /** Starts a monitor; `orders` and `events` of the configuration are set here. */
+  static start(monitor: string, config: LaunchConfig, options: InstanceOptions = {}): Instance {
+    const name = `spore-${process.pid}-${Math.random().toString(36).slice(2)}.sock`;
+    const orders = config.orders ?? join(process.env["XDG_RUNTIME_DIR"] || tmpdir(), name);
+    const file = writeConfigFile({ ...config, events: "json", orders });
+    const output = options.output ?? 2;
+    const child = spawn(monitor, ["--config", file], { stdio: ["ignore", "pipe", output] });
+    child.on("error", () => rmSync(file, { force: true }));
+    return new Instance(child, orders);
+  }
+
+  /** Process id of the monitor. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** The first event, told already or later, that fits; null if the monitor ends before. */
+  async event<E extends MonitorEvent["event"]>(
+    name: E,
+    fits: (event: Extract<MonitorEvent, { event: E }>) => boolean = () => true,
+  ): Promise<Extract<MonitorEvent, { event: E }> | null> {
+    type Wanted = Extract<MonitorEvent, { event: E }>;
+    const wanted = (event: MonitorEvent): event is Wanted => event.event === name && fits(event as Wanted);
+    const known = this.events.find(wanted);
+    if (known) return known;
+    return await new Promise((resolve) => {
+      const look = (event: MonitorEvent): void => {
+        if (!wanted(event)) return;
+        this.#listeners.delete(look);
+        resolve(event);
+      };
+      this.#listeners.add(look);
+      void this.ended.finally(() => resolve(null));
+    });
+  }
+
+  /** Calls `listener` for every event from now on. */
+  onEvent(listener: (event: MonitorEvent) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Takes a snapshot; with `exit`, the machine ends afterwards. */
+  async freeze(path: string, exit = false): Promise<Frozen> {
+    return freezeRunning(this.#orders, path, exit);
+  }
+
+  /** Sends a signal to the program (through the monitor). */
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.ended.catch(() => {});
+    rmSync(this.#orders, { force: true });
+  }
+
+  #tell(line: string): void {
+    let event: MonitorEvent;
+    try {
+      event = JSON.parse(line) as MonitorEvent;
+    } catch {
+      return;
+    }
+    this.events.push(event);
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+}
+
+/** Freezes the machine that takes orders at a socket. Throws what it answers as an error. */
+export async function freezeRunning(orders: string, path: string, exit = false): Promise<Frozen> {
+  const socket = connect(orders);
+  try {
+    await once(socket, "connect");
+    socket.write(`${JSON.stringify({ freeze: path, exit })}\n`);
+    for await (const line of createInterface({ input: socket })) {
+      const answer = JSON.parse(line) as {
+        readonly frozen?: Frozen;
+        readonly error?: { readonly code: string; readonly message: string };
+      };
+      if (answer.frozen) return answer.frozen;
+      throw answered(answer.error);
+    }
+    throw sporeError("SPORE_SNAPSHOT_FAILED", { problem: "the machine ended meanwhile" });
+  } catch (cause) {
+    if (cause instanceof SporeError) throw cause;
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    throw sporeError("SPORE_SNAPSHOT_FAILED", { problem }, { cause });
+  } finally {
+    socket.destroy();
+  }
+}
+
+function answered(error: { readonly code: string; readonly message: string } | undefined): Error {
+  const code = error !== undefined && error.code in registry ? (error.code as ErrorCode) : undefined;
+  if (error === undefined || code === undefined) {
+    return sporeError("SPORE_SNAPSHOT_FAILED", { problem: error?.message ?? "no answer" });
+  }
+  return new SporeError(code, error.message, { next: registry[code].next });
+}

@@ -1,0 +1,73 @@
+// Freezing a warm program and going on from the file, as a user does it.
+import { once } from "node:events";
+import { readdirSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { folder } from "../support/programs.ts";
+import { fixtures, serve, spore } from "../support/spore.ts";
+
+const place = folder();
+const fixture = join(fixtures, "snapshot-server");
+
+interface State {
+  readonly secret: string;
+  readonly requests: number;
+  readonly ticks: number;
+  readonly upstream: string;
+  readonly sum: number;
+  readonly twice: number;
+  readonly now: number;
+  readonly monotonic: number;
+  readonly hostname: string;
+  readonly pid: number;
+}
+
+async function json<T>(url: string, path: string): Promise<T> {
+  return (await (await fetch(new URL(path, url))).json()) as T;
+}
+
+/** Freezes the fixture after one request. */
+async function take(name: string, ...words: string[]): Promise<string> {
+  const file = join(place, name);
+  const { stderr, status } = await spore(["snapshot", fixture, "-o", file, ...words]);
+  expect(status, stderr).toBe(0);
+  return file;
+}
+
+describe("a Node.js server with a worker and WebAssembly", () => {
+  test("goes on where it was frozen, twice, with other random numbers", async () => {
+    const file = await take("node.snap", "--warm", "/state");
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    await using one = await serve(8080, [file]);
+    await using two = await serve(8080, [file]);
+    const [a, b] = [await json<State>(one.url, "/state"), await json<State>(two.url, "/state")];
+    // The secret is in no file: it can only come from the frozen memory.
+    expect(a.secret).toBe(b.secret);
+    expect(a).toMatchObject({ requests: 2, sum: 42, twice: 42 });
+    expect(b).toMatchObject({ requests: 2, sum: 42, twice: 42 });
+    expect(a.pid).not.toBe(2);
+    expect(Math.abs(a.now - Date.now())).toBeLessThan(5_000);
+    expect(Math.abs(a.now - a.monotonic)).toBeLessThan(1_000);
+    const random = [await json<object>(one.url, "/random"), await json<object>(two.url, "/random")];
+    const values = random.flatMap((answer) => Object.values(answer) as string[]);
+    expect(new Set(values).size).toBe(values.length);
+    one.signal("SIGTERM");
+    expect((await one.ended).status).toBe(143);
+  });
+
+  test("a connection that did not survive ends with ECONNRESET", async () => {
+    const upstream = createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+    await once(upstream, "listening");
+    const { port } = upstream.address() as { port: number };
+    const file = await take("upstream.snap", "--warm", `/connect?port=${port}`, "--warm", "/state");
+    await using server = await serve(8080, [file]);
+    expect((await json<State>(server.url, "/state")).upstream).toBe("error ECONNRESET closed");
+    upstream.close();
+  });
+
+  test("leaves nothing beside the file", async () => {
+    await take("alone.snap");
+    expect(readdirSync(place).filter((name) => name.startsWith("alone"))).toEqual(["alone.snap"]);
+  });
+});
