@@ -140,8 +140,8 @@ fn write_boot_info(
             brk_start: program.brk_start.0,
             streams: streams.map(|stream| stream_kind(stream) as u32),
             vcpus: 1,
-            uid: 0,
-            gid: 0,
+            uid: config.user.uid,
+            gid: config.user.gid,
         })
     };
     let mut info = build(&mut blob).map_err(|e| match e {

@@ -2,6 +2,7 @@
 //! starts, as JSON written by the command line (`packages/monitor-client`).
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::de::Error as _;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::error::{MonitorError, Result, SPORE_LAUNCH_CONFIG};
 use crate::events::Style;
+use crate::net::Destination;
 
 /// Version of the configuration that this monitor reads.
 pub const VERSION: u32 = 1;
@@ -67,9 +69,18 @@ pub struct Config {
     /// Published ports; none given: every listener at 127.0.0.1, same port.
     #[serde(default)]
     pub publish: Option<Vec<PublishRule>>,
-    /// What outgoing connections may not reach.
+    /// What outgoing connections may not reach, whatever the image says.
     #[serde(default)]
     pub policy: Policy,
+    /// What of the host the image declares that it uses.
+    #[serde(default)]
+    pub rights: Rights,
+    /// Whom the program runs as.
+    #[serde(default)]
+    pub user: User,
+    /// What the program gets for a SIGTERM.
+    #[serde(default = "default_stop_signal")]
+    pub stop_signal: i32,
     /// How events are told.
     #[serde(default)]
     pub events: Style,
@@ -252,7 +263,7 @@ pub struct ExtraFile {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct PublishRule {
     /// Host address to listen on.
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
     /// Host port, 0 for any free one.
     pub host: u16,
     /// Guest port.
@@ -278,8 +289,75 @@ impl Default for Policy {
     }
 }
 
+/// What of the host an image declares that it uses; everything else is refused.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rights {
+    /// The standard streams.
+    pub console: bool,
+    /// Sockets of the host.
+    pub network: bool,
+    /// TCP ports that may be published; none given: all.
+    pub ports: Option<Vec<u16>>,
+    /// Where it may connect to; none given: everywhere.
+    #[serde(deserialize_with = "destinations")]
+    pub destinations: Option<Vec<Destination>>,
+    /// Name servers that the guest is told of.
+    pub resolvers: Vec<IpAddr>,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            console: true,
+            network: true,
+            ports: None,
+            destinations: None,
+            resolvers: Vec::new(),
+        }
+    }
+}
+
+fn destinations<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<Vec<Destination>>, D::Error> {
+    let wrong = |text: &String| D::Error::custom(format!("{text:?} is not a destination"));
+    let parsed = |text: String| text.parse().map_err(|()| wrong(&text));
+    match Option::<Vec<String>>::deserialize(from)? {
+        None => Ok(None),
+        Some(texts) => texts
+            .into_iter()
+            .map(parsed)
+            .collect::<std::result::Result<_, _>>()
+            .map(Some),
+    }
+}
+
+/// Whom a program runs as.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Signals that can ask a program to stop.
+const STOP_SIGNALS: [i32; 6] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
+
 fn default_grace() -> u64 {
     10_000
+}
+
+fn default_stop_signal() -> i32 {
+    libc::SIGTERM
 }
 
 /// Reads a configuration and removes its file if it says so.
@@ -316,6 +394,10 @@ pub fn parse(text: &[u8]) -> Result<Config> {
             "the launch file has version {}, this monitor reads {VERSION}",
             config.version
         )));
+    }
+    if !STOP_SIGNALS.contains(&config.stop_signal) {
+        let signal = config.stop_signal;
+        return Err(bad(format!("signal {signal} cannot ask a program to stop")));
     }
     if config.reporter.is_some() {
         // Only a crash report needs it, and only then is the text read twice.

@@ -40,6 +40,7 @@ codes! {
     SPORE_MEMORY_UNAVAILABLE 71 "give less with `--memory`, or free memory on the host"
     SPORE_PORT_TAKEN 69 "stop what listens there, or publish on another port: `--publish 0:PORT` picks a free one"
     SPORE_PORT_PERMISSION 77 "publish on a port from 1024 upwards"
+    SPORE_PORT_UNDECLARED 64 "publish a port that it declares, or declare this one (`ports` in spore.config.ts) and build again"
     SPORE_IMAGE_DAMAGED 65 "build it again"
     SPORE_SNAPSHOT_DAMAGED 65 "take it again with `spore snapshot`"
     SPORE_SNAPSHOT_FOREIGN 65 "take one here with `spore snapshot`, of this image and this version of Spore"

@@ -42,6 +42,8 @@ pub struct Housekeeping {
     /// The thread sleeps until a signal comes or the timer is armed.
     parked: AtomicBool,
     grace_ns: u64,
+    /// What the program gets for a SIGTERM.
+    stop_signal: i32,
 }
 
 impl Housekeeping {
@@ -52,7 +54,7 @@ impl Housekeeping {
         clock: Arc<Clock>,
         events: Arc<Events>,
         watch: Arc<Watch>,
-        grace_ms: u64,
+        (grace_ms, stop_signal): (u64, i32),
     ) -> io::Result<Arc<Self>> {
         let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
         // SAFETY: creates a descriptor that becomes owned here.
@@ -72,6 +74,7 @@ impl Housekeeping {
             timer,
             parked: AtomicBool::new(false),
             grace_ns: grace_ms.saturating_mul(1_000_000),
+            stop_signal,
         }))
     }
 
@@ -241,7 +244,11 @@ impl Keeper {
             // Nothing in the guest can hear it before a debugger comes.
             self.stop(signal);
         }
-        self.shared.control.send_signals(1 << (signal - 1));
+        let heard = match signal {
+            libc::SIGTERM => self.shared.stop_signal,
+            other => other,
+        };
+        self.shared.control.send_signals(1 << (heard - 1));
         let now = clock::monotonic();
         let grace_end = now.saturating_add(self.shared.grace_ns);
         match signal {

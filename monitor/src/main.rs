@@ -108,7 +108,7 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
         events.built(built);
     }
     let kvm = Arc::new(machine::open_kvm()?);
-    let streams = streams(config.events);
+    let streams = streams(config.events, config.rights.console);
     let processors = use_processors(config.cpus.as_deref());
     let ready = match config.restore.as_deref() {
         None => boot(&config, &kvm, processors, streams)?,
@@ -203,7 +203,7 @@ fn start(
         kick,
         restore,
     } = ready;
-    let streams = streams(config.events);
+    let streams = streams(config.events, config.rights.console);
     // Other threads kick the vCPU through its run page until the process is gone.
     let machine = Box::leak(Box::new(machine));
     let small = |_| MonitorError::new(SPORE_KVM_FAILED, "KVM failed: guest memory is too small");
@@ -215,6 +215,7 @@ fn start(
         memory: Arc::clone(&memory),
         publish: config.publish.clone(),
         policy: config.policy,
+        rights: config.rights.clone(),
         streams,
         io_thread: use_processors(None) >= 2,
         events: Arc::clone(events),
@@ -279,7 +280,7 @@ fn watchers(
         Arc::clone(clock),
         Arc::clone(events),
         Arc::clone(&watch),
-        config.grace_ms,
+        (config.grace_ms, config.stop_signal),
     )
     .map_err(|e| host_failed("create a timer", &e))?;
     let debugger = match config.gdb {
@@ -297,8 +298,12 @@ fn watchers(
 }
 
 /// Host descriptors of the program's standard streams. With events on standard
-/// output, the program's own output goes to standard error.
-fn streams(style: Style) -> [RawFd; 3] {
+/// output, the program's own output goes to standard error. Without a console
+/// there are none.
+fn streams(style: Style, console: bool) -> [RawFd; 3] {
+    if !console {
+        return [-1; 3];
+    }
     match style {
         Style::Json => [0, 2, 2],
         Style::Human | Style::Quiet => [0, 1, 2],

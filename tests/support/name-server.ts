@@ -3,18 +3,23 @@
 import dgram from "node:dgram";
 import { once } from "node:events";
 
-/** Starts one on a free UDP port of 127.0.0.1; gives `ADDRESS:PORT` and a way to stop it. */
-export async function startNameServer(): Promise<{ readonly address: string; close(): void }> {
+/**
+ * Starts one on 127.0.0.1, on a free UDP port unless one is given; gives `ADDRESS:PORT` and a way to
+ * stop it. Every name has the given address.
+ */
+export async function startNameServer(
+  options: { readonly port?: number; readonly address?: readonly number[] } = {},
+): Promise<{ readonly address: string; close(): void }> {
   const socket = dgram.createSocket("udp4", (query, from) => {
-    socket.send(answerTo(query), from.port, from.address);
+    socket.send(answerTo(query, options.address), from.port, from.address);
   });
-  socket.bind(0, "127.0.0.1");
+  socket.bind(options.port ?? 0, "127.0.0.1");
   await once(socket, "listening");
   return { address: `127.0.0.1:${socket.address().port}`, close: () => void socket.close() };
 }
 
-/** RFC 1035, section 4: the question back, and one A record of 192.0.2.LENGTH for it. */
-function answerTo(query: Buffer): Buffer {
+/** RFC 1035, section 4: the question back, and one A record for it, of 192.0.2.LENGTH by default. */
+function answerTo(query: Buffer, address?: readonly number[]): Buffer {
   const headerLength = 12;
   const first = query[headerLength] ?? 0;
   const label = query.toString("latin1", headerLength + 1, headerLength + 1 + first);
@@ -28,6 +33,20 @@ function answerTo(query: Buffer): Buffer {
   header.writeUInt16BE(1, 4);
   header.writeUInt16BE(known ? 1 : 0, 6);
   // The name of the question, type A, class IN, 60 seconds, 4 bytes.
-  const record = Buffer.from([0xc0, headerLength, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, first]);
+  const record = Buffer.from([
+    0xc0,
+    headerLength,
+    0,
+    1,
+    0,
+    1,
+    0,
+    0,
+    0,
+    60,
+    0,
+    4,
+    ...(address ?? [192, 0, 2, first]),
+  ]);
   return Buffer.concat([header, question, known ? record : Buffer.alloc(0)]);
 }

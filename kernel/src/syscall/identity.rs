@@ -37,10 +37,18 @@ pub fn getgid() -> Result<usize> {
     Ok(spore_hal::direct::boot_info().gid as usize)
 }
 
-/// getresuid(2), getresgid(2).
-pub fn getresid(real: UserAddr, effective: UserAddr, saved: UserAddr) -> Result<()> {
-    let id = spore_hal::direct::boot_info().uid;
-    for place in [real, effective, saved] {
+/// getresuid(2).
+pub fn getresuid(real: UserAddr, effective: UserAddr, saved: UserAddr) -> Result<()> {
+    write_ids(spore_hal::direct::boot_info().uid, [real, effective, saved])
+}
+
+/// getresgid(2).
+pub fn getresgid(real: UserAddr, effective: UserAddr, saved: UserAddr) -> Result<()> {
+    write_ids(spore_hal::direct::boot_info().gid, [real, effective, saved])
+}
+
+fn write_ids(id: u32, places: [UserAddr; 3]) -> Result<()> {
+    for place in places {
         user::write(place, &id)?;
     }
     Ok(())

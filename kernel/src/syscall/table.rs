@@ -118,9 +118,9 @@ system_calls! {
     115 getgroups(size: Int, list: Ptr) Constant identity::zero, "";
     116 setgroups(size: Int, list: Ptr) Constant identity::zero, "";
     117 setresuid(real: Int, effective: Int, saved: Int) Constant identity::zero, "";
-    118 getresuid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresid, "";
+    118 getresuid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresuid, "";
     119 setresgid(real: Int, effective: Int, saved: Int) Constant identity::zero, "";
-    120 getresgid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresid, "";
+    120 getresgid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresgid, "";
     121 getpgid(pid: Int) Full identity::getpgrp, "";
     122 setfsuid(id: Int) Constant identity::zero, "";
     123 setfsgid(id: Int) Constant identity::zero, "";

@@ -77,6 +77,11 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Whether the image declares this port of the guest.
+    pub(super) fn may_publish(&self, port: u16) -> bool {
+        self.gate.opens() && self.ports.as_ref().is_none_or(|all| all.contains(&port))
+    }
+
     fn listen(
         &mut self,
         index: usize,
@@ -89,7 +94,10 @@ impl Engine {
         let entry = entry
             .with_buffers(&self.rings, true, false)
             .ok_or(errno(libc::EFAULT))?;
-        let mine: Vec<usize> = if self.publish_all {
+        // A port that the image does not declare stays inside of the guest.
+        let mine: Vec<usize> = if !self.may_publish(at.port()) {
+            Vec::new()
+        } else if self.publish_all {
             let port = if self.any_port { 0 } else { at.port() };
             let mut publication = listen::bind_same(port).map_err(|error| {
                 let wanted = std::net::SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port);
@@ -136,7 +144,7 @@ impl Engine {
     fn datagram(&mut self, index: usize, generation: u16, peer: Address) -> Result<i64, i64> {
         let to = address::from_guest(&peer).ok_or(errno(libc::EAFNOSUPPORT))?;
         let peer = (to.port() != 0 || !to.ip().is_unspecified()).then_some(to);
-        if peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+        if !self.gate.opens() || peer.is_some_and(|peer| !self.gate.permits(&peer)) {
             return Err(errno(libc::EACCES));
         }
         if let Some(entry) = &self.entries[index] {

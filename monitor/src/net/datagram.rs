@@ -35,7 +35,7 @@ pub fn open(like: &SocketAddr, peer: Option<SocketAddr>) -> std::io::Result<Owne
 }
 
 /// Receives datagrams as long as they fit. Answers whether the guest has news.
-pub fn receive(entry: &mut Entry, rings: &Rings, bounce: &mut Bounce) -> bool {
+pub fn receive(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut Bounce) -> bool {
     let slot = rings.slot(entry.slot);
     let mut news = false;
     while !entry.has(host_flag::ERROR) {
@@ -55,6 +55,9 @@ pub fn receive(entry: &mut Entry, rings: &Rings, bounce: &mut Bounce) -> bool {
                 match sys::receive_datagram(fd, &mut bounce.0) {
                     Ok((len, from)) => {
                         let len = len.min(MAX_DATAGRAM);
+                        if let Some(from) = &from {
+                            gate.heard(from, &bounce.0[..len as usize]);
+                        }
                         let address = from
                             .map(|from| address::to_guest(&from))
                             .unwrap_or_default();

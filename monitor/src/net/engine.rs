@@ -39,6 +39,8 @@ pub struct Engine {
     pub(super) publish_all: bool,
     /// ... or at any free port.
     pub(super) any_port: bool,
+    /// Guest ports that may be published; `None`: all.
+    pub(super) ports: Option<Vec<u16>>,
     /// Stocked slots taken so far.
     pub(super) stock_head: u32,
     pub(super) gate: Gate,
@@ -58,6 +60,7 @@ impl Engine {
     pub fn new(
         rings: Rings,
         publish: Option<&[PublishRule]>,
+        ports: Option<Vec<u16>>,
         gate: Gate,
         events: Arc<Events>,
         streams: [RawFd; 4],
@@ -75,6 +78,7 @@ impl Engine {
             publications: Vec::new(),
             publish_all: publish.is_none(),
             any_port: false,
+            ports,
             stock_head: 0,
             gate,
             events,
@@ -248,7 +252,9 @@ impl Engine {
             return;
         };
         let news = match entry.kind {
-            Kind::Datagram => datagram::receive(entry, &self.rings, &mut self.bounce),
+            Kind::Datagram => {
+                datagram::receive(entry, &self.rings, &mut self.gate, &mut self.bounce)
+            }
             Kind::Stream | Kind::Input(_) => entry.receive(&self.rings),
             _ => false,
         };

@@ -4,8 +4,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crate::config::PublishRule;
-use crate::error::{MonitorError, Result, SPORE_PORT_PERMISSION, SPORE_PORT_TAKEN};
+use crate::config::{PublishRule, Rights};
+use crate::error::{
+    MonitorError, Result, SPORE_PORT_PERMISSION, SPORE_PORT_TAKEN, SPORE_PORT_UNDECLARED,
+};
 use crate::net::sys;
 
 /// Backlog bounds of host sockets, whatever the guest asks for.
@@ -48,6 +50,22 @@ impl Publication {
         self.waiting = false;
         sys::stop_listening(self.fd.as_raw_fd());
         sys::reuse_address(self.fd.as_raw_fd(), false);
+    }
+}
+
+/// Fails if a rule publishes what the image does not declare.
+pub fn check_declared(rules: &[PublishRule], rights: &Rights) -> Result<()> {
+    let declared = |port: &u16| rights.ports.as_ref().is_none_or(|all| all.contains(port));
+    match rules.iter().find(|rule| !declared(&rule.guest)) {
+        None if rules.is_empty() || rights.network => Ok(()),
+        None => Err(MonitorError::new(
+            SPORE_PORT_UNDECLARED,
+            "the image declares no network, so that no port can be published",
+        )),
+        Some(rule) => Err(MonitorError::new(
+            SPORE_PORT_UNDECLARED,
+            format!("the image does not declare port {}", rule.guest),
+        )),
     }
 }
 

@@ -16,9 +16,11 @@ mod address;
 mod batch;
 mod calls;
 mod datagram;
+mod destination;
 mod engine;
 mod entry;
 mod listen;
+mod names;
 mod policy;
 mod rings;
 mod standard;
@@ -28,6 +30,8 @@ mod sys;
 mod tests;
 mod thread;
 
+pub use destination::Destination;
+
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +39,7 @@ use std::time::Duration;
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::config::{Policy, PublishRule};
+use crate::config::{Policy, PublishRule, Rights};
 use crate::control::VcpuControl;
 use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_MEMORY_TOO_SMALL};
 use crate::events::Events;
@@ -64,6 +68,8 @@ pub struct NetConfig {
     pub publish: Option<Vec<PublishRule>>,
     /// What outgoing connections may not reach.
     pub policy: Policy,
+    /// What of the host the image may use.
+    pub rights: Rights,
     /// Host descriptors of the program's standard input, output and error.
     pub streams: [RawFd; 3],
     /// A second core is free: serve the rings from a thread that polls.
@@ -123,11 +129,19 @@ impl Net {
                 "guest memory has no room for the rings",
             )
         })?;
-        let gate = Gate::new(config.policy);
+        let gate = Gate::new(config.policy, &config.rights);
         let publish = config.publish.as_deref();
+        listen::check_declared(publish.unwrap_or_default(), &config.rights)?;
         let [input, output, error] = config.streams;
         let streams = [input, output, error, libc::STDERR_FILENO];
-        let mut engine = Engine::new(rings.clone(), publish, gate, config.events, streams)?;
+        let mut engine = Engine::new(
+            rings.clone(),
+            publish,
+            config.rights.ports,
+            gate,
+            config.events,
+            streams,
+        )?;
         engine.any_port = config.any_port;
         if let Some(devices) = &config.revive {
             engine.revive(devices)?;

@@ -1,10 +1,13 @@
-//! Which destinations the guest may reach. By default everything but link-local
-//! and metadata addresses, in whatever notation they are written.
+//! Which destinations the guest may reach: those that its image declares (all, if
+//! it declares none), and never link-local and metadata addresses, in whatever
+//! notation they are written.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::Policy;
+use crate::config::{Policy, Rights};
+use crate::net::destination::Destination;
+use crate::net::names;
 
 /// Cloud metadata services.
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -15,28 +18,75 @@ const NAMED: usize = 64;
 /// The policy with its memory of what was named already.
 pub struct Gate {
     policy: Policy,
+    network: bool,
+    /// `None`: everywhere.
+    destinations: Option<Vec<Destination>>,
+    /// Name servers that may be asked, and whose answers say what a name stands for.
+    resolvers: Vec<IpAddr>,
     named: HashSet<IpAddr>,
 }
 
+/// Port of name servers.
+const DNS: u16 = 53;
+
 impl Gate {
     /// A gate for one guest.
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: Policy, rights: &Rights) -> Self {
+        let destinations = rights.destinations.clone();
+        // Only who has to find out what a name stands for needs a name server.
+        let asks = destinations.iter().flatten().any(Destination::is_name);
         Self {
             policy,
+            network: rights.network,
+            destinations,
+            resolvers: match asks {
+                true => rights.resolvers.clone(),
+                false => Vec::new(),
+            },
             named: HashSet::new(),
         }
     }
+    /// Whether the guest may have sockets of the host at all.
+    pub fn opens(&self) -> bool {
+        self.network
+    }
     /// Whether `to` may be reached. A refusal is written to the log once per address.
     pub fn permits(&mut self, to: &SocketAddr) -> bool {
-        if !self.denies(to.ip()) {
+        let why = if !self.network {
+            "its image declares no network"
+        } else if self.denies(to.ip()) {
+            "link-local and metadata addresses are denied"
+        } else if !self.declares(to) {
+            "its image does not declare it"
+        } else {
             return true;
-        }
+        };
         if self.named.len() < NAMED && self.named.insert(to.ip()) {
             crate::finish::eprintln_quietly(&format!(
-                "spore: refused to let the program reach {to} (link-local and metadata addresses are denied)"
+                "spore: refused to let the program reach {to} ({why})"
             ));
         }
         false
+    }
+    /// A datagram has come in: an answer of a name server says what names stand for.
+    pub fn heard(&mut self, from: &SocketAddr, data: &[u8]) {
+        if !self.is_resolver(from) {
+            return;
+        }
+        if let Some((asked, addresses)) = names::answer(data) {
+            for destination in self.destinations.iter_mut().flatten() {
+                destination.learn(&asked, &addresses);
+            }
+        }
+    }
+    fn is_resolver(&self, at: &SocketAddr) -> bool {
+        at.port() == DNS && self.resolvers.contains(&at.ip().to_canonical())
+    }
+    fn declares(&self, to: &SocketAddr) -> bool {
+        match &self.destinations {
+            None => true,
+            Some(all) => all.iter().any(|each| each.covers(to)) || self.is_resolver(to),
+        }
     }
     fn denies(&self, ip: IpAddr) -> bool {
         let link_local = self.policy.deny_link_local;
@@ -70,7 +120,7 @@ mod tests {
 
     fn permits(text: &str) -> bool {
         let to = SocketAddr::new(text.parse().unwrap(), 80);
-        Gate::new(Policy::default()).permits(&to)
+        Gate::new(Policy::default(), &Rights::default()).permits(&to)
     }
 
     #[test]
@@ -104,13 +154,73 @@ mod tests {
         }
     }
 
+    fn declared(destinations: &[&str]) -> Gate {
+        let parsed = destinations.iter().map(|text| text.parse().unwrap());
+        let rights = Rights {
+            destinations: Some(parsed.collect()),
+            resolvers: vec!["127.0.0.53".parse().unwrap()],
+            ..Rights::default()
+        };
+        Gate::new(Policy::default(), &rights)
+    }
+
+    #[test]
+    fn what_an_image_does_not_declare_is_refused() {
+        let at = |text: &str| text.parse().unwrap();
+        let mut gate = declared(&["10.0.0.0/8:5432"]);
+        assert!(gate.permits(&at("10.0.0.1:5432")));
+        assert!(!gate.permits(&at("10.0.0.1:80")));
+        assert!(!gate.permits(&at("1.1.1.1:5432")));
+        // Without a name among the destinations nobody has to be asked.
+        assert!(!gate.permits(&at("127.0.0.53:53")));
+        assert!(!declared(&[]).permits(&at("127.0.0.1:80")));
+    }
+
+    #[test]
+    fn declaring_everything_does_not_open_what_the_host_denies() {
+        let mut gate = declared(&["0.0.0.0/0", "169.254.169.254", "[::/0]"]);
+        assert!(gate.permits(&"8.8.8.8:53".parse().unwrap()));
+        for text in ["169.254.169.254:80", "[fd00:ec2::254]:80", "[fe80::1]:80"] {
+            assert!(!gate.permits(&text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_opens_what_the_resolver_says_it_stands_for() {
+        let mut answer = vec![0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        answer.extend(b"\x02db\x04test\x00\x00\x01\x00\x01\xc0\x0c\x00\x01\x00\x01");
+        answer.extend([0, 0, 0, 60, 0, 4, 10, 0, 0, 7]);
+        let at = |text: &str| text.parse().unwrap();
+        let mut gate = declared(&["db.test:5432"]);
+        assert!(gate.permits(&at("127.0.0.53:53")));
+        assert!(!gate.permits(&at("127.0.0.53:80")));
+        assert!(!gate.permits(&at("10.0.0.7:5432")));
+        gate.heard(&at("127.0.0.54:53"), &answer);
+        gate.heard(&at("127.0.0.53:54"), &answer);
+        assert!(!gate.permits(&at("10.0.0.7:5432")));
+        gate.heard(&at("127.0.0.53:53"), &answer);
+        assert!(gate.permits(&at("10.0.0.7:5432")));
+        assert!(!gate.permits(&at("10.0.0.7:80")));
+    }
+
+    #[test]
+    fn without_a_network_nothing_is_reached() {
+        let rights = Rights {
+            network: false,
+            ..Rights::default()
+        };
+        let mut gate = Gate::new(Policy::default(), &rights);
+        assert!(!gate.opens());
+        assert!(!gate.permits(&"10.0.0.1:80".parse().unwrap()));
+    }
+
     #[test]
     fn each_rule_can_be_lifted() {
         let policy = Policy {
             deny_link_local: false,
             deny_metadata: true,
         };
-        let mut gate = Gate::new(policy);
+        let mut gate = Gate::new(policy, &Rights::default());
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 80);
         assert!(gate.permits(&at("169.254.0.1")));
         assert!(!gate.permits(&at("169.254.169.254")));

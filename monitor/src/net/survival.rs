@@ -137,7 +137,9 @@ impl Engine {
         let internal = |error: std::io::Error| {
             MonitorError::new(SPORE_INTERNAL, format!("cannot publish a port: {error}"))
         };
-        let mine: Vec<usize> = if self.publish_all {
+        let mine: Vec<usize> = if !self.may_publish(listener.port) {
+            Vec::new()
+        } else if self.publish_all {
             let port = if self.any_port { 0 } else { listener.port };
             let wanted = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port);
             let mut publication =
@@ -192,7 +194,7 @@ impl Engine {
 
     fn revive_datagram(&mut self, datagram: &Datagram) {
         let place = datagram.place;
-        if !self.is_free(place) {
+        if !self.is_free(place) || !self.gate.opens() {
             return;
         }
         let any: SocketAddr = match datagram.six {

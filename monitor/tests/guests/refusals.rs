@@ -122,3 +122,36 @@ fn something_else_at_dev_kvm_is_told_so() {
     let output = with_other_dev("mount -t tmpfs none /dev && touch /dev/kvm");
     assert_error(&output, "SPORE_KVM_FAILED", 71);
 }
+
+#[test]
+fn what_the_image_does_not_declare_is_refused() {
+    let rule = json!([{"address": "127.0.0.1", "host": 0, "guest": 81}]);
+    for rights in [
+        json!({"ports": [80]}),
+        json!({"ports": []}),
+        json!({"network": false}),
+    ] {
+        let mut guest = Guest::new("guest_exit");
+        guest.config["publish"] = rule.clone();
+        guest.config["rights"] = rights;
+        assert_error(&guest.run(), "SPORE_PORT_UNDECLARED", 64);
+    }
+    let mut guest = Guest::new("guest_exit");
+    guest.config["publish"] = rule;
+    guest.config["rights"] = json!({"ports": [80, 81], "destinations": ["10.0.0.0/8"]});
+    assert_eq!(guest.run().status.code(), Some(7));
+}
+
+#[test]
+fn rights_that_make_no_sense_are_refused() {
+    for (field, value) in [
+        ("rights", json!({"destinations": ["10.0.0.0/40"]})),
+        ("rights", json!({"ports": [70000]})),
+        ("stopSignal", json!(9)),
+        ("stopSignal", json!(-1)),
+    ] {
+        let mut guest = Guest::new("guest_exit");
+        guest.config[field] = value;
+        assert_error(&guest.run(), "SPORE_LAUNCH_CONFIG", 70);
+    }
+}

@@ -187,6 +187,12 @@ export const registry = {
     exit: 77,
     fault: "user",
   },
+  SPORE_PORT_UNDECLARED: {
+    message: "the image {problem}",
+    next: "publish a port that it declares, or declare this one (`ports` in spore.config.ts) and build again",
+    exit: 64,
+    fault: "user",
+  },
   SPORE_LAUNCH_CONFIG: {
     message: "launch configuration {file}: {problem}",
     next: "this is a bug in Spore unless you wrote the file: please report it",

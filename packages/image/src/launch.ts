@@ -1,10 +1,12 @@
 /** From an image and the options of one run to what the monitor boots. */
 
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { constants } from "node:os";
 import { sporeError } from "@spore/errors";
-import type { GuestConfig } from "@spore/monitor-client";
+import type { GuestConfig, GuestRights } from "@spore/monitor-client";
 import { alignUp, FREE_GPA, HUGE, LAYERS_GPA, MAX_RAM, MIN_RAM } from "./memory-map.ts";
-import type { Image, LaunchFile, ProgramLayout, RunOptions } from "./types.ts";
+import type { Image, LaunchFile, ProgramLayout, Rights, RunOptions } from "./types.ts";
 
 /**
  * The part of the monitor's launch configuration that follows from image and
@@ -26,6 +28,7 @@ export function launchPlan(image: Image, options: RunOptions = {}): LaunchPlan {
   const hostname = options.hostname ?? "spore";
   const env = { ...BASE_ENV, ...defaults.env, ...options.env };
   const publish = options.publish ?? defaults.publish;
+  const files = mergeFiles(networkFiles(hostname), options.files ?? []);
   return {
     version: 1,
     memory: checkedMemory(options.memory ?? defaults.memory, program),
@@ -48,8 +51,25 @@ export function launchPlan(image: Image, options: RunOptions = {}): LaunchPlan {
     env: Object.entries(env).map(([key, value]) => `${key}=${value}`),
     cwd: options.cwd ?? defaults.cwd,
     hostname,
-    files: mergeFiles(networkFiles(hostname), options.files ?? []),
+    files,
     publish: publish ? publish.map((port) => ({ ...port })) : null,
+    rights: rightsOf(image.rights, files),
+    user: image.user,
+    stopSignal: constants.signals[image.stopSignal],
+  };
+}
+
+/** What the image declares; the name servers are those that the guest is told of. */
+function rightsOf({ devices, ports, destinations }: Rights, files: readonly LaunchFile[]): GuestRights {
+  const settings = files.find(({ path }) => path === "/etc/resolv.conf")?.data ?? "";
+  const servers = [...settings.matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm)].map(([, server = ""]) => server);
+  return {
+    console: devices.includes("console"),
+    network: devices.includes("network"),
+    ports,
+    destinations,
+    // Without one, the C library asks the machine itself.
+    resolvers: servers.length === 0 ? ["127.0.0.1"] : servers.filter((server) => isIP(server) !== 0),
   };
 }
 

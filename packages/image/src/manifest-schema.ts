@@ -11,9 +11,8 @@ import { HUGE, MAX_RAM } from "./memory-map.ts";
 export const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 /** What of the machine a program may be given. */
 export const DEVICES = ["console", "network"] as const;
-/** A destination: an address, a range or a name, and the port if only one is meant. */
-export const DESTINATION =
-  "^(\\[[0-9a-fA-F:.]{2,45}(/\\d{1,3})?\\]|\\d{1,3}(\\.\\d{1,3}){3}(/\\d{1,2})?|(\\*\\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*)(:\\d{1,5})?$";
+/** A destination: an address, a range or a name, and the port if only one is meant (destination.ts is exact). */
+const DESTINATION = "^(\\[[0-9a-fA-F:.]+(/\\d{1,3})?\\]|[A-Za-z0-9_.*-]+(/\\d{1,2})?)(:\\d{1,5})?$";
 
 /** More layers, mappings or arguments than this no builder writes. */
 const MANY = 65_536;
@@ -112,7 +111,7 @@ const rights: Schema = record("What of the host it may use; the monitor refuses 
     uniqueItems: true,
   }),
   destinations: orNull(
-    "Where it may connect to; null: everywhere. Link-local and metadata addresses only if named",
+    "Where it may connect to; null: everywhere that the host lets it. A name stands for what the resolver answers",
     {
       ...list("Destinations", text("Destination", { pattern: DESTINATION, maxLength: 300 }), 1024),
       uniqueItems: true,

@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { isDestination } from "./destination.ts";
 import { isRecord, type Schema, violation } from "./json-schema.ts";
 import { MANIFEST_SCHEMA } from "./manifest-schema.ts";
 import { BLOB_TYPES, CONFIG_TYPE, IMAGE_TYPE, INDEX_TYPE, MANIFEST_TYPE } from "./media-types.ts";
@@ -187,6 +188,8 @@ function checkPlaces(image: ImageManifest): void {
   }
   if (kernel.memoryLength > KERNEL_END - KERNEL_GPA) throw new DocumentError("the kernel is too large");
   if (kernel.length > kernel.memoryLength) throw new DocumentError("the kernel is larger than in memory");
+  const strange = image.rights.destinations?.find((each) => !isDestination(each));
+  if (strange !== undefined) throw new DocumentError(`${JSON.stringify(strange)} is not a destination`);
   checkMappings(program);
   const inLayer = (layer: number, offset: number, length: number): boolean =>
     offset + length <= (image.layers[layer]?.length ?? -1);

@@ -8,6 +8,7 @@ export {
   type BuiltEvent,
   type EventStyle,
   type GuestConfig,
+  type GuestRights,
   type LaunchConfig,
   launchConfig,
   type RunConfig,

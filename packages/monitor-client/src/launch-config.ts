@@ -75,6 +75,23 @@ export interface GuestConfig {
   readonly publish:
     | readonly { readonly address: string; readonly host: number; readonly guest: number }[]
     | null;
+  /** What the image declares; the monitor refuses everything else. */
+  readonly rights: GuestRights;
+  readonly user: { readonly uid: number; readonly gid: number };
+  /** Number of the signal that the program gets for a SIGTERM. */
+  readonly stopSignal: number;
+}
+
+/** What of the host a guest may use. */
+export interface GuestRights {
+  readonly console: boolean;
+  readonly network: boolean;
+  /** TCP ports that may be published; null: all. */
+  readonly ports: readonly number[] | null;
+  /** Where it may connect to; null: everywhere. */
+  readonly destinations: readonly string[] | null;
+  /** Name servers that the guest is told of. */
+  readonly resolvers: readonly string[];
 }
 
 /** What the first event says; the monitor passes it on in `json` style. */

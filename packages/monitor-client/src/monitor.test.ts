@@ -30,6 +30,9 @@ const guest: GuestConfig = {
   hostname: "spore",
   files: [],
   publish: null,
+  rights: { console: true, network: true, ports: null, destinations: null, resolvers: [] },
+  user: { uid: 0, gid: 0 },
+  stopSignal: 15,
 };
 const config = launchConfig(guest, { events: "human", built: null, trace: false, gdb: null, reporter: null });
 

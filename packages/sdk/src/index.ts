@@ -18,6 +18,20 @@ export interface IncludeOption {
   guest?: string;
 }
 
+/** How to find out that an app is well: HTTP GET requests. */
+export interface HealthOption {
+  /** Path that is asked for; an answer below 400 is well. */
+  path: string;
+  /** Port that is asked; the first that the app listens on if absent. */
+  port?: number;
+  /** Milliseconds from one request to the next; 10000 if absent. */
+  interval?: number;
+  /** Milliseconds after which an answer counts as a failure; 2000 if absent. */
+  timeout?: number;
+  /** So many failures in a row mean that the app is not well; 3 if absent. */
+  failures?: number;
+}
+
 /** What `spore.config.ts` may say: the fields of the flags of `spore run` and `spore build`. */
 export interface SporeConfig {
   /** Entry module, relative to the project. */
@@ -40,6 +54,21 @@ export interface SporeConfig {
   args?: string[];
   /** Leave system calls unpatched; everything goes through the trap. */
   patch?: boolean;
+  /** TCP ports that may be published; the monitor publishes no other. Every port if absent. */
+  ports?: number[];
+  /**
+   * Where the app may connect to: "10.0.0.0/8", "[fd00::/8]", "db.example.com", "*.example.com", each
+   * perhaps with ":PORT". The monitor refuses everything else. Everywhere if absent.
+   */
+  destinations?: string[];
+  /** What of the machine it may use: its standard streams, sockets beyond the guest. Both if absent. */
+  devices?: ("console" | "network")[];
+  /** Whom the program runs as; root of the guest if absent. */
+  user?: { uid: number; gid: number };
+  /** The signal that asks it to stop; SIGTERM if absent. */
+  stopSignal?: "SIGTERM" | "SIGINT" | "SIGQUIT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2";
+  /** Health check: the path, or all of it. */
+  health?: string | HealthOption;
 }
 
 /** Types the configuration; returns it unchanged. */

@@ -11,7 +11,7 @@ use spore_abi::net::{
     piece, tagged, used,
 };
 
-use crate::config::{Policy, PublishRule};
+use crate::config::{Policy, PublishRule, Rights};
 use crate::events::{Events, Style};
 use crate::mapping::Mapping;
 use crate::memory::GuestMemory;
@@ -37,9 +37,9 @@ pub fn engine(memory: &Arc<GuestMemory>) -> Engine {
         guest: 80,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));
-    let gate = Gate::new(Policy::default());
+    let gate = Gate::new(Policy::default(), &Rights::default());
     let rings = Rings::new(memory.clone()).expect("room for the rings");
-    Engine::new(rings, Some(&[rule]), gate, events, [-1; 4]).expect("a free port")
+    Engine::new(rings, Some(&[rule]), None, gate, events, [-1; 4]).expect("a free port")
 }
 
 /// A slot as the guest knows it.

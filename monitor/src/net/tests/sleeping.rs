@@ -11,7 +11,7 @@ use spore_abi::net::call;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::guest::{Guest, Line, PATIENCE, memory};
-use crate::config::Policy;
+use crate::config::{Policy, Rights};
 use crate::control::VcpuControl;
 use crate::events::{Events, Style};
 use crate::net::{Net, NetConfig, sys};
@@ -33,6 +33,7 @@ fn world(io_thread: bool) -> World {
         memory: memory.clone(),
         publish: Some(Vec::new()),
         policy: Policy::default(),
+        rights: Rights::default(),
         streams: [-1; 3],
         io_thread,
         events: Arc::new(Events::new(Style::Quiet, Instant::now())),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use spore_abi::net::{host_flag, slot};
 
 use super::guest::{Guest, memory, pattern, serve_until};
-use crate::config::{Policy, PublishRule};
+use crate::config::{Policy, PublishRule, Rights};
 use crate::events::{Events, Style};
 use crate::memory::GuestMemory;
 use crate::net::engine::Engine;
@@ -28,7 +28,8 @@ fn engine(memory: &Arc<GuestMemory>, streams: [RawFd; 4]) -> Engine {
     Engine::new(
         rings,
         Some(&[rule]),
-        Gate::new(Policy::default()),
+        None,
+        Gate::new(Policy::default(), &Rights::default()),
         events,
         streams,
     )

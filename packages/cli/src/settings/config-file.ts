@@ -5,7 +5,7 @@ import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sporeError } from "@spore/errors";
-import type { NodeMajor, Publish } from "@spore/image";
+import type { GuestUser, HealthCheck, NodeMajor, Publish, Rights, StopSignal } from "@spore/image";
 import type { Watch } from "../launch-record.ts";
 import { watched } from "./config-watch.ts";
 
@@ -23,6 +23,12 @@ export interface Config {
   readonly node?: NodeMajor | undefined;
   readonly args?: readonly string[] | undefined;
   readonly patch?: boolean | undefined;
+  readonly ports?: readonly number[] | undefined;
+  readonly destinations?: readonly string[] | undefined;
+  readonly devices?: Rights["devices"] | undefined;
+  readonly user?: GuestUser | undefined;
+  readonly stopSignal?: StopSignal | undefined;
+  readonly health?: HealthCheck | undefined;
 }
 
 const names = ["spore.config.ts", "spore.config.mts", "spore.config.js", "spore.config.mjs"];

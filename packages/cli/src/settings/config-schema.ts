@@ -3,11 +3,12 @@
  * file: the schema library takes longer to load than Node takes to start.
  */
 
+import type { HealthCheck } from "@spore/image";
 import type { SporeConfig } from "@spore/sdk";
 import * as z from "zod";
 import { Mistake, type Read } from "../command.ts";
 import type { Config } from "./config-file.ts";
-import { nodeMajors, readGuestPath, readMemory, readPublish } from "./values.ts";
+import { nodeMajors, readDestination, readGuestPath, readMemory, readPublish } from "./values.ts";
 
 /** A string that one of the flags' readers accepts. */
 function read<T>(reader: Read<T>) {
@@ -40,6 +41,43 @@ const include = z.union([
     ),
 ]);
 
+/** A health check as it is written down. */
+interface HealthInput {
+  readonly path: string;
+  readonly port?: number | undefined;
+  readonly interval?: number | undefined;
+  readonly timeout?: number | undefined;
+  readonly failures?: number | undefined;
+}
+
+const httpPath = z.string().regex(/^\/[!-~]*$/, "expected a path such as /health");
+const health = z
+  .union([
+    httpPath.transform((path) => ({ path })),
+    z.strictObject({
+      path: httpPath,
+      port: port.min(1).optional(),
+      interval: z.int().min(100).optional(),
+      timeout: z.int().min(10).optional(),
+      failures: z.int().min(1).max(1000).optional(),
+    }),
+  ])
+  .transform(
+    ({ path, port: at, interval = 10_000, timeout = 2_000, failures = 3 }: HealthInput): HealthCheck => ({
+      path,
+      port: at ?? null,
+      intervalMs: interval,
+      timeoutMs: timeout,
+      failures,
+    }),
+  );
+const id = z.int().min(0).max(0xffff_fffe);
+
+/** A list without repetitions. */
+function set<T extends z.ZodType>(item: T) {
+  return z.array(item).refine((all) => new Set(all).size === all.length, "says something twice");
+}
+
 const schema = z.strictObject({
   entry: z.string().min(1).optional(),
   publish: z.array(publish).optional(),
@@ -51,6 +89,12 @@ const schema = z.strictObject({
   node: z.literal([...nodeMajors]).optional(),
   args: z.array(z.string()).optional(),
   patch: z.boolean().optional(),
+  ports: set(port.min(1)).optional(),
+  destinations: set(read(readDestination)).optional(),
+  devices: set(z.enum(["console", "network"])).optional(),
+  user: z.strictObject({ uid: id, gid: id }).optional(),
+  stopSignal: z.enum(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]).optional(),
+  health: health.optional(),
 });
 
 /** The configuration, or what is wrong with it. */

@@ -73,6 +73,23 @@ function contentsOf(
     ...(config.entry !== undefined && { entry: config.entry }),
     ...(node !== undefined && { node }),
     ...((flags["no-patch"] || config.patch === false) && { patch: false }),
+    ...policyOf(config),
+  };
+}
+
+/** What the image declares of itself, whatever runs it. */
+function policyOf(config: Config): Pick<BuildOptions, "user" | "stopSignal" | "health" | "rights"> {
+  const { user, stopSignal, health, ports, destinations, devices } = config;
+  const rights = {
+    ...(ports !== undefined && { ports }),
+    ...(destinations !== undefined && { destinations }),
+    ...(devices !== undefined && { devices }),
+  };
+  return {
+    ...(user !== undefined && { user }),
+    ...(stopSignal !== undefined && { stopSignal }),
+    ...(health !== undefined && { health }),
+    ...(Object.keys(rights).length > 0 && { rights }),
   };
 }
 

@@ -2,6 +2,7 @@
 
 import { isIP } from "node:net";
 import type { NodeMajor, Publish } from "@spore/image";
+import { isDestination } from "@spore/image/destination";
 import { Mistake } from "../command.ts";
 
 /** Node releases that an image can carry. */
@@ -71,6 +72,14 @@ export function readNode(text: string): NodeMajor {
 /** An absolute path of the guest. */
 export function readGuestPath(text: string): string {
   if (!text.startsWith("/")) throw new Mistake("expected an absolute path of the guest");
+  return text;
+}
+
+/** Where a program may connect to. */
+export function readDestination(text: string): string {
+  if (!isDestination(text)) {
+    throw new Mistake("expected an address, a range or a name, such as 10.0.0.0/8:5432 or db.example.com");
+  }
   return text;
 }
 
