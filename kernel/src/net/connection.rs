@@ -181,7 +181,8 @@ impl Connection {
         if head == at {
             return;
         }
-        self.guest().rx_head.store(at, Ordering::SeqCst);
+        self.guest().rx_head.store(at, Ordering::Release);
+        // The store must be seen before the flag is read: the host does the reverse.
         fence(Ordering::SeqCst);
         if self.flags() & host_flag::RX_STALL != 0 {
             self.rx_full += 1;
