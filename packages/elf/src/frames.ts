@@ -3,8 +3,12 @@
  * Format: Linux Standard Base, "Exception Frames".
  */
 import { bad, Cursor, OMIT } from "./cursor.ts";
-import { type ElfFile, SegmentType, segmentOfType } from "./file.ts";
+import { type ElfFile, fileOffset, SegmentType, segmentOfType } from "./file.ts";
 import { readSections } from "./sections.ts";
+
+const TABLE_HEADER = 12;
+/** Bytes 1, 0x1b, 0x03, 0x3b: what every linker writes. */
+const USUAL_TABLE = 0x3b031b01;
 
 /** A common information entry: what its frame records share. */
 export interface FrameCommon {
@@ -52,6 +56,36 @@ export function readFrames(elf: ElfFile): FrameRecord[] {
     if (record) records.push(record);
   }
   return records.sort((a, b) => a.start - b.start || a.end - b.end);
+}
+
+/**
+ * Finds the frame record of an address without reading all of them; undefined
+ * if the file has no search table of the usual form.
+ */
+export function frameFinder(elf: ElfFile): ((address: number) => FrameRecord | undefined) | undefined {
+  const segment = segmentOfType(elf, SegmentType.gnuEhFrame);
+  if (!segment) return undefined;
+  const { view } = elf;
+  const at = fileOffset(elf, segment.vaddr, TABLE_HEADER);
+  // Version 1; then how the address of the records, the count and the entries are written.
+  if (view.u32(at) !== USUAL_TABLE) return undefined;
+  const count = view.u32(at + 8);
+  view.check(at + TABLE_HEADER, count * 8, "the table of unwind records");
+  const startOf = (index: number): number => segment.vaddr + view.i32(at + TABLE_HEADER + index * 8);
+  const commons = new Map<number, FrameCommon>();
+  return (address) => {
+    let low = 0;
+    let high = count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (startOf(middle) <= address) low = middle + 1;
+      else high = middle;
+    }
+    if (low === 0) return undefined;
+    const record = segment.vaddr + view.i32(at + TABLE_HEADER + (low - 1) * 8 + 4);
+    const found = readRecord(elf, record, commons);
+    return found && address < found.end ? found : undefined;
+  };
 }
 
 function tableAddresses(elf: ElfFile, start: number): number[] {

@@ -19,7 +19,7 @@ export {
   SegmentType,
   segmentOfType,
 } from "./file.ts";
-export { type FrameCommon, type FrameRecord, readFrames } from "./frames.ts";
+export { type FrameCommon, type FrameRecord, frameFinder, readFrames } from "./frames.ts";
 export { buildId } from "./notes.ts";
 export {
   type ObjectRelocation,

@@ -101,7 +101,7 @@ export async function keepRecord(
 
 /** Notes the builder's own modules: another version of them may build something else. */
 export function addBuilderSources(inputs: Inputs): void {
-  for (const name of ["image", "elf", "erofs", "linker", "patch"]) {
+  for (const name of ["image", "elf", "erofs", "linker", "needs", "patch"]) {
     inputs.add(fileURLToPath(new URL(`../../${name}/package.json`, import.meta.url)));
     const folder = fileURLToPath(new URL(`../../${name}/src/`, import.meta.url));
     for (const file of namesIn(folder)) {
@@ -112,7 +112,7 @@ export function addBuilderSources(inputs: Inputs): void {
 
 function namesIn(folder: string): string[] {
   try {
-    return readdirSync(folder);
+    return readdirSync(folder, { recursive: true, encoding: "utf8" });
   } catch {
     return [];
   }

@@ -12,11 +12,13 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { ContentPart, TreeEntry } from "@spore/erofs";
+import { looksLikeElf, readStart } from "./host-file.ts";
 import type { WantedRange } from "./layout.ts";
 
 /** Where a file's bytes come from. */
 export type FileSource =
-  | { readonly bytes: Uint8Array }
+  /** `original`: the host file that the bytes were made from. */
+  | { readonly bytes: Uint8Array; readonly original?: string }
   /** Path on the host, read when the layer is written. */
   | { readonly host: string; readonly size: number };
 
@@ -29,6 +31,14 @@ type GuestNode =
       readonly source: FileSource;
       readonly placement?: readonly WantedRange[];
     };
+
+/** An ELF file of a layer: a program, a library, an add-on. */
+export interface LayerObject {
+  /** Guest path. */
+  readonly path: string;
+  /** Where it is on the host, as it was before anything in it was rewritten. */
+  readonly host: string;
+}
 
 /** As many as Linux follows in one path. */
 const SYMLINK_LIMIT = 40;
@@ -98,6 +108,19 @@ export class GuestTree {
       .sort();
   }
 
+  /** Programs, libraries and add-ons, by path. */
+  objects(): LayerObject[] {
+    return [...this.#nodes]
+      .flatMap(([path, node]) => {
+        if (node.type !== "file") return [];
+        const host = "host" in node.source ? node.source.host : node.source.original;
+        // Reading the start of every file would take longer than the rest: what is loaded is named so or executable.
+        const isLikely = (node.mode & 0o111) !== 0 || /\.node$|\.so(\.|$)/.test(path);
+        return host !== undefined && isLikely && looksLikeElf(readStart(host, 4)) ? [{ path, host }] : [];
+      })
+      .sort((a, b) => (a.path < b.path ? -1 : 1));
+  }
+
   /**
    * Adds a host file at its own path together with the symlinks that lead to
    * it. `source` stands in for its bytes. Gives its real path.
@@ -121,7 +144,8 @@ export class GuestTree {
       at = "/";
     }
     const stat = statSync(at);
-    return this.file(at, source ?? { host: at, size: stat.size }, fileMode(stat.mode), placement);
+    const own = source && "bytes" in source ? { ...source, original: at } : source;
+    return this.file(at, own ?? { host: at, size: stat.size }, fileMode(stat.mode), placement);
   }
 
   /**

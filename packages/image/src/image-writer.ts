@@ -86,6 +86,23 @@ export function storeText(text: string, store: Store): string {
   return path;
 }
 
+/** Puts a document about an image into the store; the same value gives the same bytes. */
+export function storeDocument(name: string, value: unknown, store: Store): Blob & BlobPlace {
+  const text = JSON.stringify(value);
+  return {
+    kind: "document",
+    name,
+    sha256: sha256Of(text),
+    length: Buffer.byteLength(text),
+    memoryLength: 0,
+    // Nothing that a start follows: it is checked when it is read.
+    metadataLength: 0,
+    metadataSha256: sha256Of(""),
+    path: storeText(text, store),
+    offset: 0,
+  };
+}
+
 /** Copies blobs from where they are into the store: all of them, or none if one is not what it should be. */
 export function storeBlobs(blobs: readonly (Blob & BlobPlace)[], store: Store): void {
   const files: AtomicFile[] = [];

@@ -9,7 +9,7 @@ import { type ElfFile, FileType, parseElf, SegmentType, segmentOfType } from "@s
 import { sporeError } from "@spore/errors";
 import { addBaseFiles } from "./base-files.ts";
 import type { Inputs } from "./build-record.ts";
-import { GuestTree } from "./guest-tree.ts";
+import { GuestTree, type LayerObject } from "./guest-tree.ts";
 import { type BuiltLayer, buildLayer } from "./layer.ts";
 import { type LoadedFile, planMemory, wantedRanges } from "./layout.ts";
 import { hasBuiltInLookups, type Library, LibraryFinder } from "./libraries.ts";
@@ -38,6 +38,8 @@ export interface ProgramLayer {
   readonly program: ProgramLayout;
   /** Libraries in the layer by name, to which another layer may add. */
   readonly libraries: readonly (readonly [name: string, path: string])[];
+  /** Everything in it that may make system calls. */
+  readonly objects: readonly LayerObject[];
 }
 
 /** A file that is loaded at the start: the program or its interpreter. */
@@ -72,7 +74,12 @@ export function buildProgramLayer(
     what: `${request.name}: ${(layer.blob.length / 2 ** 20).toFixed(1)} MiB`,
     why: "holds the program, its libraries and base files",
   });
-  return { blob: layer.blob, program: layOut(layer, program, interpreter), libraries };
+  return {
+    blob: layer.blob,
+    program: layOut(layer, program, interpreter),
+    libraries,
+    objects: tree.objects(),
+  };
 }
 
 /** Adds an included file or tree. */
@@ -133,7 +140,9 @@ function addInterpreter(
     throw sporeError("SPORE_INTERPRETER_MISSING", { program: request.host, interpreter: named });
   }
   const bytes = libcBytes(host, request.patch, decisions);
-  const path = included ? tree.file(named, { bytes }, 0o755) : tree.hostFile(named, { bytes });
+  const path = included
+    ? tree.file(named, { bytes, original: host }, 0o755)
+    : tree.hostFile(named, { bytes });
   decisions.push({ topic: "interpreter", what: named, why: "the program names it (PT_INTERP)" });
   const interpreter = guarded(host, () => parseElf(bytes));
   return { path, named, elf: interpreter, bias: INTERP_BASE, size: bytes.length };

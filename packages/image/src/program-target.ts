@@ -2,8 +2,11 @@
 
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
+import { findNeeds } from "./app-needs.ts";
 import type { Inputs } from "./build-record.ts";
+import { NEEDS_DOCUMENT } from "./document.ts";
 import type { ImageContent } from "./image-file.ts";
+import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import { buildProgramLayer } from "./program-layer.ts";
 import { defaultsOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
@@ -26,6 +29,7 @@ export async function buildProgram(
   const guest = moved ? join("/app", nameOf(target)) : "";
   const request = { host: target, guest, name: nameOf(target), include: options.include ?? [], patch };
   const layer = buildProgramLayer(request, store, inputs, decisions);
+  const needs = findNeeds(layer.objects, store, decisions);
   return {
     ...policyOf(options),
     kind: "program",
@@ -34,6 +38,6 @@ export async function buildProgram(
     defaults: defaultsOf(options, { argv: [moved ? guest : target], cwd: "/" }),
     kernel: storeKernel(build.kernel, null, store),
     layers: [layer.blob],
-    documents: [],
+    documents: [storeDocument(NEEDS_DOCUMENT, needs, store)],
   };
 }

@@ -3,12 +3,15 @@
 import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { dirname, extname, join, relative, resolve } from "node:path";
 import { SporeError } from "@spore/errors";
+import { findNeeds } from "./app-needs.ts";
 import type { Inputs } from "./build-record.ts";
 import { type Bundle, type BundleRequest, scanModules, writeBundle } from "./bundle.ts";
+import { NEEDS_DOCUMENT } from "./document.ts";
 import { APP, guestPath, packageFolder, packageName } from "./guest-paths.ts";
 import { GuestTree } from "./guest-tree.ts";
 import { looksLikeElf, readStart } from "./host-file.ts";
 import type { ImageContent } from "./image-file.ts";
+import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import { buildLayer } from "./layer.ts";
 import { LibraryFinder } from "./libraries.ts";
@@ -63,6 +66,7 @@ export async function buildProject(
   const { blob } = buildLayer("app", tree, store);
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
+  const needs = findNeeds([...runtime.objects, ...tree.objects()], store, decisions);
   const argv = [NODE_PATH, "--enable-source-maps", app.bundle.entry];
   return {
     ...policyOf(options),
@@ -75,7 +79,7 @@ export async function buildProject(
     ),
     kernel: storeKernel(build.kernel, null, store),
     layers: [runtime.blob, blob],
-    documents: [],
+    documents: [storeDocument(NEEDS_DOCUMENT, needs, store)],
   };
 }
 

@@ -34,7 +34,8 @@ function runImage(image: Image): { out: string; err: string; status: number | nu
   return { out: result.stdout, err: result.stderr, status: result.status };
 }
 
-describe("projects run from their layers as they do from their folder", () => {
+// The first build of a store disassembles Node.
+describe("projects run from their layers as they do from their folder", { timeout: 120_000 }, () => {
   test("TypeScript with packages, data files, workers and a package that cannot be bundled", async () => {
     const project = workshop.project("full", {
       "package.json": JSON.stringify({ name: "full", type: "module", main: "src/main.ts" }),

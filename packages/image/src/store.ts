@@ -7,6 +7,7 @@
  *   referrers/<sha256>/ digests of the manifests that refer to an image (snapshots)
  *   builds/<key>.json   what a target was built from, to know it again
  *   runtimes/<key>.json layers that many images share, by what went into them
+ *   needs/<key>.json    what the code of a program or library shows of its system calls
  *   node/<version>/     Node releases other than the bundled one
  *   links/              what kernels were linked from, and their symbols
  *   tmp/                files being written, named after the process
@@ -26,6 +27,7 @@ export interface Store {
   readonly referrers: string;
   readonly builds: string;
   readonly runtimes: string;
+  readonly needs: string;
   readonly node: string;
   readonly links: string;
   readonly tmp: string;
@@ -48,6 +50,7 @@ export function storeAt(root: string): Store {
     referrers: at("referrers"),
     builds: at("builds"),
     runtimes: at("runtimes"),
+    needs: at("needs"),
     node: at("node"),
     links: at("links"),
     tmp: at("tmp"),
@@ -56,8 +59,8 @@ export function storeAt(root: string): Store {
 
 /** Creates the folders and removes what interrupted builds left behind. */
 export function prepareStore(store: Store): void {
-  const { blobs, kept, referrers, builds, runtimes, node, links, tmp } = store;
-  for (const folder of [blobs, kept, referrers, builds, runtimes, node, links, tmp]) {
+  const { blobs, kept, referrers, builds, runtimes, needs, node, links, tmp } = store;
+  for (const folder of [blobs, kept, referrers, builds, runtimes, needs, node, links, tmp]) {
     try {
       mkdirSync(folder, { recursive: true });
     } catch (error) {

@@ -23,14 +23,26 @@ export function madeUpFiles(elf: ElfFile): string[] {
   const found = new Set<string>();
   for (const load of elf.loads) {
     if ((load.flags & SegmentFlag.execute) !== 0) continue;
-    const text = latin1.decode(elf.view.slice(load.offset, load.fileSize, "a segment"));
-    for (const [match] of text.matchAll(/\/(?:proc|sys|dev)(?:\/[\w%.*-]+)*/g)) {
-      const name = nameOf(match);
-      if (name !== undefined) found.add(name);
+    const bytes = elf.view.slice(load.offset, load.fileSize, "a segment");
+    const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (const folder of FOLDERS) {
+      for (let at = data.indexOf(folder); at >= 0; at = data.indexOf(folder, at + 1)) {
+        // Part of a longer path.
+        if (NAME.has(data[at - 1] ?? 0)) continue;
+        let end = at;
+        while (end < at + LONGEST && (data[end] === 0x2f || NAME.has(data[end] ?? 0))) end++;
+        const name = nameOf(data.toString("latin1", at, end));
+        if (name !== undefined) found.add(name);
+      }
     }
   }
   return [...found].sort();
 }
+
+/** Bytes that may stand in the name of such a file, or in a format for it. */
+const NAME: ReadonlySet<number> = new Set(
+  Buffer.from("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_%.*-", "latin1"),
+);
 
 const latin1 = new TextDecoder("latin1");
 

@@ -73,9 +73,12 @@ export function summarise(bytes: Uint8Array, passed: Readonly<Record<string, Pas
   try {
     const followed: Map<CodeFunction, Followed> = new Map();
     const calls = new ArgumentTracer(code, followed);
-    traceCalls(elf, code, passed, calls);
     const families = new ArgumentTracer(code, followed);
-    traceFamilies(elf, passed, calls.uses, families);
+    traceSites(code, calls);
+    traceImports(elf, code, passed, { call: calls, family: families });
+    ArgumentTracer.run(code, [calls, families]);
+    traceSockets(calls.uses, families);
+    ArgumentTracer.run(code, [families]);
     const use = ({ number, address, function: holder }: Use): CallUse => {
       return { number: number ?? null, address, symbol: code.name(holder.span.start) };
     };
@@ -110,29 +113,18 @@ function textSize(elf: ElfFile): number {
   return elf.loads.reduce((sum, load) => sum + ((load.flags & 1) === 0 ? 0 : load.fileSize), 0);
 }
 
-function traceCalls(
-  elf: ElfFile,
-  code: Code,
-  passed: Readonly<Record<string, Passed>>,
-  tracer: ArgumentTracer,
-): void {
+/** The numbers at the file's own system calls. */
+function traceSites(code: Code, tracer: ArgumentTracer): void {
   for (const holder of holdersOf(code)) {
     for (const departure of tracer.followed(holder).departures) {
       if (departure.kind !== "syscall") continue;
       tracer.at(holder, departure, departure.state.registers[Register.rax] ?? null);
     }
   }
-  traceImports(elf, tracer, passed, "call");
-  tracer.run();
 }
 
-/** First arguments of socket() and socketpair(). */
-function traceFamilies(
-  elf: ElfFile,
-  passed: Readonly<Record<string, Passed>>,
-  calls: readonly Use[],
-  tracer: ArgumentTracer,
-): void {
+/** First arguments of the file's own calls of socket and socketpair. */
+function traceSockets(calls: readonly Use[], tracer: ArgumentTracer): void {
   const sockets = new Map(
     calls.filter(({ number }) => number === SOCKET || number === SOCKETPAIR).map((use) => [use.address, use]),
   );
@@ -144,8 +136,6 @@ function traceFamilies(
       tracer.at(holder, departure, direct ? (departure.state.registers[Register.rdi] ?? null) : null);
     }
   }
-  traceImports(elf, tracer, passed, "family");
-  tracer.run();
 }
 
 function holdersOf(code: Code): Set<NonNullable<ReturnType<Code["holder"]>>> {
@@ -153,19 +143,23 @@ function holdersOf(code: Code): Set<NonNullable<ReturnType<Code["holder"]>>> {
   return new Set(holders.filter((each) => each !== undefined));
 }
 
+/** What the file hands to functions of the C library that pass it on. */
 function traceImports(
   elf: ElfFile,
-  tracer: ArgumentTracer,
+  code: Code,
   passed: Readonly<Record<string, Passed>>,
-  what: Passed["what"],
+  tracers: Readonly<Record<Passed["what"], ArgumentTracer>>,
 ): void {
   const symbols = readDynamicSymbols(elf);
   if (!symbols) return;
+  const wanted: (Passed & { address: number })[] = [];
   for (const { address, symbol } of readRelocations(elf)) {
     if (symbol === 0 || symbol >= symbols.count || symbols.bounds(symbol).section !== 0) continue;
     const argument = passed[symbols.at(symbol).name];
-    if (argument?.what === what) tracer.through(address, argument.register);
+    if (argument) wanted.push({ ...argument, address });
   }
+  code.prepare(wanted.map(({ address }) => address));
+  for (const { what, address, register } of wanted) tracers[what].through(address, register);
 }
 
 function importsOf(elf: ElfFile): string[] {
@@ -186,6 +180,8 @@ function passedOn(
   what: Passed["what"],
 ): Record<string, Passed> {
   const result: Record<string, Passed> = {};
+  // Only C libraries are asked for calls.
+  if (!code.pointers) return result;
   const symbols = readDynamicSymbols(elf);
   for (let index = 1; index < (symbols?.count ?? 0); index++) {
     const symbol = symbols?.at(index);

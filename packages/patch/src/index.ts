@@ -1,6 +1,6 @@
 /** Rewrites `syscall` instructions into jumps to the library OS. */
 
-export { type Region, readRegions, type Span } from "./code.ts";
+export { Region, readRegions, type Span } from "./code.ts";
 export { iced } from "./iced.ts";
 export { FAST_ENTRY_ADDRESS, patchSyscalls } from "./patch.ts";
 export type {

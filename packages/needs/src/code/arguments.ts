@@ -30,6 +30,8 @@ export interface CodeIndex {
   readonly entries: (callee: CodeFunction) => readonly number[];
   readonly isFinal: (target: number) => boolean;
   readonly isScanned: boolean;
+  /** Says for which addresses callers and namers will be asked. */
+  readonly prepare: (addresses: readonly number[]) => void;
   /** What the file holds at an address of its data: 0 where it holds nothing; undefined beyond 32 bits. */
   readonly word: (address: number) => number | undefined;
 }
@@ -77,10 +79,16 @@ export class ArgumentTracer {
     }
   }
 
-  /** Goes back through all callers. */
-  run(): void {
-    for (let next = this.#queue.pop(); next; next = this.#queue.pop())
-      this.#fromCallers(next.callee, next.atom);
+  /** Goes back through all callers. Tracers of the same code go together, which spares looking through it. */
+  static run(code: CodeIndex, tracers: readonly ArgumentTracer[]): void {
+    for (;;) {
+      const rounds = tracers.map((tracer) => tracer.#queue.splice(0));
+      if (rounds.every((round) => round.length === 0)) return;
+      code.prepare(rounds.flat().map(({ callee }) => callee.span.start));
+      tracers.forEach((tracer, index) => {
+        for (const { callee, atom } of rounds[index] ?? []) tracer.#fromCallers(callee, atom);
+      });
+    }
   }
 
   followed(each: CodeFunction): Followed {
@@ -180,10 +188,9 @@ export class ArgumentTracer {
 
   /** What functions put into a word of the data that they name, or the beginning of what it is part of. */
   #storedAt(word: number): { by: CodeFunction; value: Value }[] {
-    const namers = new Set<CodeFunction>();
-    for (let at = word; at > word - LARGEST_STRUCTURE; at -= 8) {
-      for (const namer of this.#code.namers(at)) namers.add(namer);
-    }
+    const places = Array.from({ length: LARGEST_STRUCTURE / 8 }, (_, index) => word - index * 8);
+    this.#code.prepare(places);
+    const namers = new Set(places.flatMap((place) => this.#code.namers(place)));
     return [...namers].flatMap((by) => {
       const { stores } = this.followed(by);
       return stores.has(word) ? [{ by, value: stores.get(word) ?? null }] : [];

@@ -49,6 +49,7 @@ export function readCode(elf: ElfFile): Code {
     initialisers: initialisersOf(elf, pointers),
     ...tables,
     isScanned: true,
+    prepare: () => {},
     word: (address) => wordAt(elf, address),
     name: (address) => symbols?.lookup(address)?.symbol.name ?? "",
     free: () => {
@@ -57,25 +58,40 @@ export function readCode(elf: ElfFile): Code {
   };
 }
 
+/** A procedure linkage table: an entry every `step` bytes. */
+export interface LinkageTable {
+  readonly start: number;
+  readonly end: number;
+  readonly step: number;
+}
+
+/** The procedure linkage tables of a file. */
+export function linkageTables(elf: ElfFile): LinkageTable[] {
+  return readSections(elf)
+    .filter(({ name }) => /^\.i?plt(\.|$)/.test(name))
+    .map(({ address, size, entrySize }) => {
+      const step = entrySize > 0 && entrySize <= 16 ? entrySize : 16;
+      return { start: address, end: address + size - (size % step), step };
+    });
+}
+
 /** Every entry of a procedure linkage table is a function of its own. */
 export function splitLinkage(elf: ElfFile, regions: readonly Region[]): void {
-  const tables = readSections(elf).filter(({ name }) => /^\.i?plt(\.|$)/.test(name));
+  const tables = linkageTables(elf);
   for (const region of regions) {
-    for (const { address, size, entrySize } of tables) {
-      if (!region.contains(address)) continue;
-      const end = address + size;
-      const step = entrySize > 0 && entrySize <= 16 ? entrySize : 16;
+    for (const table of tables) {
+      if (!region.contains(table.start)) continue;
       const others = region.spans.flatMap((span) => {
-        if (span.end <= address || span.start >= end) return [span];
+        if (span.end <= table.start || span.start >= table.end) return [span];
         const parts = [
-          { ...span, end: address },
-          { ...span, start: end },
+          { ...span, end: table.start },
+          { ...span, start: table.end },
         ];
         return parts.filter((part) => part.start < part.end);
       });
-      const entries = Array.from({ length: Math.floor(size / step) }, (_, index) => {
-        const start = address + index * step;
-        return { start, end: start + step, isFunction: true };
+      const entries = Array.from({ length: (table.end - table.start) / table.step }, (_, index) => {
+        const start = table.start + index * table.step;
+        return { start, end: start + table.step, isFunction: true };
       });
       region.spans = [...others, ...entries].sort((a, b) => a.start - b.start);
     }
@@ -122,7 +138,7 @@ function referenceTables(
   functions: readonly CodeFunction[],
   pointers: Pointers,
   holder: Holder,
-): Omit<CodeIndex, "functions" | "holder" | "word" | "isScanned"> {
+): Omit<CodeIndex, "functions" | "holder" | "word" | "isScanned" | "prepare"> {
   const callers = new Map<CodeFunction, Set<CodeFunction>>();
   const namers = new Map<number, Set<CodeFunction>>();
   const entries = new Map<CodeFunction, Set<number>>();

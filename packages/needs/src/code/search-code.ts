@@ -3,22 +3,33 @@
  * bytes for addresses, instead of disassembling all of it.
  */
 
-import { type ElfFile, FileType, readFrames, readRelocations, readSymbols, SegmentFlag } from "@spore/elf";
-import { iced, type Region, readRegions, type Site } from "@spore/patch";
-import { type Code, splitLinkage, wordAt } from "./index-code.ts";
+import {
+  type ElfFile,
+  FileType,
+  frameFinder,
+  readFrames,
+  readRelocations,
+  readSymbols,
+  type Segment,
+  SegmentFlag,
+  type SymbolTable,
+  SymbolType,
+} from "@spore/elf";
+import { iced, Region, readRegions, type Site, type Span } from "@spore/patch";
+import { type Code, linkageTables, splitLinkage, wordAt } from "./index-code.ts";
 import { lowerBound } from "./pointers.ts";
 import { type CodeFunction, readFunction } from "./references.ts";
 
 /** Opens a file for searching. */
 export function searchCode(elf: ElfFile): Code {
-  const regions = readRegions(elf, readFrames(elf));
-  splitLinkage(elf, regions);
-  const search = new Search(elf, regions);
   const symbols = readSymbols(elf);
+  const name = (address: number): string => symbols?.lookup(address)?.symbol.name ?? "";
+  const { regions, span } = openSpans(elf, symbols);
+  const search = new Search(elf, regions, span);
   const taken = takenAddresses(elf);
   return {
     functions: [],
-    sites: findSites(regions),
+    sites: search.sites(),
     pointers: undefined,
     initialisers: [],
     holder: (address) => search.holder(address),
@@ -30,37 +41,68 @@ export function searchCode(elf: ElfFile): Code {
     isFinal: (target) => search.holder(target)?.returns === false,
     isScanned: false,
     word: (address) => wordAt(elf, address),
-    name: (address) => symbols?.lookup(address)?.symbol.name ?? "",
+    prepare: (addresses) => search.prepare(addresses),
+    name,
     free: () => {
       for (const region of regions) region.free();
     },
   };
 }
 
-/** System calls in functions whose bytes may hold one. */
-function findSites(regions: readonly Region[]): Site[] {
-  const { Code: Codes } = iced();
-  const sites: Site[] = [];
-  for (const region of regions) {
-    for (const span of region.spans) {
-      if (!span.isFunction || !region.holdsSyscallBytes(span)) continue;
-      region.visit(span.start, span.end, ({ code }, address) => {
-        if (code === Codes.Syscall) sites.push({ address, region, span, readable: true });
-      });
-    }
+/** Finds the function that holds an address. */
+type SpanFinder = (address: number) => Span | undefined;
+
+/**
+ * Functions as unwind records say, one at a time; files without a table of them
+ * are read as a whole.
+ */
+function openSpans(elf: ElfFile, symbols: SymbolTable | undefined): { regions: Region[]; span: SpanFinder } {
+  const find = frameFinder(elf);
+  if (!find) {
+    const regions = readRegions(elf, readFrames(elf));
+    splitLinkage(elf, regions);
+    const span: SpanFinder = (address) => {
+      const spans = regions.find((each) => each.contains(address))?.spans ?? [];
+      const found = spans[lowerBound(spans, address + 1, ({ start }) => start) - 1];
+      return found?.isFunction && address < found.end ? found : undefined;
+    };
+    return { regions, span };
   }
-  return sites;
+  const regions = elf.loads
+    .filter(({ flags }) => (flags & SegmentFlag.execute) !== 0)
+    .map(({ vaddr, offset, fileSize }) => new Region(vaddr, elf.view.slice(offset, fileSize, "a segment")));
+  const tables = linkageTables(elf);
+  const span: SpanFinder = (address) => {
+    const table = tables.find(({ start, end }) => address >= start && address < end);
+    if (table) {
+      const start = address - ((address - table.start) % table.step);
+      return { start, end: start + table.step, isFunction: true };
+    }
+    const record = find(address);
+    if (record) return { start: record.start, end: record.end, isFunction: true };
+    const symbol = symbols?.lookup(address)?.symbol;
+    const isFunction = symbol?.type === SymbolType.function && symbol.size > 0;
+    return isFunction ? { start: symbol.address, end: symbol.address + symbol.size, isFunction } : undefined;
+  };
+  return { regions, span };
 }
+
+const SYSCALL = Buffer.from([0x0f, 0x05]);
+const FILTER_SIZE = 1 << 20;
+const FILTER_MASK: number = FILTER_SIZE - 1;
 
 class Search {
   readonly #elf: ElfFile;
   readonly #regions: readonly Region[];
+  readonly #span: SpanFinder;
   readonly #read = new Map<number, CodeFunction>();
+  readonly #referrers = new Map<number, readonly CodeFunction[]>();
   readonly #isInside: ((address: number) => boolean) | undefined;
 
-  constructor(elf: ElfFile, regions: readonly Region[]) {
+  constructor(elf: ElfFile, regions: readonly Region[], span: SpanFinder) {
     this.#elf = elf;
     this.#regions = regions;
+    this.#span = span;
     this.#isInside =
       elf.header.type === FileType.executable
         ? (address) =>
@@ -70,32 +112,74 @@ class Search {
 
   holder(address: number): CodeFunction | undefined {
     const region = this.#regions.find((each) => each.contains(address));
-    if (!region) return undefined;
-    const span = region.spans[lowerBound(region.spans, address + 1, ({ start }) => start) - 1];
-    if (!span?.isFunction || address >= span.end) return undefined;
+    const span = region && this.#span(address);
+    if (!span) return undefined;
     const known = this.#read.get(span.start) ?? readFunction(region, span, this.#isInside);
     this.#read.set(span.start, known);
     return known;
   }
 
-  /** Functions with an operand that leads to an address, and perhaps others. */
-  referrers(target: number): CodeFunction[] {
-    const found = new Set<CodeFunction>();
-    for (const load of this.#elf.loads) {
-      if ((load.flags & SegmentFlag.execute) === 0) continue;
-      const bytes = this.#elf.view.slice(load.offset, load.fileSize, "a segment");
-      const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      const limit = bytes.length - 4;
-      for (let at = 0; at <= limit; at++) {
-        const value = data.getInt32(at, true);
-        // A distance from behind the operand, where an instruction usually ends, or the address itself.
-        const leads =
-          value + load.vaddr + at + 4 === target || (this.#isInside !== undefined && value === target);
-        const holder = leads ? this.holder(load.vaddr + at) : undefined;
-        if (holder) found.add(holder);
+  /** System calls: where their bytes stand in a function, it is decoded from its start. */
+  sites(): Site[] {
+    const { Code: Codes } = iced();
+    const sites: Site[] = [];
+    const seen = new Set<number>();
+    for (const { flags, vaddr, offset, fileSize } of this.#elf.loads) {
+      if ((flags & SegmentFlag.execute) === 0) continue;
+      const bytes = this.#elf.view.slice(offset, fileSize, "a segment");
+      const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      for (let at = text.indexOf(SYSCALL); at >= 0; at = text.indexOf(SYSCALL, at + 1)) {
+        const region = this.#regions.find((each) => each.contains(vaddr + at));
+        const span = region && this.#span(vaddr + at);
+        if (!span || seen.has(span.start)) continue;
+        seen.add(span.start);
+        region.visit(span.start, span.end, ({ code }, address) => {
+          if (code === Codes.Syscall) sites.push({ address, region, span, readable: true });
+        });
       }
     }
-    return [...found];
+    return sites;
+  }
+
+  /** Functions with an operand that leads to an address, and perhaps others. */
+  referrers(target: number): readonly CodeFunction[] {
+    if (!this.#referrers.has(target)) this.prepare([target]);
+    return this.#referrers.get(target) ?? [];
+  }
+
+  /** Finds the referrers of many addresses in one pass over the code. */
+  prepare(targets: readonly number[]): void {
+    const wanted = new Map<number, Set<CodeFunction>>();
+    // Nearly all bytes lead nowhere: that is seen at the lowest bits already.
+    const filter = new Uint8Array(FILTER_SIZE);
+    for (const target of targets) {
+      if (this.#referrers.has(target)) continue;
+      wanted.set(target, new Set());
+      filter[target & FILTER_MASK] = 1;
+    }
+    if (wanted.size === 0) return;
+    for (const load of this.#elf.loads) {
+      if ((load.flags & SegmentFlag.execute) !== 0) this.#pass(load, wanted, filter);
+    }
+    for (const [target, found] of wanted) this.#referrers.set(target, [...found]);
+  }
+
+  #pass(load: Segment, wanted: ReadonlyMap<number, Set<CodeFunction>>, filter: Uint8Array): void {
+    const bytes = this.#elf.view.slice(load.offset, load.fileSize, "a segment");
+    const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const limit = bytes.length - 4;
+    const fixed = this.#isInside !== undefined;
+    const found = (target: number, at: number): void => {
+      const holder = wanted.has(target) ? this.holder(load.vaddr + at) : undefined;
+      if (holder) wanted.get(target)?.add(holder);
+    };
+    // A distance counts from behind the operand, where an instruction usually ends.
+    const behind = load.vaddr + 4;
+    for (let at = 0; at <= limit; at++) {
+      const value = data.getInt32(at, true);
+      if (filter[(value + behind + at) & FILTER_MASK] === 1) found(value + behind + at, at);
+      if (fixed && filter[value & FILTER_MASK] === 1) found(value, at);
+    }
   }
 }
 
@@ -109,12 +193,14 @@ function takenAddresses(elf: ElfFile): (address: number) => boolean {
 }
 
 function holdsWord(elf: ElfFile, address: number): boolean {
-  const { view } = elf;
+  const low = address % 2 ** 32;
+  const high = Math.floor(address / 2 ** 32);
   for (const load of elf.loads) {
     if ((load.flags & SegmentFlag.execute) !== 0) continue;
-    const end = load.offset + load.fileSize - 8;
-    for (let at = load.offset + ((8 - (load.vaddr % 8)) % 8); at <= end; at += 8) {
-      if (view.u64OrUndefined(at) === address) return true;
+    const bytes = elf.view.slice(load.offset, load.fileSize, "a segment");
+    const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = (8 - (load.vaddr % 8)) % 8; at + 8 <= bytes.length; at += 8) {
+      if (data.getUint32(at, true) === low && data.getUint32(at + 4, true) === high) return true;
     }
   }
   return false;

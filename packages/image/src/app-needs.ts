@@ -1,0 +1,70 @@
+/** What an app needs of the library OS, from the programs and libraries in its image. */
+
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  type AppObject,
+  deriveNeeds,
+  type Needs,
+  type Passed,
+  passedArguments,
+  type Summary,
+  summarise,
+} from "@spore/needs";
+import { writeWhole } from "./atomic-file.ts";
+import { fingerprint } from "./build-record.ts";
+import type { LayerObject } from "./guest-tree.ts";
+import { guarded } from "./program-file.ts";
+import type { Store } from "./store.ts";
+import type { Decision } from "./types.ts";
+
+/** Reads the objects of an image, or remembers what they showed, and derives the needs. */
+export function findNeeds(objects: readonly LayerObject[], store: Store, decisions: Decision[]): Needs {
+  const isLibc = ({ path }: LayerObject): boolean => /^(libc\.so|libc\.musl|ld-|libc-)/.test(basename(path));
+  const read = (object: LayerObject, passed: Readonly<Record<string, Passed>>): AppObject => {
+    return { path: object.path, summary: summaryOf(object.host, passed, store), patched: 0 };
+  };
+  // What the C library takes from its callers tells what to look for in them.
+  const own = objects.filter(isLibc).map((object) => read(object, {}));
+  const passed = passedArguments(own.map(({ summary }) => summary));
+  const others = objects.filter((object) => !isLibc(object)).map((object) => read(object, passed));
+  const needs = deriveNeeds([...others, ...own], []);
+  decisions.push({
+    topic: "needs",
+    what: needs.everything.length > 0 ? "everything" : `${needs.calls.length} system calls`,
+    why: needs.everything[0]?.kind === "unknown" ? needs.everything[0].why : "what its code leads to",
+  });
+  return needs;
+}
+
+/** What a file shows, looked for once. */
+function summaryOf(host: string, passed: Readonly<Record<string, Passed>>, store: Store): Summary {
+  const key = createHash("sha256")
+    .update(JSON.stringify([readerVersion(), host, fingerprint(host), passed]))
+    .digest("hex");
+  const path = join(store.needs, `${key}.json`);
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Summary;
+  } catch {
+    const summary = guarded(host, () => summarise(readFileSync(host), passed));
+    writeWhole(path, store.tmp, JSON.stringify(summary));
+    return summary;
+  }
+}
+
+let version: string | undefined;
+
+/** The reader's own sources: other ones may find something else. */
+function readerVersion(): string {
+  if (version !== undefined) return version;
+  const hash = createHash("sha256");
+  for (const folder of ["elf/src/", "patch/src/", "needs/src/", "needs/src/code/"]) {
+    const path = fileURLToPath(new URL(`../../${folder}`, import.meta.url));
+    const sources = readdirSync(path).filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"));
+    for (const file of sources.sort()) hash.update(file).update(readFileSync(join(path, file)));
+  }
+  version = hash.digest("hex");
+  return version;
+}
