@@ -6,7 +6,7 @@ import { text, written } from "./files.ts";
 
 /** Environment variables look like codes; these are all of them. */
 const variables = new Set(
-  [...text("packages/cli/src/environment.ts").matchAll(/\["(SPORE_\w+)"/g)].map((match) => match[1]),
+  [...text("packages/cli/src/environment.ts").matchAll(/\[\s*"(SPORE_\w+)"/g)].map((match) => match[1]),
 );
 const entries = Object.entries<ErrorEntry>(registry);
 

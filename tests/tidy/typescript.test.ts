@@ -35,11 +35,15 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   needs: ["elf", "patch"],
   image: ["elf", "erofs", "errors", "linker", "monitor-client", "needs", "patch"],
   "monitor-client": ["errors"],
-  cli: ["elf", "erofs", "errors", "image", "monitor-client", "needs", "sdk"],
+  api: ["errors"],
+  gateway: ["errors"],
+  daemon: ["api", "errors", "gateway", "image", "monitor-client"],
+  // To the daemon through its API alone.
+  cli: ["api", "elf", "erofs", "errors", "image", "monitor-client", "needs", "sdk"],
 };
 
 /** Packages that run anywhere: in a browser, in a worker, in another runtime. */
-const withoutNode = ["elf", "erofs", "linker", "sdk"];
+const withoutNode = ["api", "elf", "erofs", "linker", "sdk"];
 
 function importsOf(path: string): readonly string[] {
   const statement =

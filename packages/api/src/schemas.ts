@@ -1,0 +1,276 @@
+/** The checks of everything in model.ts; the OpenAPI document is made from them. */
+
+import * as z from "zod";
+import type {
+  ApiError,
+  App,
+  AppSettings,
+  AppSettingsChange,
+  Change,
+  Deployment,
+  Event,
+  Flag,
+  FlagValue,
+  Instance,
+  LogLine,
+  NewToken,
+  Page,
+  Quotas,
+  Release,
+  ReleaseConfig,
+  Role,
+  Status,
+  Tenant,
+  Token,
+} from "./model.ts";
+
+const time = z.int().min(0).describe("Milliseconds since 1970.");
+const count = z.int().min(0);
+const variableName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
+  .max(256);
+const variableText = z
+  .string()
+  .max(32_768)
+  .refine((text) => !text.includes("\0"), "must not hold a NUL");
+
+/** A name that is a label of a host name, and not one of a preview (`r12`). */
+export const appName: z.ZodType<string> = z
+  .string()
+  .regex(/^(?!r[0-9]+$)[a-z]([a-z0-9-]{0,40}[a-z0-9])?$/)
+  .describe("Lower-case letters, digits and dashes, at most 42; not `r` and a number.");
+
+/** SHA-256, in hexadecimal. */
+export const digest: z.ZodType<string> = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** Name of an environment variable or a secret. */
+export const envName: z.ZodType<string> = variableName;
+
+/** Variables by name. */
+export const variables: z.ZodType<Record<string, string>> = z.record(variableName, variableText);
+
+const scaling = z.strictObject({
+  min: count.max(1000),
+  max: z.int().min(1).max(1000),
+  concurrency: z.int().min(1).max(100_000),
+  idleMs: z.int().min(0).max(86_400_000),
+});
+const hostName = z
+  .string()
+  .max(253)
+  .regex(/^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/);
+const timeout = z.int().min(1).max(86_400_000);
+const settingsFields = z.strictObject({
+  scaling,
+  domains: z.array(hostName).max(100),
+  startTimeoutMs: timeout,
+  requestTimeoutMs: timeout,
+  drainTimeoutMs: timeout,
+});
+
+/** Settings of an app. */
+export const appSettings: z.ZodType<AppSettings> = settingsFields;
+
+/** Settings to change. */
+export const appSettingsChange: z.ZodType<AppSettingsChange> = settingsFields
+  .extend({ scaling: scaling.partial() })
+  .partial();
+
+const instanceFields = z.strictObject({
+  id: z.string(),
+  app: appName,
+  release: count,
+  state: z.enum(["starting", "ready", "draining", "stopped"]),
+  reason: z.enum([
+    "demand",
+    "minimum",
+    "rollout",
+    "listening",
+    "adopted",
+    "idle",
+    "superseded",
+    "requested",
+    "exited",
+    "crashed",
+    "start-timeout",
+    "unhealthy",
+    "start-failed",
+    "lost",
+  ]),
+  start: z.enum(["warm", "snapshot", "cold"]),
+  pid: z.int().nullable(),
+  createdAt: time,
+  readyAt: time.nullable(),
+  stoppedAt: time.nullable(),
+  outcome: z.string().nullable(),
+  inFlight: count,
+});
+
+/** An instance. */
+export const instance: z.ZodType<Instance> = instanceFields;
+
+/** An app. */
+export const app: z.ZodType<App> = z.strictObject({
+  name: appName,
+  tenant: z.string(),
+  url: z.string(),
+  createdAt: time,
+  live: count.nullable(),
+  canary: z.strictObject({ release: count, percent: z.number().min(0).max(100) }).nullable(),
+  settings: appSettings,
+  instances: z.strictObject({ starting: count, ready: count, draining: count }),
+});
+
+const configFields = z.strictObject({
+  env: variables,
+  secrets: z.record(variableName, count),
+  args: z.array(z.string().max(32_768)).max(1000).nullable(),
+  cwd: z.string().startsWith("/").max(4096).nullable(),
+  memory: z
+    .int()
+    .min(1)
+    .max(2 ** 40)
+    .nullable(),
+  port: z.int().min(1).max(65_535).nullable(),
+  health: z
+    .string()
+    .regex(/^\/[\x21-\x7e]*$/)
+    .max(2048)
+    .nullable(),
+});
+
+/** What a release is beside its image. */
+export const releaseConfig: z.ZodType<ReleaseConfig> = configFields;
+
+/** What a deploy may say of the configuration; what is absent stays as in the live release. */
+export const releaseChange: z.ZodType<Change<Omit<ReleaseConfig, "secrets">>> = configFields
+  .omit({ secrets: true })
+  .partial();
+
+/** A release. */
+export const release: z.ZodType<Release> = z.strictObject({
+  app: appName,
+  number: count,
+  image: digest,
+  imageName: z.string(),
+  config: releaseConfig,
+  state: z.enum(["created", "ready", "failed"]),
+  createdAt: time,
+  live: z.boolean(),
+  previewUrl: z.string(),
+  cause: z.string(),
+});
+
+const problem = z.strictObject({ code: z.string(), message: z.string(), next: z.string() });
+
+/** A rollout. */
+export const deployment: z.ZodType<Deployment> = z.strictObject({
+  id: z.string(),
+  app: appName,
+  release: count,
+  state: z.enum(["created", "starting", "checking", "switching", "draining", "live", "failed"]),
+  problem: problem.nullable(),
+  createdAt: time,
+  finishedAt: time.nullable(),
+  url: z.string(),
+});
+
+/** An event. */
+export const event: z.ZodType<Event> = z.strictObject({
+  seq: count,
+  time,
+  kind: z.string(),
+  app: z.string().nullable(),
+  release: count.nullable(),
+  instance: z.string().nullable(),
+  details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
+});
+
+/** A line of a log. */
+export const logLine: z.ZodType<LogLine> = z.strictObject({
+  seq: count,
+  time,
+  app: z.string(),
+  release: count,
+  instance: z.string(),
+  text: z.string(),
+  lost: count,
+});
+
+/** A role. */
+export const role: z.ZodType<Role> = z.enum(["viewer", "deployer", "admin", "operator"]);
+
+const tokenFields = z.strictObject({
+  id: z.string(),
+  name: z.string().max(100),
+  tenant: z.string(),
+  role,
+  createdAt: time,
+});
+
+/** A token without its secret. */
+export const token: z.ZodType<Token> = tokenFields;
+
+/** A token with its secret. */
+export const newToken: z.ZodType<NewToken> = tokenFields.extend({ secret: z.string() });
+
+const limit = z.int().min(0).nullable();
+const quotaFields = z.strictObject({
+  apps: limit,
+  instances: limit,
+  memory: limit,
+  wakesPerMinute: limit,
+  requestsPerMinute: limit,
+});
+
+/** Quotas to change. */
+export const quotasChange: z.ZodType<Change<Quotas>> = quotaFields.partial();
+
+/** A tenant. */
+export const tenant: z.ZodType<Tenant> = z.strictObject({
+  name: appName,
+  quotas: quotaFields,
+  createdAt: time,
+});
+
+/** A value of a flag. */
+export const flagValue: z.ZodType<FlagValue> = z.union([z.boolean(), z.number(), z.string().max(32_768)]);
+
+/** The key of a flag. */
+export const flagKey: z.ZodType<string> = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/);
+
+const flagFields = z.strictObject({
+  key: flagKey,
+  enabled: z.boolean(),
+  variants: z.record(z.string().min(1).max(128), flagValue),
+  variant: z.string(),
+  updatedAt: time,
+});
+
+/** A flag. */
+export const flag: z.ZodType<Flag> = flagFields;
+
+/** What is said of a flag to set it. */
+export const flagChange: z.ZodType<Omit<Flag, "key" | "updatedAt">> = flagFields
+  .omit({ key: true, updatedAt: true })
+  .refine((value) => value.variant in value.variants, "the variant must be one of the variants");
+
+/** The daemon. */
+export const status: z.ZodType<Status> = z.strictObject({
+  version: z.string(),
+  pid: z.int(),
+  startedAt: time,
+  home: z.string(),
+  gateway: z.string(),
+  apps: count,
+  instances: count,
+});
+
+/** What went wrong. */
+export const apiError: z.ZodType<ApiError> = z.strictObject({ error: problem });
+
+/** A part of a list. */
+export function page<T>(item: z.ZodType<T>): z.ZodType<Page<T>> {
+  return z.strictObject({ items: z.array(item), next: z.string().nullable() });
+}
