@@ -1,0 +1,311 @@
+/**
+ * One request and its answer, between a client of any protocol and an instance.
+ * Nothing is sent twice: once a byte may have reached the app, a failure is told.
+ */
+
+import type { Socket } from "node:net";
+import { chunkHead, lastChunk } from "./body.ts";
+import type { Framing, Header, RequestHead, ResponseHead } from "./head.ts";
+import { type Answered, type Caller, type Lease, Refusal, type Router, type Target } from "./target.ts";
+import type { AnswerSink, UpstreamConnection, Upstreams } from "./upstream.ts";
+
+/** An instance that is gone when it is connected to is replaced so many times. */
+const ATTEMPTS = 4;
+
+/** The client's side of an exchange. */
+export interface Inbound {
+  readonly request: RequestHead;
+  /** Address of the client, for `x-forwarded-for`. */
+  readonly peer: string;
+  readonly secure: boolean;
+  /** When the first byte of the request came, by performance.now(). */
+  readonly started: number;
+  /** Lets the body come, by `bodyData` and `bodyEnd`. */
+  openBody(): void;
+  pauseBody(): void;
+  resumeBody(): void;
+  interim(head: ResponseHead): void;
+  respond(head: ResponseHead, extra: string): void;
+  /** False: wait for `drained`. */
+  write(bytes: Buffer): boolean;
+  finish(trailers: readonly Header[]): void;
+  /** The answer cannot be completed. */
+  abort(): void;
+  /** Answers in the app's place; only before `respond`. */
+  refuse(why: Refusal): void;
+  /** Gives the client's connection to the app. */
+  upgrade(head: ResponseHead, extra: string, app: Socket, rest: Buffer | null, done: () => void): void;
+}
+
+/** What exchanges share. */
+export interface Shared {
+  readonly router: Router;
+  readonly upstreams: Upstreams;
+  readonly answered: (what: Answered) => void;
+}
+
+/** A request on its way. */
+export class Exchange implements AnswerSink, Caller {
+  readonly #inbound: Inbound;
+  readonly #shared: Shared;
+  readonly #chunked: boolean;
+  #target: Target | null = null;
+  #lease: Lease | null = null;
+  #connection: UpstreamConnection | null = null;
+  onGone: (() => void) | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #attempts = 0;
+  #responded = false;
+  #over = false;
+  #bodyEnded = false;
+
+  constructor(inbound: Inbound, shared: Shared) {
+    this.#inbound = inbound;
+    this.#shared = shared;
+    this.#chunked = inbound.request.framing.kind === "chunked";
+  }
+
+  /** Finds who answers, and waits for it if it sleeps. */
+  begin(): void {
+    const { host, path } = this.#inbound.request;
+    try {
+      this.#target = this.#shared.router.find(host, path);
+    } catch (thrown) {
+      this.#refuse(asRefusal(thrown));
+      return;
+    }
+    if (this.#target === null) {
+      this.#refuse(
+        new Refusal(404, "SPORE_NO_APP", `no app answers for ${host === "" ? "this host" : host}`),
+      );
+      return;
+    }
+    this.#acquire(this.#target);
+  }
+
+  #acquire(target: Target): void {
+    this.#attempts += 1;
+    let lease: Lease | Promise<Lease>;
+    try {
+      lease = target.acquire(this);
+    } catch (thrown) {
+      this.#refuse(asRefusal(thrown));
+      return;
+    }
+    if (!(lease instanceof Promise)) {
+      this.#send(lease);
+      return;
+    }
+    lease.then(
+      (granted) => {
+        this.onGone = null;
+        if (this.#over) granted.release();
+        else this.#send(granted);
+      },
+      (thrown: unknown) => this.#refuse(asRefusal(thrown)),
+    );
+  }
+
+  #send(lease: Lease): void {
+    this.#lease = lease;
+    this.#shared.upstreams.open(lease.address, (connection) => {
+      if (this.#over) connection.abandon();
+      else this.#sendOver(connection);
+    });
+  }
+
+  #sendOver(connection: UpstreamConnection): void {
+    const { request } = this.#inbound;
+    this.#connection = connection;
+    connection.begin(requestText(this.#inbound), request.method, this);
+    this.#timer = setTimeout(() => this.#onTimeout(), this.#target?.requestTimeoutMs ?? 60_000);
+    if (request.framing.kind === "none") {
+      this.#bodyEnded = true;
+      connection.sent();
+    } else if (connection.socket.connecting) {
+      // It may yet turn out to lead nowhere: the body waits until the connection stands.
+      connection.socket.once("connect", () => {
+        if (this.#connection === connection && !this.#over) this.#inbound.openBody();
+      });
+    } else {
+      this.#inbound.openBody();
+    }
+  }
+
+  /** A part of the request's body. */
+  bodyData(bytes: Buffer): void {
+    const connection = this.#connection;
+    if (connection === null || this.#over) return;
+    let more: boolean;
+    if (this.#chunked) {
+      connection.socket.cork();
+      connection.write(chunkHead(bytes.length));
+      connection.write(bytes);
+      more = connection.write("\r\n");
+      connection.socket.uncork();
+    } else {
+      more = connection.write(bytes);
+    }
+    if (!more) this.#inbound.pauseBody();
+  }
+
+  /** The end of the request's body. */
+  bodyEnd(trailers: readonly Header[]): void {
+    this.#bodyEnded = true;
+    const connection = this.#connection;
+    if (connection === null || this.#over) return;
+    if (this.#chunked) connection.write(lastChunk(trailers));
+    connection.sent();
+  }
+
+  /** The client went away. */
+  clientGone(): void {
+    if (this.#over) return;
+    this.#connection?.abandon();
+    this.#end();
+    this.onGone?.();
+  }
+
+  /** The client takes more of the answer. */
+  clientDrained(): void {
+    this.#connection?.socket.resume();
+  }
+
+  drained(): void {
+    this.#inbound.resumeBody();
+  }
+
+  interim(head: ResponseHead): void {
+    this.#inbound.interim(head);
+  }
+
+  head(head: ResponseHead): void {
+    this.#responded = true;
+    this.#clearTimer();
+    this.#tell(head.status);
+    this.#inbound.respond(head, this.#extra());
+  }
+
+  data(bytes: Buffer): void {
+    if (!this.#inbound.write(bytes)) this.#connection?.socket.pause();
+  }
+
+  end(trailers: readonly Header[]): void {
+    this.#end();
+    this.#inbound.finish(trailers);
+  }
+
+  upgraded(head: ResponseHead, socket: Socket, rest: Buffer | null): void {
+    this.#responded = true;
+    this.#clearTimer();
+    this.#tell(head.status);
+    const lease = this.#lease;
+    this.#over = true;
+    this.#connection = null;
+    this.#inbound.upgrade(head, this.#extra(), socket, rest, () => lease?.release());
+  }
+
+  unreachable(): void {
+    this.#clearTimer();
+    const lease = this.#lease;
+    this.#lease = null;
+    this.#connection = null;
+    lease?.unreachable();
+    const target = this.#target;
+    if (target === null || this.#over) return;
+    if (this.#attempts < ATTEMPTS) this.#acquire(target);
+    else this.#refuse(new Refusal(502, "SPORE_APP_ANSWER", "the app does not take connections"));
+  }
+
+  failed(why: Refusal): void {
+    if (this.#responded) {
+      this.#end();
+      this.#inbound.abort();
+    } else {
+      this.#refuse(why);
+    }
+  }
+
+  #onTimeout(): void {
+    this.#connection?.abandon();
+    this.#refuse(new Refusal(504, "SPORE_APP_TIMEOUT", "the app did not begin to answer in time"));
+  }
+
+  #refuse(why: Refusal): void {
+    if (this.#over) return;
+    this.#tell(why.status);
+    this.#end();
+    this.#inbound.refuse(why);
+  }
+
+  /** The request holds the instance no longer. */
+  #end(): void {
+    this.#over = true;
+    this.#clearTimer();
+    const lease = this.#lease;
+    this.#lease = null;
+    lease?.release();
+  }
+
+  /** Whether the client has sent all of its request. */
+  get requestRead(): boolean {
+    return this.#bodyEnded;
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Header lines that say how the answer came about. */
+  #extra(): string {
+    const lease = this.#lease;
+    if (lease === null) return "";
+    let timing = "";
+    for (const [name, ms] of Object.entries(lease.phases)) {
+      timing += `${timing === "" ? "" : ", "}spore-${name};dur=${ms.toFixed(2)}`;
+    }
+    const line = timing === "" ? "" : `server-timing: ${timing}\r\n`;
+    return `x-spore-start: ${lease.start}\r\n${line}`;
+  }
+
+  #tell(status: number): void {
+    const { request, started } = this.#inbound;
+    this.#shared.answered({
+      target: this.#target?.name ?? null,
+      method: request.method,
+      status,
+      start: this.#lease?.start ?? null,
+      firstByteMs: performance.now() - started,
+      phases: this.#lease?.phases ?? {},
+    });
+  }
+}
+
+/** The head of the request as the app gets it. */
+function requestText(inbound: Inbound): string {
+  const { request, peer, secure } = inbound;
+  let text = `${request.method} ${request.path} HTTP/1.1\r\nhost: ${request.authority}\r\n`;
+  let forwarded = peer;
+  for (const [name, value] of request.headers) {
+    const lower = name.length < 18 ? name.toLowerCase() : name;
+    if (lower === "x-forwarded-for") forwarded = `${value}, ${peer}`;
+    else if (lower === "x-forwarded-proto" || lower === "x-forwarded-host" || lower === "x-spore-start")
+      continue;
+    else text += `${name}: ${value}\r\n`;
+  }
+  text += `x-forwarded-for: ${forwarded}\r\nx-forwarded-proto: ${secure ? "https" : "http"}\r\n`;
+  text += framingText(request.framing);
+  text += request.upgrade === null ? "" : `connection: upgrade\r\nupgrade: ${request.upgrade}\r\n`;
+  return `${text}\r\n`;
+}
+
+function framingText(framing: Framing): string {
+  // Content-Length is among the headers.
+  return framing.kind === "chunked" ? "transfer-encoding: chunked\r\n" : "";
+}
+
+function asRefusal(thrown: unknown): Refusal {
+  if (thrown instanceof Refusal) return thrown;
+  return new Refusal(500, "SPORE_INTERNAL", thrown instanceof Error ? thrown.message : String(thrown));
+}

@@ -1,0 +1,14 @@
+/** The gateway in front of apps: routes, parks requests while their target wakes, streams. */
+
+export { Gateway, type GatewayOptions } from "./gateway.ts";
+export { hostOf } from "./head.ts";
+export {
+  type Address,
+  type Answered,
+  type Caller,
+  type Lease,
+  Refusal,
+  type Router,
+  type StartKind,
+  type Target,
+} from "./target.ts";

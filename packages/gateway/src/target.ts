@@ -1,0 +1,70 @@
+/** What the gateway asks of whoever keeps the apps: where a request goes, and who answers it. */
+
+/** How the instance that answers came to life for this request. */
+export type StartKind = "warm" | "snapshot" | "cold";
+
+/** Where an instance listens. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The right to send one request to an instance, which stays awake until it is given back. */
+export interface Lease {
+  readonly address: Address;
+  readonly start: StartKind;
+  /** Parts of the wait, in milliseconds, for `server-timing`; empty for a warm instance. */
+  readonly phases: Readonly<Record<string, number>>;
+  /** The request is over. */
+  release(): void;
+  /** Nobody listens there: nothing of the request has reached the app. */
+  unreachable(): void;
+}
+
+/** Who waits for an instance, and may go away before there is one. */
+export interface Caller {
+  /** Set by whoever lets the caller wait; called when it goes away. */
+  onGone: (() => void) | null;
+}
+
+/** Who answers requests of one host name. */
+export interface Target {
+  /** For metrics and logs. */
+  readonly name: string;
+  /** Milliseconds until the app must have begun to answer. */
+  readonly requestTimeoutMs: number;
+  /** An instance: at once if one is awake; rejects with a `Refusal` if none can be had. */
+  acquire(caller: Caller): Lease | Promise<Lease>;
+}
+
+/** Finds targets. */
+export interface Router {
+  /** `host` is in lower case and without a port. */
+  find(host: string, path: string): Target | null;
+}
+
+/** What is told of every request that was answered. */
+export interface Answered {
+  readonly target: string | null;
+  readonly method: string;
+  readonly status: number;
+  readonly start: StartKind | null;
+  /** From the first byte of the request to the first of the answer. */
+  readonly firstByteMs: number;
+  readonly phases: Readonly<Record<string, number>>;
+}
+
+/** Why a request is not answered by the app. The body is one line of text. */
+export class Refusal extends Error {
+  readonly status: number;
+  readonly code: string;
+  /** Seconds, for `retry-after`. */
+  readonly retryAfter: number | null;
+
+  constructor(status: number, code: string, message: string, retryAfter: number | null = null) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
