@@ -4,6 +4,7 @@
  */
 
 export { importImage } from "./image-import.ts";
+export { imageDocuments } from "./image-writer.ts";
 export { forgetImage, keepImage, keptImage } from "./kept-images.ts";
 export {
   attachReferrer,

@@ -123,6 +123,12 @@ export function storeBlobs(blobs: readonly (Blob & BlobPlace)[], store: Store): 
   }
 }
 
+/** Manifest and configuration of an image as they stand in a store, to put them into another one. */
+export function imageDocuments(image: ImageContent): readonly string[] {
+  const { config, manifest } = documentsOf(image);
+  return [config, manifest];
+}
+
 function documentsOf(image: ImageContent): Documents {
   const config = configText(image);
   const manifest = manifestText(image, describe(CONFIG_TYPE, config));

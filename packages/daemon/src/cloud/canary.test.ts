@@ -1,0 +1,60 @@
+import { expect, test } from "vitest";
+import { memoryStore } from "../store/memory.ts";
+import { defaultSettings } from "./apps.ts";
+import { CanaryWatch } from "./canary.ts";
+
+function watch() {
+  const store = memoryStore();
+  store.put("apps", "a", {
+    name: "a",
+    tenant: "default",
+    createdAt: 0,
+    live: 1,
+    canary: { release: 2, percent: 10 },
+    lastRelease: 2,
+    settings: defaultSettings,
+  });
+  const returned: string[] = [];
+  const watched = new CanaryWatch(store, (app, why) => void returned.push(`${app}: ${why}`));
+  const answer = (release: number, status: number, times: number): void => {
+    for (let count = 0; count < times; count += 1) {
+      watched.answered({
+        target: `a/${release}`,
+        status,
+        method: "GET",
+        start: "warm",
+        firstByteMs: 1,
+        phases: {},
+      });
+    }
+  };
+  return { answer, returned };
+}
+
+test("a canary that fails more often than the live release is given up, once, with the reason", () => {
+  const { answer, returned } = watch();
+  answer(1, 200, 100);
+  answer(2, 200, 18);
+  answer(2, 502, 10);
+  expect(returned).toEqual(["a: 10 % of its answers were server errors, 0 % of the others'"]);
+});
+
+test("one that fails as the live release does is not", () => {
+  const { answer, returned } = watch();
+  answer(1, 200, 50);
+  answer(1, 500, 50);
+  for (let round = 0; round < 50; round += 1) {
+    answer(2, 200, 1);
+    answer(2, 500, 1);
+  }
+  expect(returned).toEqual([]);
+});
+
+test("nothing is decided on few answers, and clients' errors are not the app's", () => {
+  const { answer, returned } = watch();
+  answer(2, 500, 19);
+  expect(returned).toEqual([]);
+  const other = watch();
+  other.answer(2, 404, 100);
+  expect(other.returned).toEqual([]);
+});

@@ -1,0 +1,86 @@
+/** What the gateway asks: from a host name to the pool that answers. */
+
+import type { Caller, Lease, Router, Target } from "@spore/gateway";
+import type { Fleet } from "../fleet/fleet.ts";
+import { releaseKey, type Store } from "../store/types.ts";
+import type { Tenants } from "./tenants.ts";
+import type { Urls } from "./urls.ts";
+
+/** What a router is made of. */
+export interface RouterParts {
+  readonly store: Store;
+  readonly fleet: Fleet;
+  readonly urls: Urls;
+  readonly tenants: Tenants;
+}
+
+/** Routes of an app, until something of it changes. */
+interface Route {
+  readonly live: Target | null;
+  readonly canary: Target | null;
+  readonly percent: number;
+  readonly tenant: string;
+}
+
+/** Looks up every request, so that a change of the live release holds for the next one. */
+export class CloudRouter implements Router {
+  readonly #parts: RouterParts;
+  readonly #routes = new Map<string, Route>();
+  readonly #previews = new Map<string, Target>();
+
+  constructor(parts: RouterParts) {
+    this.#parts = parts;
+  }
+
+  /** Something of the app has changed. */
+  forget(app: string): void {
+    this.#routes.delete(app);
+    for (const key of this.#previews.keys()) if (key.startsWith(`${app}/`)) this.#previews.delete(key);
+  }
+
+  find(host: string): Target | null {
+    const place = this.#parts.urls.find(host);
+    if (place === null) return null;
+    if (place.release !== null) return this.#preview(place.app, place.release);
+    const route = this.#routes.get(place.app) ?? this.#load(place.app);
+    if (route === null) return null;
+    this.#parts.tenants.admitRequest(route.tenant);
+    const { canary } = route;
+    return canary !== null && Math.random() * 100 < route.percent ? canary : route.live;
+  }
+
+  #load(name: string): Route | null {
+    const app = this.#parts.store.get("apps", name);
+    if (app === null) return null;
+    const route: Route = {
+      live: app.live === null ? null : this.#target(name, app.live, app.settings.requestTimeoutMs),
+      canary:
+        app.canary === null ? null : this.#target(name, app.canary.release, app.settings.requestTimeoutMs),
+      percent: app.canary?.percent ?? 0,
+      tenant: app.tenant,
+    };
+    this.#routes.set(name, route);
+    return route;
+  }
+
+  #preview(app: string, release: number): Target | null {
+    const key = releaseKey(app, release);
+    const known = this.#previews.get(key);
+    if (known !== undefined) return known;
+    const { store } = this.#parts;
+    const record = store.get("apps", app);
+    if (record === null || store.get("releases", key) === null) return null;
+    const target = this.#target(app, release, record.settings.requestTimeoutMs);
+    this.#previews.set(key, target);
+    return target;
+  }
+
+  #target(app: string, release: number, requestTimeoutMs: number): Target {
+    const pool = this.#parts.fleet.pool(app, release);
+    return {
+      name: `${app}/${release}`,
+      requestTimeoutMs,
+      acquire: (caller: Caller): Lease | Promise<Lease> => pool.acquire(caller),
+    };
+  }
+}

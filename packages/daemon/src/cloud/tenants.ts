@@ -1,0 +1,202 @@
+/** Tenants: what each may use, and who speaks for it. */
+
+import { createHash, randomBytes, scrypt, timingSafeEqual } from "node:crypto";
+import type { Change, NewToken, Quotas, Role } from "@spore/api";
+import { sporeError } from "@spore/errors";
+import { Refusal } from "@spore/gateway";
+import type { Events } from "../events.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import { newId } from "../fleet/fleet.ts";
+import type { Store, TenantRecord, TokenRecord } from "../store/types.ts";
+
+/** The tenant of whoever uses the daemon's own socket. */
+export const OWN_TENANT = "default";
+
+/** Who asks. */
+export interface Identity {
+  readonly tenant: string;
+  readonly role: Role;
+}
+
+const noQuotas: Quotas = {
+  apps: null,
+  instances: null,
+  memory: null,
+  wakesPerMinute: null,
+  requestsPerMinute: null,
+};
+const MINUTE_MS = 60_000;
+/** Tokens that were verified are remembered, by a digest, for so long. */
+const VERIFIED_MS = 300_000;
+
+/** Counts of one tenant in the current minute. */
+interface Usage {
+  minute: number;
+  wakes: number;
+  requests: number;
+}
+
+/** Tenants, their quotas and tokens. */
+export class Tenants {
+  readonly #store: Store;
+  readonly #events: Events;
+  readonly #usage = new Map<string, Usage>();
+  readonly #quotas = new Map<string, Quotas>();
+  readonly #verified = new Map<string, { readonly token: TokenRecord; readonly until: number }>();
+
+  constructor(store: Store, events: Events) {
+    this.#store = store;
+    this.#events = events;
+    if (store.get("tenants", OWN_TENANT) === null) {
+      store.put("tenants", OWN_TENANT, { name: OWN_TENANT, quotas: noQuotas, createdAt: Date.now() });
+    }
+  }
+
+  get(name: string): TenantRecord {
+    const tenant = this.#store.get("tenants", name);
+    if (tenant === null) throw sporeError("SPORE_NOT_FOUND", { what: `tenant ${name}` });
+    return tenant;
+  }
+
+  list(after: string | null, limit: number): readonly TenantRecord[] {
+    return this.#store.list("tenants", { after, limit });
+  }
+
+  put(name: string, quotas: Change<Quotas>): TenantRecord {
+    const before = this.#store.get("tenants", name);
+    const said = Object.entries(quotas).filter(([, value]) => value !== undefined);
+    const next: TenantRecord = {
+      name,
+      quotas: { ...(before?.quotas ?? noQuotas), ...(Object.fromEntries(said) as Partial<Quotas>) },
+      createdAt: before?.createdAt ?? Date.now(),
+    };
+    this.#store.put("tenants", name, next);
+    this.#store.durable();
+    this.#quotas.delete(name);
+    this.#events.tell(before === null ? "tenant.created" : "tenant.changed", { tenant: name });
+    return next;
+  }
+
+  remove(name: string): void {
+    this.get(name);
+    if (name === OWN_TENANT) throw sporeError("SPORE_CONFLICT", { problem: "the first tenant stays" });
+    if (this.#store.list("apps").some(({ tenant }) => tenant === name)) {
+      throw sporeError("SPORE_CONFLICT", { problem: `tenant ${name} has apps` });
+    }
+    for (const token of this.tokens(name, null, 1_000_000)) this.removeToken(token.id, name);
+    this.#store.delete("tenants", name);
+    this.#store.durable();
+    this.#quotas.delete(name);
+    this.#events.tell("tenant.removed", { tenant: name });
+  }
+
+  #quotasOf(tenant: string): Quotas {
+    const known = this.#quotas.get(tenant);
+    if (known !== undefined) return known;
+    const quotas = this.#store.get("tenants", tenant)?.quotas ?? noQuotas;
+    this.#quotas.set(tenant, quotas);
+    return quotas;
+  }
+
+  #usageOf(tenant: string): Usage {
+    const minute = Math.floor(performance.now() / MINUTE_MS);
+    const known = this.#usage.get(tenant);
+    if (known?.minute === minute) return known;
+    const fresh = { minute, wakes: 0, requests: 0 };
+    this.#usage.set(tenant, fresh);
+    return fresh;
+  }
+
+  /** Throws SPORE_QUOTA if the tenant has as many apps as it may. */
+  admitApp(tenant: string): void {
+    const limit = this.#quotasOf(tenant).apps;
+    if (limit === null) return;
+    const count = this.#store.list("apps").filter((app) => app.tenant === tenant).length;
+    if (count >= limit) throw sporeError("SPORE_QUOTA", { tenant, what: `${limit} apps` });
+  }
+
+  /** Counts a request; throws a `Refusal` if there were too many in this minute. */
+  admitRequest(tenant: string): void {
+    const limit = this.#quotasOf(tenant).requestsPerMinute;
+    if (limit === null) return;
+    const usage = this.#usageOf(tenant);
+    usage.requests += 1;
+    if (usage.requests > limit) throw over("requests in this minute");
+  }
+
+  /** Counts a start; throws a `Refusal` if the tenant may have no more instances. */
+  admitInstance(tenant: string, fleet: Fleet): void {
+    const { instances, wakesPerMinute, memory } = this.#quotasOf(tenant);
+    if (instances !== null || memory !== null) {
+      let count = 0;
+      for (const member of fleet.members.values()) {
+        if (this.#store.get("apps", member.app)?.tenant === tenant) count += 1;
+      }
+      if (instances !== null && count >= instances) throw over("instances");
+    }
+    if (wakesPerMinute === null) return;
+    const usage = this.#usageOf(tenant);
+    usage.wakes += 1;
+    if (usage.wakes > wakesPerMinute) throw over("wakes in this minute");
+  }
+
+  /** Makes a token; its secret is in the answer and nowhere else. */
+  async createToken(name: string, role: Role, tenant: string): Promise<NewToken> {
+    this.get(tenant);
+    const id = newId();
+    const secret = randomBytes(24).toString("base64url");
+    const salt = randomBytes(16).toString("hex");
+    const hash = (await hashed(secret, salt)).toString("hex");
+    const createdAt = Date.now();
+    this.#store.put("tokens", id, { id, name, tenant, role, createdAt, salt, hash });
+    this.#store.durable();
+    this.#events.tell("token.created", { tenant }, { token: id, role });
+    return { id, name, tenant, role, createdAt, secret: `spore_${id}_${secret}` };
+  }
+
+  tokens(tenant: string, after: string | null, limit: number): readonly TokenRecord[] {
+    return this.#store
+      .list("tokens", { after })
+      .filter((token) => token.tenant === tenant)
+      .slice(0, limit);
+  }
+
+  removeToken(id: string, tenant: string | null): void {
+    const token = this.#store.get("tokens", id);
+    if (token === null || (tenant !== null && token.tenant !== tenant)) {
+      throw sporeError("SPORE_NOT_FOUND", { what: `token ${id}` });
+    }
+    this.#store.delete("tokens", id);
+    this.#store.durable();
+    this.#verified.clear();
+    this.#events.tell("token.removed", { tenant: token.tenant }, { token: id });
+  }
+
+  /** Who a token speaks for; null if it is not one. */
+  async verify(text: string): Promise<Identity | null> {
+    const digest = createHash("sha256").update(text).digest("hex");
+    const known = this.#verified.get(digest);
+    if (known !== undefined && known.until > Date.now()) return known.token;
+    const [, id = "", secret = ""] = /^spore_([a-z0-9-]{1,64})_([A-Za-z0-9_-]{32})$/.exec(text) ?? [];
+    const token = this.#store.get("tokens", id);
+    // As much work for an unknown token as for a known one.
+    const hash = await hashed(secret, token?.salt ?? "0".repeat(32));
+    if (token === null || !timingSafeEqual(hash, Buffer.from(token.hash, "hex"))) return null;
+    if (this.#verified.size > 10_000) this.#verified.clear();
+    this.#verified.set(digest, { token, until: Date.now() + VERIFIED_MS });
+    return token;
+  }
+}
+
+function over(what: string): Refusal {
+  return new Refusal(429, "SPORE_QUOTA", `the tenant has used up its ${what}`, 10);
+}
+
+function hashed(secret: string, salt: string): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    scrypt(secret, Buffer.from(salt, "hex"), 32, { N: 2 ** 14, r: 8, p: 1 }, (error, key) => {
+      if (error) reject(error);
+      else resolve(key);
+    });
+  });
+}

@@ -1,0 +1,201 @@
+/** The composition root: every part of the daemon is made and wired here, by hand. */
+
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { daemonSocket } from "@spore/api";
+import { type SporeError, sporeError } from "@spore/errors";
+import { type Answered, Gateway } from "@spore/gateway";
+import type { FastifyInstance } from "fastify";
+import { Apps } from "./cloud/apps.ts";
+import { CanaryWatch } from "./cloud/canary.ts";
+import { faultPoint } from "./cloud/faults.ts";
+import { Flags } from "./cloud/flags.ts";
+import { Rollouts } from "./cloud/rollouts.ts";
+import { CloudRouter } from "./cloud/router.ts";
+import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
+import { Urls } from "./cloud/urls.ts";
+import { coldDriver } from "./driver/cold.ts";
+import { Events } from "./events.ts";
+import { Fleet } from "./fleet/fleet.ts";
+import { type HandlerParts, handlers, streams } from "./http/handlers.ts";
+import { apiServer } from "./http/server.ts";
+import { Images } from "./images.ts";
+import { Logs } from "./logs/logs.ts";
+import { Metrics } from "./metrics.ts";
+import { Preparations } from "./prepared.ts";
+import { Secrets } from "./secrets.ts";
+import { openSqlite } from "./store/sqlite.ts";
+
+/** What a daemon is told. */
+export interface DaemonOptions {
+  /** Folder of all of its state. */
+  readonly home: string;
+  /** Addresses of the gateway. */
+  readonly addresses: readonly string[];
+  readonly port: number;
+  /** Apps are names under it. */
+  readonly domain: string;
+  /** Where the API listens beside its socket; there every call needs a token. */
+  readonly api: { readonly host: string; readonly port: number } | null;
+  readonly monitor: string;
+  readonly reporter: readonly string[] | null;
+  readonly version: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: (line: Readonly<Record<string, unknown>>) => void;
+}
+
+/** How long answers may go on when the daemon goes down. */
+const GRACE_MS = 10_000;
+
+/** A running daemon. */
+export interface Daemon {
+  readonly gatewayPort: number;
+  readonly apiPort: number | null;
+  /** Ends; instances live on unless they are to stop too. */
+  close(instances: "keep" | "stop"): Promise<void>;
+}
+
+/** Starts a daemon; rejects with a SporeError. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { home, env } = options;
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  const store = openSqlite(join(home, "state.db"));
+  const run = join(home, "run");
+  const events = new Events(store);
+  const tenants = new Tenants(store, events);
+  const images = new Images(join(home, "images"));
+  const secrets = await Secrets.open(store, join(home, "identity.txt"));
+  const preparations = new Preparations(images, secrets);
+  const driver = coldDriver({ folder: run, monitor: options.monitor, reporter: options.reporter });
+  const logs = new Logs(join(home, "logs"), run);
+  const urls = new Urls(store, options.domain);
+  const fleet: Fleet = new Fleet({
+    store,
+    events,
+    logs,
+    driver,
+    prepare: (release) => preparations.of(release),
+    admit: (app) => {
+      const tenant = store.get("apps", app)?.tenant;
+      if (tenant !== undefined) tenants.admitInstance(tenant, fleet);
+    },
+    woken: (member) => metrics.woken(member),
+  });
+  const metrics = new Metrics(fleet);
+  const rollouts = new Rollouts({ store, events, fleet, fault: faultPoint(env) });
+  const parts = { store, events, fleet, images, secrets, preparations, logs, rollouts, tenants, urls };
+  const apps = new Apps(parts);
+  const router = new CloudRouter({ store, fleet, urls, tenants });
+  const canaries = new CanaryWatch(store, (app, why) => apps.returnCanary(app, why));
+  events.follow(({ app }) => {
+    if (app === null) return;
+    router.forget(app);
+    canaries.refresh(app);
+  });
+  const answered = (what: Answered): void => {
+    metrics.answered(what);
+    canaries.answered(what);
+  };
+  const gateway = new Gateway({ router, answered });
+  fleet.retired = (address) => gateway.forget(address);
+
+  fleet.adopt();
+  const gatewayPort = await listenGateway(gateway, options);
+  urls.at("http", gatewayPort);
+  const flags = new Flags(store, events);
+  const api = await serve({ ...parts, apps, flags, home, version: options.version }, metrics, options);
+
+  for (const app of store.list("apps")) apps.ensureMinimum(app);
+  rollouts.resume();
+  writeFileSync(join(home, "daemon.pid"), `${process.pid}\n`);
+  events.tell("daemon.started", { tenant: null }, { pid: process.pid, version: options.version });
+  return {
+    gatewayPort,
+    apiPort: api.port,
+    close: async (instances) => {
+      await gateway.close(GRACE_MS);
+      if (instances === "stop") await fleet.close();
+      await api.close();
+      logs.close();
+      events.tell("daemon.stopped", { tenant: null }, { pid: process.pid });
+      store.close();
+      rmSync(join(home, "daemon.pid"), { force: true });
+    },
+  };
+}
+
+/** Lets the API be reached at its socket and, with tokens, at an address. */
+async function serve(
+  parts: HandlerParts,
+  metrics: Metrics,
+  { home, version, log, api }: DaemonOptions,
+): Promise<{ readonly port: number | null; close(): Promise<void> }> {
+  const shared = {
+    store: parts.store,
+    handlers: handlers(parts),
+    streams: streams(parts),
+    verify: (token: string) => parts.tenants.verify(token),
+    version,
+    metrics: () => metrics.text(),
+    wrong: ({ code, message, cause }: SporeError): void =>
+      log({ level: "error", code, message, stack: cause instanceof Error ? cause.stack : undefined }),
+  };
+  const own = apiServer({ ...shared, trusted: { tenant: OWN_TENANT, role: "operator" } });
+  await listenSocket(own, home);
+  const open = api === null ? null : apiServer({ ...shared, trusted: null });
+  const port = open === null || api === null ? null : await listenTcp(open, api);
+  return {
+    port,
+    close: async () => {
+      await Promise.all([own.close(), open?.close()]);
+    },
+  };
+}
+
+/** All addresses get the same port: the first decides if it may be any. */
+async function listenGateway(gateway: Gateway, options: DaemonOptions): Promise<number> {
+  let { port } = options;
+  for (const host of options.addresses) {
+    try {
+      port = await gateway.listen({ host, port });
+    } catch (thrown) {
+      const { code } = thrown as NodeJS.ErrnoException;
+      // A host without IPv6 serves its names on IPv4 alone.
+      if ((code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") && host.includes(":")) continue;
+      throw portError(code, `${host.includes(":") ? `[${host}]` : host}:${port}`, thrown);
+    }
+  }
+  return port;
+}
+
+function portError(code: string | undefined, address: string, cause: unknown): unknown {
+  const next = { cause, next: "stop what listens there, or choose another port: `spore up --port PORT`" };
+  if (code === "EADDRINUSE") return sporeError("SPORE_PORT_TAKEN", { address }, next);
+  if (code === "EACCES") return sporeError("SPORE_PORT_PERMISSION", { address }, { cause });
+  return cause;
+}
+
+async function listenSocket(server: FastifyInstance, home: string): Promise<void> {
+  const path = daemonSocket(home);
+  // The store's lock says that no other daemon lives here: what is left is a dead one's.
+  rmSync(path, { force: true });
+  const mask = process.umask(0o177);
+  try {
+    await server.listen({ path });
+  } finally {
+    process.umask(mask);
+  }
+}
+
+async function listenTcp(
+  server: FastifyInstance,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<number> {
+  try {
+    await server.listen({ host, port });
+  } catch (thrown) {
+    throw portError((thrown as NodeJS.ErrnoException).code, `${host}:${port}`, thrown);
+  }
+  const address = server.server.address();
+  return typeof address === "object" && address !== null ? address.port : port;
+}

@@ -1,0 +1,75 @@
+/**
+ * What the fleet asks of whatever brings instances to life. One implementation
+ * boots (cold.ts); another restores a snapshot. driver.contract.ts holds the
+ * behaviour that all of them share.
+ */
+
+import type { StartKind } from "@spore/api";
+import type { Image } from "@spore/image";
+
+/** Where an instance takes connections. */
+export interface Endpoint {
+  readonly guestPort: number;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What an instance is made of. */
+export interface LaunchSpec {
+  readonly id: string;
+  readonly app: string;
+  readonly release: number;
+  readonly image: Image;
+  /** Variables, secrets among them. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly args: readonly string[] | null;
+  readonly cwd: string | null;
+  readonly memory: number | null;
+  /** Port of the guest that gets the requests; null: the first that it listens on. */
+  readonly port: number | null;
+  /** How long the program may take to stop. */
+  readonly graceMs: number;
+}
+
+/** How an instance ended. */
+export interface Ended {
+  readonly kind: "exited" | "crashed" | "start-failed" | "lost";
+  /** In words: "exit status 1", "SIGSEGV", or what the monitor said. */
+  readonly outcome: string;
+}
+
+/** Told of what happens to an instance, in this order, `ended` once and last. */
+export interface InstanceWatch {
+  listening(endpoint: Endpoint): void;
+  ended(how: Ended): void;
+}
+
+/** A running instance. */
+export interface Handle {
+  readonly pid: number;
+  readonly ticks: string;
+  readonly start: StartKind;
+  /** Asks the program to stop; after its grace period it is stopped. */
+  stop(): void;
+  /** Ends it at once. */
+  kill(): void;
+}
+
+/** What a daemon needs to find an instance of an earlier one. */
+export interface Found {
+  readonly id: string;
+  readonly app: string;
+  readonly port: number | null;
+}
+
+/** Brings instances to life. They outlive the daemon. */
+export interface InstanceDriver {
+  /** Throws a SporeError if the instance cannot even be started. */
+  launch(spec: LaunchSpec, watch: InstanceWatch): Handle;
+  /** An instance that an earlier daemon started, if it lives. */
+  adopt(found: Found, watch: InstanceWatch): Handle | null;
+  /** Removes what an instance that has ended left behind. */
+  clean(id: string): void;
+  /** Removes what is left of instances that are not among `known`, ends those that run. */
+  sweep(known: ReadonlySet<string>): void;
+}

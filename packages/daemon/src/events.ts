@@ -1,0 +1,38 @@
+/** What happened: kept in the store, and told to whoever follows. */
+
+import type { Event } from "@spore/api";
+import type { Store } from "./store/types.ts";
+
+/** Told of every event. */
+export type EventFollower = (event: Event, tenant: string | null) => void;
+
+/** What an event is about. */
+export interface About {
+  readonly tenant: string | null;
+  readonly app?: string;
+  readonly release?: number;
+  readonly instance?: string;
+}
+
+/** The events of a daemon. */
+export class Events {
+  readonly #store: Store;
+  readonly #followers = new Set<EventFollower>();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Keeps and tells an event. */
+  tell(kind: string, about: About, details: Event["details"] = {}): void {
+    const { tenant, app = null, release = null, instance = null } = about;
+    const event = this.#store.append({ time: Date.now(), kind, tenant, app, release, instance, details });
+    for (const follower of this.#followers) follower(event, tenant);
+  }
+
+  /** Follows; gives what ends it. */
+  follow(follower: EventFollower): () => void {
+    this.#followers.add(follower);
+    return () => void this.#followers.delete(follower);
+  }
+}

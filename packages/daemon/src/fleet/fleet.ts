@@ -1,0 +1,343 @@
+/** All instances of all apps: starts and stops them, and keeps what is known of them. */
+
+import { randomBytes } from "node:crypto";
+import type { Instance, InstanceReason } from "@spore/api";
+import { asSporeError, sporeError } from "@spore/errors";
+import { type Address, Refusal } from "@spore/gateway";
+import type { Ended, Endpoint, InstanceDriver, LaunchSpec } from "../driver/types.ts";
+import type { Events } from "../events.ts";
+import type { Logs } from "../logs/logs.ts";
+import { type InstanceRecord, type ReleaseRecord, releaseKey, type Store } from "../store/types.ts";
+import { Member } from "./member.ts";
+import { Pool, type PoolHost } from "./pool.ts";
+
+/** Stopped instances that are remembered, for each app. */
+const REMEMBERED = 20;
+/** How long a program may take to stop, and how much longer its monitor. */
+const GRACE_MS = 10_000;
+const KILL_AFTER_MS: number = GRACE_MS + 2000;
+
+/** What is needed to start an instance of a release; made once and kept. */
+export type Prepared = Pick<LaunchSpec, "image" | "env">;
+
+/** What a fleet is made of. */
+export interface FleetParts {
+  readonly store: Store;
+  readonly events: Events;
+  readonly logs: Logs;
+  readonly driver: InstanceDriver;
+  /** Image and variables of a release, at once if they are at hand. */
+  readonly prepare: (release: ReleaseRecord) => Prepared | Promise<Prepared>;
+  /** Throws a `Refusal` if the tenant may not have another instance. */
+  readonly admit: (app: string, running: number) => void;
+  /** Told of each instance that became ready. */
+  readonly woken: (member: Member) => void;
+}
+
+/** All instances. */
+export class Fleet {
+  readonly #parts: FleetParts;
+  readonly #pools = new Map<string, Pool>();
+  readonly #members = new Map<string, Member>();
+  readonly #stopped = new Map<string, string[]>();
+  /** Set by the gateway: closes idle connections. */
+  retired: (address: Address) => void = () => {};
+  #closing = false;
+
+  constructor(parts: FleetParts) {
+    this.#parts = parts;
+  }
+
+  /** The pool of a release, made when it is first asked for. */
+  pool(app: string, release: number): Pool {
+    const key = releaseKey(app, release);
+    const known = this.#pools.get(key);
+    if (known !== undefined) return known;
+    const host: PoolHost = {
+      settings: () => this.#settings(app),
+      start: (pool, reason) => this.#start(pool, reason),
+      stop: (member, reason) => this.#stop(member, reason),
+      retire: (member) => {
+        if (member.endpoint !== null) this.retired(member.endpoint);
+      },
+    };
+    const pool = new Pool(app, release, host);
+    this.#pools.set(key, pool);
+    return pool;
+  }
+
+  /** Pools of an app that exist. */
+  pools(app: string): readonly Pool[] {
+    return [...this.#pools.values()].filter((pool) => pool.app === app);
+  }
+
+  /** Instances that run. */
+  get members(): ReadonlyMap<string, Member> {
+    return this.#members;
+  }
+
+  /** An instance as the API tells of it. */
+  instance(id: string): Instance | null {
+    const member = this.#members.get(id);
+    if (member !== undefined) return instanceOf(member.record(), member.inFlight);
+    const record = this.#parts.store.get("instances", id);
+    return record === null ? null : instanceOf(record, 0);
+  }
+
+  /** Takes an instance out and stops it. */
+  drain(id: string, reason: InstanceReason): void {
+    const member = this.#members.get(id);
+    if (member !== undefined) this.pool(member.app, member.release).drain(member, reason);
+  }
+
+  /** Forgets an app whose instances have been told to stop. */
+  forget(app: string): void {
+    for (const pool of this.pools(app)) {
+      pool.drainAll("requested");
+      this.#pools.delete(releaseKey(app, pool.release));
+    }
+    for (const id of this.#stopped.get(app) ?? []) this.#parts.store.delete("instances", id);
+    this.#stopped.delete(app);
+  }
+
+  #settings(app: string) {
+    const record = this.#parts.store.get("apps", app);
+    if (record === null) throw new Refusal(404, "SPORE_NO_APP", `there is no app ${app} any more`);
+    return record.settings;
+  }
+
+  #start(pool: Pool, reason: InstanceReason): Member {
+    const { store, events, admit, prepare } = this.#parts;
+    if (this.#closing) throw new Refusal(503, "SPORE_OVERLOADED", "the daemon is going down", 2);
+    const release = store.get("releases", releaseKey(pool.app, pool.release));
+    if (release === null)
+      throw new Refusal(404, "SPORE_NO_APP", `there is no release ${pool.release} any more`);
+    admit(pool.app, this.#members.size);
+    const member = new Member(newId(), pool.app, pool.release, reason);
+    this.#members.set(member.id, member);
+    const timeout = this.#settings(pool.app).startTimeoutMs;
+    member.arm(timeout, () => this.#onStartTimeout(member));
+    const prepared = prepare(release);
+    events.tell("instance.starting", this.#about(member), { reason });
+    if (prepared instanceof Promise) {
+      prepared.then(
+        (ready) => this.#launch(member, release, ready),
+        (thrown: unknown) => this.#onLaunchFailed(member, thrown),
+      );
+    } else {
+      this.#launch(member, release, prepared);
+    }
+    return member;
+  }
+
+  #launch(member: Member, release: ReleaseRecord, prepared: Prepared): void {
+    // It may have been given up while its image was opened.
+    if (member.state !== "starting") {
+      this.#onEnded(member, { kind: "exited", outcome: "not started" });
+      return;
+    }
+    const { args, cwd, memory, port } = release.config;
+    const { id, app } = member;
+    const spec = {
+      id,
+      app,
+      release: release.number,
+      ...prepared,
+      args,
+      cwd,
+      memory,
+      port,
+      graceMs: GRACE_MS,
+    };
+    try {
+      member.handle = this.#parts.driver.launch(spec, {
+        listening: (endpoint) => this.#onListening(member, endpoint),
+        ended: (how) => this.#onEnded(member, how),
+      });
+    } catch (thrown) {
+      this.#onLaunchFailed(member, thrown);
+      return;
+    }
+    member.start = member.handle.start;
+    this.#keep(member);
+    this.#parts.logs.begin({ id, app, release: release.number });
+  }
+
+  /** Not in this turn: whoever started it does not have it yet. */
+  #onLaunchFailed(member: Member, thrown: unknown): void {
+    const { message } = asSporeError(thrown);
+    setImmediate(() => this.#onEnded(member, { kind: "start-failed", outcome: message }));
+  }
+
+  #onStartTimeout(member: Member): void {
+    if (member.state !== "starting") return;
+    member.reason = "start-timeout";
+    member.outcome = "it did not listen on its port in time";
+    if (member.handle === null) this.#onEnded(member, { kind: "start-failed", outcome: member.outcome });
+    else member.handle.kill();
+  }
+
+  #onListening(member: Member, endpoint: Endpoint): void {
+    // A program may listen anew; the first time counts.
+    if (member.state !== "starting") return;
+    member.readyAt = Date.now();
+    member.wakeMs = performance.now() - member.begun;
+    this.#onReady(member, endpoint, "listening");
+    this.#parts.woken(member);
+    const ms = Math.round(member.wakeMs * 1000) / 1000;
+    this.#parts.events.tell("instance.ready", this.#about(member), { start: member.start, ms });
+  }
+
+  #stop(member: Member, reason: InstanceReason): void {
+    if (member.state === "stopped") return;
+    member.state = "draining";
+    member.reason = reason;
+    if (member.handle === null) return;
+    this.#keep(member);
+    member.handle.stop();
+    member.arm(KILL_AFTER_MS, () => member.handle?.kill());
+  }
+
+  #onEnded(member: Member, how: Ended): void {
+    if (member.state === "stopped") return;
+    const before = member.state;
+    member.state = "stopped";
+    member.stoppedAt = Date.now();
+    member.outcome ??= how.outcome;
+    const asked = before === "draining" || member.reason === "start-timeout";
+    if (!asked) member.reason = how.kind;
+    member.disarm();
+    this.#members.delete(member.id);
+    if (member.endpoint !== null) this.retired(member.endpoint);
+    this.#parts.logs.finish(member.id);
+    this.#parts.driver.clean(member.id);
+    this.#remember(member);
+    const { reason, outcome } = member;
+    this.#parts.events.tell("instance.stopped", this.#about(member), { reason, outcome });
+    this.pool(member.app, member.release).onStopped(member, before === "starting");
+    for (const settled of member.settled.splice(0)) settled();
+  }
+
+  /** Keeps the record of a stopped instance, and not too many of them. */
+  #remember(member: Member): void {
+    const { store } = this.#parts;
+    const stopped = this.#stopped.get(member.app) ?? [];
+    this.#stopped.set(member.app, stopped);
+    stopped.push(member.id);
+    store.transaction(() => {
+      this.#keep(member);
+      const oldest = stopped.length > REMEMBERED ? stopped.shift() : undefined;
+      if (oldest !== undefined) store.delete("instances", oldest);
+    });
+  }
+
+  #keep(member: Member): void {
+    this.#parts.store.put("instances", member.id, member.record());
+  }
+
+  #about({ app, release, id }: Member) {
+    const tenant = this.#parts.store.get("apps", app)?.tenant ?? null;
+    return { tenant, app, release, instance: id };
+  }
+
+  /** Finds the instances of an earlier daemon, and tells of those that are gone. */
+  adopt(): void {
+    const { store, driver, logs, events } = this.#parts;
+    const known = new Set<string>();
+    for (const record of store.list("instances")) {
+      if (record.state === "stopped") {
+        const stopped = this.#stopped.get(record.app) ?? [];
+        this.#stopped.set(record.app, [...stopped, record.id]);
+        continue;
+      }
+      const { id, app, release } = record;
+      const member = restored(record);
+      const port = store.get("releases", releaseKey(app, release))?.config.port ?? null;
+      const handle =
+        store.get("apps", app) === null
+          ? null
+          : driver.adopt(
+              { id, app, port },
+              {
+                listening: (endpoint) => this.#onAdopted(member, endpoint),
+                ended: (how) => this.#onEnded(member, how),
+              },
+            );
+      logs.take({ id, app, release });
+      this.#members.set(id, member);
+      if (handle === null) {
+        member.state = "ready";
+        this.#onEnded(member, { kind: "lost", outcome: "gone while no daemon ran" });
+        continue;
+      }
+      known.add(id);
+      member.handle = handle;
+      member.start = handle.start;
+      if (record.state === "draining") this.#stop(member, record.reason);
+      else this.#adoptStarting(member);
+      events.tell("instance.adopted", this.#about(member), { pid: handle.pid });
+    }
+    driver.sweep(known);
+  }
+
+  #adoptStarting(member: Member): void {
+    member.arm(this.#settings(member.app).startTimeoutMs, () => this.#onStartTimeout(member));
+    this.pool(member.app, member.release).adopt(member);
+  }
+
+  #onAdopted(member: Member, endpoint: Endpoint): void {
+    if (member.state !== "starting") return;
+    member.readyAt ??= Date.now();
+    this.#onReady(member, endpoint, "adopted");
+  }
+
+  #onReady(member: Member, endpoint: Endpoint, reason: InstanceReason): void {
+    member.endpoint = endpoint;
+    member.state = "ready";
+    member.reason = reason;
+    member.disarm();
+    this.pool(member.app, member.release).onReady(member);
+    for (const settled of member.settled.splice(0)) settled();
+    // After the requests are on their way.
+    this.#keep(member);
+  }
+
+  /** Stops everything; resolves when all has stopped. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const members = [...this.#members.values()];
+    const stopped = members.map(
+      (member) =>
+        new Promise<void>((resolve) => {
+          const look = (): void => {
+            if (member.state === "stopped") resolve();
+            else member.settled.push(look);
+          };
+          look();
+        }),
+    );
+    for (const member of members) this.pool(member.app, member.release).drain(member, "requested");
+    await Promise.all(stopped);
+  }
+}
+
+function restored(record: InstanceRecord): Member {
+  const member = new Member(record.id, record.app, record.release, record.reason);
+  member.readyAt = record.readyAt;
+  return Object.assign(member, { createdAt: record.createdAt });
+}
+
+function instanceOf({ ticks: _, ...record }: InstanceRecord, inFlight: number): Instance {
+  return { ...record, inFlight };
+}
+
+/** An id that sorts by time. */
+export function newId(): string {
+  return `${Date.now().toString(36).padStart(9, "0")}-${randomBytes(5).toString("hex")}`;
+}
+
+/** The error of a start that did not come to an end. */
+export function startFailed(member: Member): Error {
+  const problem = member.outcome ?? member.reason;
+  return sporeError("SPORE_START_FAILED", { app: member.app, problem });
+}

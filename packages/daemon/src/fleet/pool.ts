@@ -1,0 +1,308 @@
+/**
+ * The instances of one release: who gets a request, when another instance is
+ * started, and when one sleeps. Everything is decided in one turn of the event
+ * loop by what is known in that turn, so no request can meet an instance that
+ * was just told to stop.
+ */
+
+import type { AppSettings, InstanceReason } from "@spore/api";
+import { asSporeError } from "@spore/errors";
+import { type Caller, type Lease, Refusal } from "@spore/gateway";
+import type { Member } from "./member.ts";
+
+/** Requests that may wait for one release. */
+const QUEUE_LIMIT = 2000;
+/** After so many failed starts in a row, the next waits. */
+const FAILURES_FREE = 2;
+const BACKOFF_MS = 1000;
+const BACKOFF_LIMIT_MS = 30_000;
+
+/** What a pool asks of the fleet. */
+export interface PoolHost {
+  settings(): AppSettings;
+  /** Starts an instance; `settled` of the member says how it went. Throws if it may not. */
+  start(pool: Pool, reason: InstanceReason): Member;
+  stop(member: Member, reason: InstanceReason): void;
+  /** Nothing idle may lead to the member. */
+  retire(member: Member): void;
+}
+
+interface Waiter {
+  readonly caller: Caller;
+  readonly since: number;
+  readonly grant: (lease: Lease) => void;
+  readonly refuse: (why: Refusal) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** The instances of one release. */
+export class Pool {
+  readonly app: string;
+  readonly release: number;
+  /** Starting and ready ones, the oldest first. */
+  readonly members: Member[] = [];
+  readonly draining: Set<Member> = new Set();
+  readonly #host: PoolHost;
+  readonly #waiting: Waiter[] = [];
+  #failures = 0;
+  #blockedUntil = 0;
+  /** Instances that are kept awake; the live release's `min`. */
+  minimum = 0;
+
+  constructor(app: string, release: number, host: PoolHost) {
+    this.app = app;
+    this.release = release;
+    this.#host = host;
+  }
+
+  /** Requests that wait. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** An instance for a request; throws or rejects with a `Refusal`. */
+  acquire(caller: Caller): Lease | Promise<Lease> {
+    const { scaling, startTimeoutMs } = this.#host.settings();
+    // The oldest first: what is not needed becomes idle, and sleeps.
+    if (this.#waiting.length === 0) {
+      for (const member of this.members) {
+        if (member.state === "ready" && member.inFlight < scaling.concurrency)
+          return this.#lease(member, null);
+      }
+    }
+    if (this.#waiting.length >= QUEUE_LIMIT) {
+      throw new Refusal(503, "SPORE_OVERLOADED", "too many requests wait for the app", 1);
+    }
+    this.#scaleUp(1);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#drop(waiter);
+        waiter.refuse(new Refusal(504, "SPORE_WAKE_TIMEOUT", "no instance of the app was ready in time", 1));
+      }, startTimeoutMs);
+      const waiter: Waiter = {
+        caller,
+        since: performance.now(),
+        grant: resolve,
+        refuse: reject,
+        timer,
+      };
+      caller.onGone = () => this.#drop(waiter);
+      this.#waiting.push(waiter);
+    });
+  }
+
+  /** Starts what waiting requests and the minimum ask for. */
+  #scaleUp(more: number): void {
+    const { scaling } = this.#host.settings();
+    const starting = this.members.filter(({ state }) => state === "starting").length;
+    const wanted = this.#waiting.length + more;
+    let promised = starting * scaling.concurrency;
+    while (promised < wanted && this.members.length < scaling.max) {
+      if (!this.#start("demand")) return;
+      promised += scaling.concurrency;
+    }
+  }
+
+  /** Starts one; false if it may not be now but others may do. */
+  #start(reason: InstanceReason): boolean {
+    const alone = this.members.length === 0;
+    const wait = this.#blockedUntil - Date.now();
+    if (wait > 0) {
+      if (!alone) return false;
+      const seconds = Math.ceil(wait / 1000);
+      throw new Refusal(503, "SPORE_START_FAILED", "the app did not start; it is tried again soon", seconds);
+    }
+    try {
+      this.members.push(this.#host.start(this, reason));
+      return true;
+    } catch (thrown) {
+      if (!alone) return false;
+      if (thrown instanceof Refusal) throw thrown;
+      const error = asSporeError(thrown);
+      throw new Refusal(503, error.code, error.message, 1);
+    }
+  }
+
+  /** As many as the minimum asks for. */
+  ensureMinimum(): void {
+    const wanted = Math.min(this.minimum, this.#host.settings().scaling.max);
+    while (this.members.length < wanted) {
+      try {
+        if (!this.#start("minimum")) return;
+      } catch (thrown) {
+        // Not now: the next failure or request tries again.
+        if (!(thrown instanceof Refusal)) throw thrown;
+        return;
+      }
+    }
+  }
+
+  /** An instance that is ready, started if there is none. Rejects with what went wrong. */
+  async warm(reason: InstanceReason): Promise<Member> {
+    const ready = this.members.find(({ state }) => state === "ready");
+    if (ready !== undefined) return ready;
+    this.#blockedUntil = 0;
+    let member = this.members.find(({ state }) => state === "starting");
+    if (member === undefined) {
+      member = this.#host.start(this, reason);
+      this.members.push(member);
+    }
+    const waited = member;
+    await new Promise<void>((resolve) => void waited.settled.push(resolve));
+    return waited;
+  }
+
+  /** A member listens. */
+  onReady(member: Member): void {
+    this.#failures = 0;
+    this.#blockedUntil = 0;
+    this.#serve(member);
+    if (member.inFlight === 0) this.#rest(member);
+  }
+
+  /** A member that an earlier daemon started. */
+  adopt(member: Member): void {
+    this.members.push(member);
+    if (member.state === "ready") this.#rest(member);
+  }
+
+  /** A member has stopped; `failed`: it never was ready. */
+  onStopped(member: Member, failed: boolean): void {
+    member.disarm();
+    this.draining.delete(member);
+    const index = this.members.indexOf(member);
+    if (index < 0) return;
+    this.members.splice(index, 1);
+    if (failed) this.#onFailure(member);
+    if (this.#waiting.length > 0) this.#retry();
+    this.ensureMinimum();
+  }
+
+  #onFailure(member: Member): void {
+    this.#failures += 1;
+    const step = this.#failures - FAILURES_FREE;
+    if (step > 0) this.#blockedUntil = Date.now() + Math.min(BACKOFF_MS * 2 ** (step - 1), BACKOFF_LIMIT_MS);
+    if (this.members.length > 0) return;
+    const timeout = member.reason === "start-timeout";
+    const text = `the app did not start: ${member.outcome ?? member.reason}`;
+    const why = new Refusal(timeout ? 504 : 502, timeout ? "SPORE_WAKE_TIMEOUT" : "SPORE_START_FAILED", text);
+    for (const waiter of this.#waiting.splice(0)) this.#refuse(waiter, why);
+  }
+
+  #retry(): void {
+    try {
+      this.#scaleUp(0);
+    } catch (thrown) {
+      const why = thrown instanceof Refusal ? thrown : new Refusal(502, "SPORE_START_FAILED", String(thrown));
+      for (const waiter of this.#waiting.splice(0)) this.#refuse(waiter, why);
+    }
+  }
+
+  /** Takes a member out: it finishes what it has, and stops. */
+  drain(member: Member, reason: InstanceReason): void {
+    if (member.state === "stopped" || member.state === "draining") return;
+    const index = this.members.indexOf(member);
+    if (index >= 0) this.members.splice(index, 1);
+    const starting = member.state === "starting";
+    member.state = "draining";
+    member.reason = reason;
+    this.draining.add(member);
+    this.#host.retire(member);
+    if (member.inFlight === 0 || starting) {
+      this.#host.stop(member, reason);
+      return;
+    }
+    member.arm(this.#host.settings().drainTimeoutMs, () => this.#host.stop(member, reason));
+  }
+
+  /** Another release took over. */
+  drainAll(reason: InstanceReason): void {
+    this.minimum = 0;
+    for (const member of [...this.members]) this.drain(member, reason);
+  }
+
+  /** Settings have changed. */
+  onSettings(): void {
+    for (const member of this.members) {
+      if (member.state === "ready" && member.inFlight === 0) this.#rest(member);
+    }
+    this.ensureMinimum();
+  }
+
+  #lease(member: Member, waiter: Waiter | null): Lease {
+    const endpoint = member.endpoint;
+    if (endpoint === null) throw new Error("a member without an endpoint is not ready");
+    member.inFlight += 1;
+    member.disarm();
+    let open = true;
+    const release = (): void => {
+      if (!open) return;
+      open = false;
+      this.#release(member);
+    };
+    // It waited for this very start, or for a place.
+    const woken = waiter !== null && waiter.since <= member.begun + member.wakeMs;
+    return {
+      address: endpoint,
+      start: woken ? member.start : "warm",
+      phases: waiter === null ? noPhases : phasesOf(member, waiter.since, woken),
+      release,
+      unreachable: () => {
+        release();
+        if (member.state === "ready") this.drain(member, "crashed");
+      },
+    };
+  }
+
+  #release(member: Member): void {
+    member.inFlight -= 1;
+    if (member.state === "draining") {
+      if (member.inFlight === 0) this.#host.stop(member, member.reason);
+      return;
+    }
+    if (this.#waiting.length > 0) this.#serve(member);
+    if (member.inFlight === 0) this.#rest(member);
+  }
+
+  /** Gives waiting requests to a member as long as it has room. */
+  #serve(member: Member): void {
+    const { concurrency } = this.#host.settings().scaling;
+    while (member.state === "ready" && member.inFlight < concurrency) {
+      const waiter = this.#waiting.shift();
+      if (waiter === undefined) return;
+      clearTimeout(waiter.timer);
+      waiter.caller.onGone = null;
+      waiter.grant(this.#lease(member, waiter));
+    }
+  }
+
+  /** It sleeps if nobody calls. */
+  #rest(member: Member): void {
+    member.arm(this.#host.settings().scaling.idleMs, () => {
+      if (member.state !== "ready" || member.inFlight > 0) return;
+      const awake = this.members.filter(({ state }) => state === "ready").length;
+      if (awake <= this.minimum) this.#rest(member);
+      else this.drain(member, "idle");
+    });
+  }
+
+  #refuse(waiter: Waiter, why: Refusal): void {
+    clearTimeout(waiter.timer);
+    waiter.caller.onGone = null;
+    waiter.refuse(why);
+  }
+
+  /** The caller is gone, or has waited too long. */
+  #drop(waiter: Waiter): void {
+    clearTimeout(waiter.timer);
+    const index = this.#waiting.indexOf(waiter);
+    if (index >= 0) this.#waiting.splice(index, 1);
+  }
+}
+
+const noPhases: Lease["phases"] = {};
+
+function phasesOf(member: Member, since: number, woken: boolean): Lease["phases"] {
+  const wait = performance.now() - since;
+  return woken ? { wait, [member.start]: member.wakeMs } : { wait };
+}

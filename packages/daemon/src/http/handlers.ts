@@ -1,0 +1,273 @@
+/** What each route of the API does. */
+
+import type { Deployment, Event, Flag, Instance, LogLine, Page, Token } from "@spore/api";
+import { sporeError } from "@spore/errors";
+import type { Apps } from "../cloud/apps.ts";
+import type { Flags } from "../cloud/flags.ts";
+import type { Tenants } from "../cloud/tenants.ts";
+import type { Urls } from "../cloud/urls.ts";
+import type { Events } from "../events.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import type { Images } from "../images.ts";
+import type { Logs } from "../logs/logs.ts";
+import type { Secrets } from "../secrets.ts";
+import type { DeploymentRecord, Store, TokenRecord } from "../store/types.ts";
+import type { Handlers, Stream, Streams } from "./call.ts";
+
+/** What handlers are made of. */
+export interface HandlerParts {
+  readonly store: Store;
+  readonly events: Events;
+  readonly apps: Apps;
+  readonly fleet: Fleet;
+  readonly images: Images;
+  readonly logs: Logs;
+  readonly flags: Flags;
+  readonly secrets: Secrets;
+  readonly tenants: Tenants;
+  readonly urls: Urls;
+  readonly home: string;
+  readonly version: string;
+}
+
+const PAGE = 100;
+
+/** The handlers. */
+export function handlers(parts: HandlerParts): Handlers {
+  return {
+    ...imageHandlers(parts),
+    ...appHandlers(parts),
+    ...configurationHandlers(parts),
+    ...seeingHandlers(parts),
+    ...tenantHandlers(parts),
+  };
+}
+
+function imageHandlers({ images, apps, fleet, home, version, urls }: HandlerParts) {
+  const startedAt = Date.now();
+  return {
+    status: () => ({
+      version,
+      pid: process.pid,
+      startedAt,
+      home,
+      gateway: urls.gateway,
+      apps: apps.list(null, null, 1_000_000).length,
+      instances: fleet.members.size,
+    }),
+    missingBlobs: ({ body }) => ({ missing: images.missing(body.digests) }),
+    putBlob: async ({ params: { digest }, body }) => ({ digest, length: await images.putBlob(digest, body) }),
+    putImage: async ({ params: { digest } }) => ({ digest, name: (await images.open(digest)).name }),
+  } satisfies Partial<Handlers>;
+}
+
+function appHandlers({ apps, images, urls, store }: HandlerParts) {
+  const view = (record: DeploymentRecord): Deployment => {
+    const { canary: _, ...rest } = record;
+    return { ...rest, url: urls.app({ name: record.app }) };
+  };
+  return {
+    listApps: ({ query: { after = null, limit = PAGE }, sees }) =>
+      page(apps.list(sees, after, limit), limit, (app) => app.name, apps.view.bind(apps)),
+    getApp: ({ params, sees }) => apps.view(apps.get(params.app, sees)),
+    changeApp: ({ params, body, sees }) => apps.view(apps.change(params.app, sees, body)),
+    deleteApp: ({ params, sees }) => {
+      apps.remove(params.app, sees);
+      return { name: params.app };
+    },
+    deploy: async ({ params, body, who }) => {
+      const { name } = await images.open(body.image);
+      return view(apps.deploy(params.app, who.tenant, body, name));
+    },
+    listReleases: ({ params, query: { after, limit = PAGE }, sees }) =>
+      page(
+        apps.releases(params.app, sees, after === undefined ? null : Number(after), limit),
+        limit,
+        (release) => String(release.number),
+        apps.viewRelease.bind(apps),
+      ),
+    getRelease: ({ params, sees }) => apps.viewRelease(apps.release(params.app, sees, params.release)),
+    rollback: ({ params, body, sees }) => view(apps.rollback(params.app, sees, body.release ?? null)),
+    promote: ({ params, sees }) => view(apps.promote(params.app, sees)),
+    getDeployment: ({ params, sees }) => {
+      const record = store.get("deployments", params.id);
+      if (record === null) throw sporeError("SPORE_NOT_FOUND", { what: `deployment ${params.id}` });
+      apps.get(record.app, sees);
+      return view(record);
+    },
+    changeEnv: ({ params, body: { set = {}, unset = [] }, sees }) =>
+      view(apps.changeEnv(params.app, sees, { set, unset })),
+    getEnv: ({ params, sees }) => ({ env: apps.env(params.app, sees) }),
+  } satisfies Partial<Handlers>;
+}
+
+function configurationHandlers({ apps, secrets, flags, store, urls }: HandlerParts) {
+  return {
+    listSecrets: ({ params, sees }) => {
+      apps.get(params.app, sees);
+      const current = secrets.current(params.app);
+      return { secrets: current.map(({ name, current: version }) => ({ name, version })) };
+    },
+    changeSecrets: async ({ params, body: { set = {}, unset = [] }, sees }) => {
+      apps.get(params.app, sees);
+      const put = await secrets.seal(set);
+      store.transaction(() => {
+        put(params.app);
+        for (const name of unset) secrets.unset(params.app, name);
+      });
+      const record = apps.renewSecrets(params.app, sees);
+      if (record === null) return { deployment: null };
+      const { canary: _, ...rest } = record;
+      return { deployment: { ...rest, url: urls.app({ name: params.app }) } };
+    },
+    listFlags: ({ params, sees }) => {
+      apps.get(params.app, sees);
+      return { flags: flags.list(params.app) };
+    },
+    putFlag: ({ params, body, sees }): Flag => {
+      apps.get(params.app, sees);
+      return flags.put(params.app, params.key, body);
+    },
+    deleteFlag: ({ params, sees }) => {
+      apps.get(params.app, sees);
+      flags.remove(params.app, params.key);
+      return { key: params.key };
+    },
+    evaluateFlag: ({ params, sees }) => {
+      apps.get(params.app, sees);
+      return flags.evaluate(params.app, params.key);
+    },
+    evaluateFlags: ({ params, sees }) => {
+      apps.get(params.app, sees);
+      return { flags: flags.list(params.app).map(({ key }) => flags.evaluate(params.app, key)) };
+    },
+  } satisfies Partial<Handlers>;
+}
+
+function seeingHandlers({ apps, fleet, store, logs }: HandlerParts) {
+  const visible = (id: string, sees: string | null): Instance => {
+    const instance = fleet.instance(id);
+    if (instance === null) throw sporeError("SPORE_NOT_FOUND", { what: `instance ${id}` });
+    apps.get(instance.app, sees);
+    return instance;
+  };
+  return {
+    listInstances: ({ query: { app, all = false, after = null, limit = PAGE }, sees }) => {
+      if (app !== undefined) apps.get(app, sees);
+      const ids = all ? store.list("instances").map(({ id }) => id) : [...fleet.members.keys()].sort();
+      const found = ids
+        .filter((id) => after === null || id > after)
+        .flatMap((id) => fleet.instance(id) ?? [])
+        .filter((instance) => app === undefined || instance.app === app)
+        .filter((instance) => sees === null || store.get("apps", instance.app)?.tenant === sees);
+      return page(found.slice(0, limit), limit, ({ id }) => id, same<Instance>);
+    },
+    getInstance: ({ params, sees }) => visible(params.id, sees),
+    stopInstance: ({ params, sees }) => {
+      visible(params.id, sees);
+      fleet.drain(params.id, "requested");
+      return visible(params.id, sees);
+    },
+    listEvents: ({ query: { after = 0, limit = PAGE, app = null }, sees }) =>
+      page(store.events({ after, limit, app, tenant: sees }), limit, ({ seq }) => String(seq), same<Event>),
+    readLogs: ({ params, query: { after, last, limit = PAGE }, sees }) => {
+      apps.get(params.app, sees);
+      const start = after ?? Math.max(0, logs.last(params.app) - (last ?? Number.MAX_SAFE_INTEGER));
+      return page(logs.read(params.app, start, limit), limit, ({ seq }) => String(seq), same<LogLine>);
+    },
+  } satisfies Partial<Handlers>;
+}
+
+function tenantHandlers({ tenants }: HandlerParts) {
+  return {
+    listTokens: ({ query: { after = null, limit = PAGE }, who }) =>
+      page(tenants.tokens(who.tenant, after, limit), limit, ({ id }) => id, tokenOf),
+    createToken: async ({ body: { name, role, tenant }, who }) => {
+      const other = tenant !== undefined && tenant !== who.tenant;
+      if (who.role !== "operator" && (other || role === "operator")) {
+        throw sporeError("SPORE_FORBIDDEN", {
+          problem: "only an operator makes tokens of other tenants and operators",
+        });
+      }
+      return await tenants.createToken(name, role, tenant ?? who.tenant);
+    },
+    deleteToken: ({ params, sees }) => {
+      tenants.removeToken(params.id, sees);
+      return { id: params.id };
+    },
+    listTenants: ({ query: { after = null, limit = PAGE } }) =>
+      page(
+        tenants.list(after, limit),
+        limit,
+        ({ name }) => name,
+        (tenant) => tenant,
+      ),
+    putTenant: ({ params, body }) => tenants.put(params.tenant, body.quotas ?? {}),
+    deleteTenant: ({ params }) => {
+      tenants.remove(params.tenant);
+      return { name: params.tenant };
+    },
+  } satisfies Partial<Handlers>;
+}
+
+/** The handlers of routes that answer with events. */
+export function streams({ apps, events, store, logs }: HandlerParts): Streams {
+  return {
+    followEvents: ({ query: { after, app = null }, sees }, stream) => {
+      if (app !== null) apps.get(app, sees);
+      const send = (event: Event, tenant: string | null): void => {
+        if ((app === null || event.app === app) && (sees === null || tenant === sees))
+          stream.send(event.seq, event);
+      };
+      // Old and new without a gap: nothing happens between these lines.
+      if (after !== undefined)
+        replay(stream, after, (from) => store.events({ after: from, limit: 1000, app, tenant: sees }));
+      stream.onClose(events.follow(send));
+    },
+    followLogs: ({ params: { app }, query: { after, last }, sees }, stream) => {
+      apps.get(app, sees);
+      const start = after ?? Math.max(0, logs.last(app) - (last ?? 0));
+      replay(stream, start, (from) => logs.read(app, from, 1000));
+      const end = logs.follow(app, (lines) => {
+        for (const line of lines) stream.send(line.seq, line);
+      });
+      stream.onClose(end);
+    },
+  };
+}
+
+function replay<T extends { readonly seq: number }>(
+  stream: Stream<T>,
+  after: number,
+  read: (after: number) => readonly T[],
+): void {
+  let from = after;
+  for (;;) {
+    const found = read(from);
+    for (const item of found) if (!stream.send(item.seq, item)) return;
+    const last = found.at(-1);
+    if (last === undefined || last.seq <= from) return;
+    from = last.seq;
+  }
+}
+
+function page<R, T>(
+  records: readonly R[],
+  limit: number,
+  key: (record: R) => string,
+  view: (record: R) => T,
+): Page<T> {
+  const last = records.at(-1);
+  return {
+    items: records.map(view),
+    next: records.length < limit || last === undefined ? null : key(last),
+  };
+}
+
+function same<T>(value: T): T {
+  return value;
+}
+
+function tokenOf({ salt: _, hash: __, ...token }: TokenRecord): Token {
+  return token;
+}

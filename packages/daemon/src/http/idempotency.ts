@@ -1,0 +1,41 @@
+/** Calls that are carried out once, however often they are sent. */
+
+import { sporeError } from "@spore/errors";
+import type { Store } from "../store/types.ts";
+
+/** Answers are kept for a day. */
+const KEPT_MS = 86_400_000;
+const running = new WeakMap<Store, Map<string, Promise<unknown>>>();
+
+/** Carries `work` out unless it was before; gives the answer of the first time. */
+export async function once(
+  store: Store,
+  key: string,
+  asked: readonly unknown[],
+  work: () => Promise<unknown>,
+): Promise<unknown> {
+  if (!/^[\x21-\x7e]{1,243}$/.test(key)) {
+    throw sporeError("SPORE_API_INVALID", { problem: "the idempotency key is too long or not printable" });
+  }
+  const question = JSON.stringify(asked);
+  const known = store.get("answers", key);
+  if (known !== null && known.time > Date.now() - KEPT_MS) {
+    if (known.question !== question) {
+      throw sporeError("SPORE_CONFLICT", { problem: "the idempotency key was used for another call" });
+    }
+    return known.answer;
+  }
+  const calls = running.get(store) ?? new Map<string, Promise<unknown>>();
+  running.set(store, calls);
+  const current = calls.get(key);
+  if (current !== undefined) return await current;
+  const call = work();
+  calls.set(key, call);
+  try {
+    const answer = await call;
+    store.put("answers", key, { question, answer, time: Date.now() });
+    return answer;
+  } finally {
+    calls.delete(key);
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Images that were deployed, in a store of the daemon's own: what a builder
+ * sweeps from its cache must not be missing at the next wake.
+ */
+
+import { createHash } from "node:crypto";
+import { createWriteStream, existsSync, linkSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { sporeError } from "@spore/errors";
+import { type Image, openImage, type Store, storeAt } from "@spore/image";
+import { forgetImage, keepImage, prepareStore, sweepStore } from "@spore/image/store";
+import { newId } from "./fleet/fleet.ts";
+
+/** Blobs and images under one folder. */
+export class Images {
+  readonly #store: Store;
+  readonly #uploads: string;
+
+  constructor(root: string) {
+    this.#store = storeAt(root);
+    prepareStore(this.#store);
+    this.#uploads = join(root, "uploads");
+    // What was cut off.
+    rmSync(this.#uploads, { recursive: true, force: true });
+    mkdirSync(this.#uploads, { recursive: true });
+  }
+
+  /** Which of the blobs are not here. */
+  missing(digests: readonly string[]): readonly string[] {
+    return digests.filter((digest) => !this.has(digest));
+  }
+
+  /** Whether a blob (a manifest, say) is here. */
+  has(digest: string): boolean {
+    return existsSync(join(this.#store.blobs, digest));
+  }
+
+  /** Keeps a blob, if its bytes have the digest; gives its length. */
+  async putBlob(digest: string, bytes: Readable): Promise<number> {
+    return await this.#receive(bytes, (temporary, sha256, length) => {
+      if (sha256 !== digest) {
+        throw sporeError("SPORE_API_INVALID", {
+          problem: `the bytes have the digest ${sha256}, not ${digest}`,
+        });
+      }
+      linkOver(temporary, join(this.#store.blobs, digest));
+      return length;
+    });
+  }
+
+  /** Opens an image whose blobs were put, and checks them. */
+  async open(digest: string): Promise<Image> {
+    if (!this.has(digest)) throw sporeError("SPORE_NOT_FOUND", { what: `image ${digest}` });
+    return await openImage(join(this.#store.blobs, digest), { store: this.#store.root });
+  }
+
+  /** A release refers to it. */
+  keep(digest: string): void {
+    keepImage(digest, digest, this.#store);
+  }
+
+  /** Removes images that no release refers to any more, and blobs that no image does. */
+  sweep(unused: ReadonlySet<string>): void {
+    for (const digest of unused) forgetImage(digest, this.#store);
+    sweepStore(this.#store);
+  }
+
+  async #receive<T>(
+    bytes: Readable,
+    then: (temporary: string, sha256: string, length: number) => T,
+  ): Promise<T> {
+    const temporary = join(this.#uploads, newId());
+    const hash = createHash("sha256");
+    let length = 0;
+    try {
+      await pipeline(
+        bytes,
+        async function* (source: AsyncIterable<Buffer>) {
+          for await (const chunk of source) {
+            hash.update(chunk);
+            length += chunk.length;
+            yield chunk;
+          }
+        },
+        // Written through before it counts as kept.
+        createWriteStream(temporary, { flags: "wx", mode: 0o600, flush: true }),
+      );
+      return then(temporary, hash.digest("hex"), length);
+    } finally {
+      rmSync(temporary, { force: true });
+    }
+  }
+}
+
+/** Gives a finished file its name; another upload of the same bytes may have been first. */
+function linkOver(temporary: string, target: string): void {
+  try {
+    linkSync(temporary, target);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+  }
+}

@@ -1,0 +1,84 @@
+/** Numbers for Prometheus. */
+
+import type { Answered } from "@spore/gateway";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Fleet } from "./fleet/fleet.ts";
+import type { Member } from "./fleet/member.ts";
+
+/** Seconds, from a quarter of a millisecond: a wake is a matter of milliseconds. */
+const BUCKETS: number[] = [
+  0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5,
+  10,
+];
+
+/** The daemon's metrics. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #wakes: Histogram<"start">;
+  readonly #phases: Histogram<"phase" | "start">;
+  readonly #requests: Histogram<"app" | "status" | "start">;
+  readonly #refusals: Counter<"status">;
+
+  constructor(fleet: Fleet) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry, prefix: "spore_daemon_" });
+    this.#wakes = new Histogram({
+      name: "spore_wake_seconds",
+      help: "From the decision to start an instance until it listens.",
+      labelNames: ["start"],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#phases = new Histogram({
+      name: "spore_wake_phase_seconds",
+      help: "Parts of the time that a request waited for an instance: wait is all of it.",
+      labelNames: ["phase", "start"],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#requests = new Histogram({
+      name: "spore_request_seconds",
+      help: "From the first byte of a request to the first byte of its answer, in the gateway.",
+      labelNames: ["app", "status", "start"],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#refusals = new Counter({
+      name: "spore_refused_requests_total",
+      help: "Requests that the gateway answered in the app's place.",
+      labelNames: ["status"],
+      registers,
+    });
+    new Gauge({
+      name: "spore_instances",
+      help: "Instances by state.",
+      labelNames: ["state"],
+      registers,
+      collect() {
+        const count = { starting: 0, ready: 0, draining: 0, stopped: 0 };
+        for (const member of fleet.members.values()) count[member.state] += 1;
+        for (const [state, number] of Object.entries(count)) this.set({ state }, number);
+      },
+    });
+  }
+
+  /** An instance is ready. */
+  woken({ start, wakeMs }: Member): void {
+    this.#wakes.observe({ start }, wakeMs / 1000);
+  }
+
+  /** A request was answered. */
+  answered({ target, status, start, firstByteMs, phases }: Answered): void {
+    if (start === null) this.#refusals.inc({ status });
+    const app = target === null ? "" : target.slice(0, target.indexOf("/"));
+    const kind = `${Math.floor(status / 100)}xx`;
+    this.#requests.observe({ app, status: kind, start: start ?? "none" }, firstByteMs / 1000);
+    for (const [phase, ms] of Object.entries(phases)) {
+      this.#phases.observe({ phase, start: start ?? "none" }, ms / 1000);
+    }
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}

@@ -1,0 +1,69 @@
+/** The store in memory, for tests; the contract of both is in store.test.ts. */
+
+import type { Event } from "@spore/api";
+import type { EventRange, NewEvent, Range, Records, Store } from "./types.ts";
+
+/** An empty one. */
+export function memoryStore(): Store {
+  return new MemoryStore();
+}
+
+class MemoryStore implements Store {
+  #records = new Map<string, string>();
+  #events: (Event & { readonly tenant: string | null })[] = [];
+  #seq = 0;
+
+  get<B extends keyof Records>(bucket: B, key: string): Records[B] | null {
+    const text = this.#records.get(`${bucket} ${key}`);
+    return text === undefined ? null : (JSON.parse(text) as Records[B]);
+  }
+
+  put<B extends keyof Records>(bucket: B, key: string, value: Records[B]): void {
+    this.#records.set(`${bucket} ${key}`, JSON.stringify(value));
+  }
+
+  delete(bucket: keyof Records, key: string): void {
+    this.#records.delete(`${bucket} ${key}`);
+  }
+
+  list<B extends keyof Records>(bucket: B, range: Range = {}): readonly Records[B][] {
+    const { prefix = "", after = null, limit = Infinity } = range;
+    const start = `${bucket} `;
+    return [...this.#records]
+      .filter(
+        ([key]) => key.startsWith(start + prefix) && (after === null || key.slice(start.length) > after),
+      )
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .slice(0, limit)
+      .map(([, text]) => JSON.parse(text) as Records[B]);
+  }
+
+  append(event: NewEvent): Event {
+    this.#seq += 1;
+    const { tenant, ...rest } = event;
+    this.#events.push({ seq: this.#seq, tenant, ...rest });
+    return { seq: this.#seq, ...rest };
+  }
+
+  events({ after, app = null, tenant = null, limit }: EventRange): readonly Event[] {
+    return this.#events
+      .filter((event) => event.seq > after)
+      .filter((event) => (app === null || event.app === app) && (tenant === null || event.tenant === tenant))
+      .slice(0, limit)
+      .map(({ tenant: _, ...event }) => event);
+  }
+
+  transaction<T>(work: () => T): T {
+    const [records, events, seq] = [new Map(this.#records), [...this.#events], this.#seq];
+    try {
+      return work();
+    } catch (thrown) {
+      [this.#records, this.#events, this.#seq] = [records, events, seq];
+      throw thrown;
+    }
+  }
+
+  durable(): void {}
+
+  close(): void {}
+}
