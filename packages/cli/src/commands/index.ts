@@ -3,12 +3,43 @@
 import type { Command } from "../command.ts";
 import { bench } from "./bench.ts";
 import { build } from "./build.ts";
+import { env, flag, promote, releases, rm, rollback, secret, stop } from "./change.ts";
 import { crashReport } from "./crash-report.ts";
+import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { fork } from "./fork.ts";
 import { help } from "./help.ts";
 import { run } from "./run.ts";
+import { events, inspect, logs, ps } from "./see.ts";
 import { snapshot } from "./snapshot.ts";
+import { tenant, token } from "./tenancy.ts";
+import { down, up } from "./up.ts";
 
 /** All commands, in the order of the help. */
-export const commands: readonly Command[] = [run, build, snapshot, fork, doctor, bench, help, crashReport];
+export const commands: readonly Command[] = [
+  run,
+  build,
+  snapshot,
+  fork,
+  up,
+  deploy,
+  ps,
+  logs,
+  events,
+  inspect,
+  releases,
+  rollback,
+  promote,
+  env,
+  secret,
+  flag,
+  stop,
+  rm,
+  token,
+  tenant,
+  down,
+  doctor,
+  bench,
+  help,
+  crashReport,
+];

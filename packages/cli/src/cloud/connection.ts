@@ -1,0 +1,86 @@
+/** The way to the daemon: its socket, or a URL with a token. */
+
+import { type IncomingMessage, type RequestOptions, request } from "node:http";
+import { request as secureRequest } from "node:https";
+import { Readable } from "node:stream";
+import {
+  type Calls,
+  type Client,
+  createClient,
+  daemonHome,
+  daemonSocket,
+  type Input,
+  type Result,
+  type Transport,
+  type TransportRequest,
+} from "@spore/api";
+import { type ErrorCode, registry, SporeError, sporeError } from "@spore/errors";
+import type { Context } from "../command.ts";
+
+/** Calls that throw what went wrong, as a SporeError. */
+export interface Connection {
+  call<K extends keyof Calls>(name: K, input?: Input<Calls[K]>): Promise<Calls[K]["result"]>;
+  follow<K extends keyof Calls>(name: K, input?: Input<Calls[K]>): Promise<AsyncIterable<Calls[K]["result"]>>;
+}
+
+/** The connection that the environment asks for. Nothing is sent yet. */
+export function connectDaemon(env: Context["env"]): Connection {
+  const { client, address } = clientOf(env);
+  return {
+    call: async (name, input) => unwrap(await client.call(name, input), address),
+    follow: async (name, input) => unwrap(await client.follow(name, input), address),
+  };
+}
+
+/** The client, and what to call the daemon in an error. */
+export function clientOf(env: Context["env"]): { readonly client: Client; readonly address: string } {
+  const url = env["SPORE_URL"];
+  if (url) {
+    if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+      throw sporeError("SPORE_USAGE", { problem: `SPORE_URL is not a URL: ${url}`, command: "help" });
+    }
+    return { client: createClient(over(url), env["SPORE_TOKEN"] ?? null), address: url };
+  }
+  const socketPath = daemonSocket(daemonHome(env));
+  return { client: createClient(over(socketPath)), address: socketPath };
+}
+
+function unwrap<T>(result: Result<T>, address: string): T {
+  if (result.ok) return result.value;
+  if (result.kind === "connection") {
+    throw sporeError("SPORE_DAEMON_UNREACHABLE", { address, problem: result.problem });
+  }
+  const { code, message, next } = result.error;
+  // A newer daemon may know codes that this command does not.
+  const known = Object.hasOwn(registry, code) ? (code as ErrorCode) : "SPORE_INTERNAL";
+  throw new SporeError(known, message, { next });
+}
+
+/** Carries requests over a Unix socket (a path) or to a URL. */
+function over(place: string): Transport {
+  const local = place.startsWith("/");
+  const secure = place.startsWith("https:");
+  return (what) =>
+    new Promise((resolve, reject) => {
+      const options = optionsOf(what);
+      const answered = (answer: IncomingMessage): void =>
+        resolve({ status: answer.statusCode ?? 0, body: answer });
+      const sent = local
+        ? request({ ...options, socketPath: place, path: what.path }, answered)
+        : (secure ? secureRequest : request)(new URL(what.path, place), options, answered);
+      sent.on("error", reject);
+      if (what.body === null || typeof what.body === "string") sent.end(what.body ?? "");
+      else Readable.from(what.body, { objectMode: false }).pipe(sent);
+    });
+}
+
+function optionsOf({ method, headers, body, signal }: TransportRequest): RequestOptions {
+  const length = typeof body === "string" ? { "content-length": Buffer.byteLength(body) } : {};
+  const chunked = body !== null && typeof body !== "string" ? { "transfer-encoding": "chunked" } : {};
+  return {
+    method,
+    headers: { ...headers, ...length, ...chunked },
+    agent: false,
+    ...(signal !== undefined && { signal }),
+  };
+}

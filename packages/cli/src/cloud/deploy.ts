@@ -1,0 +1,151 @@
+/** What `spore deploy` does: builds here, uploads what is missing, follows the rollout. */
+
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { basename, resolve } from "node:path";
+import type { AppSettingsChange, Deployment, Event } from "@spore/api";
+import { type ErrorCode, registry, SporeError, sporeError } from "@spore/errors";
+import { type Blob, type BlobPlace, buildImage, type Image } from "@spore/image";
+import type { Context } from "../command.ts";
+import { explain } from "../explain.ts";
+import { checkTarget } from "../run.ts";
+import { type ImageFlags, resolveSettings } from "../settings/resolve.ts";
+import { type Connection, connectDaemon } from "./connection.ts";
+
+/** The flags of `spore deploy`, as the parser gives them. */
+export interface DeployFlags extends ImageFlags {
+  readonly name: string | undefined;
+  readonly port: number | undefined;
+  readonly health: string | undefined;
+  readonly canary: number | undefined;
+  readonly min: number | undefined;
+  readonly max: number | undefined;
+  readonly concurrency: number | undefined;
+  readonly idle: number | undefined;
+  readonly domain: readonly string[];
+  readonly json: boolean;
+}
+
+/** Carries out `spore deploy`. */
+export async function deploy(
+  invocation: {
+    readonly options: DeployFlags;
+    readonly words: readonly string[];
+    readonly rest: readonly string[] | undefined;
+  },
+  context: Context,
+): Promise<number> {
+  const { options: flags, words, rest } = invocation;
+  const target = words[0] ?? ".";
+  checkTarget(target, context.cwd);
+  const daemon = connectDaemon(context.env);
+  // Before the build: without a daemon it would be in vain.
+  await daemon.call("status");
+  const settings = await resolveSettings(target, flags, rest, context.cwd);
+  const built = await buildImage(settings.contents);
+  if (flags.explain) explain(built, settings.configFile, context);
+  const image = await upload(built.image, daemon);
+  const app = flags.name ?? nameOf(resolve(context.cwd, target), built.image.name);
+  const { args, env, cwd, memory, publish } = settings.defaults;
+  const port = flags.port ?? publish?.[0]?.guest;
+  const events = await followEvents(daemon);
+  const deployment = await daemon.call("deploy", {
+    params: { app },
+    body: {
+      image,
+      config: { args, env, cwd, memory, port, health: flags.health },
+      settings: settingsOf(flags),
+      canary: flags.canary,
+    },
+  });
+  const done = await finished(deployment, daemon, events);
+  report(done, flags, context);
+  return 0;
+}
+
+/** The name of the project's folder or of the program. */
+function nameOf(target: string, imageName: string): string {
+  const name = basename(target)
+    .replace(/\.(spore|ts|js|mjs)$/, "")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^[^a-z]+|-+$/g, "")
+    .slice(0, 42);
+  return name === "" || /^r\d+$/.test(name) ? imageName : name;
+}
+
+/** Uploads what is missing of an image; gives its digest. */
+async function upload(image: Image, daemon: Connection): Promise<string> {
+  const { imageDocuments } = await import("@spore/image/store");
+  const parts = new Map<string, () => AsyncIterable<Uint8Array>>();
+  for (const blob of [image.kernel, ...image.layers, ...image.documents]) {
+    parts.set(blob.sha256, () => bytesOf(blob));
+  }
+  // The manifest last: once it is there, all that it names is.
+  for (const text of imageDocuments(image)) {
+    const bytes = Buffer.from(text);
+    parts.set(createHash("sha256").update(bytes).digest("hex"), () => one(bytes));
+  }
+  const { missing } = await daemon.call("missingBlobs", { body: { digests: [...parts.keys()] } });
+  for (const digest of new Set(missing)) {
+    const bytes = parts.get(digest);
+    if (bytes !== undefined) await daemon.call("putBlob", { params: { digest }, body: bytes() });
+  }
+  await daemon.call("putImage", { params: { digest: image.digest } });
+  return image.digest;
+}
+
+function bytesOf({ path, offset, length }: Blob & BlobPlace): AsyncIterable<Uint8Array> {
+  if (length === 0) return one(new Uint8Array(0));
+  return createReadStream(path, { start: offset, end: offset + length - 1, highWaterMark: 1 << 20 });
+}
+
+async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  if (bytes.length > 0) yield bytes;
+}
+
+function settingsOf({ min, max, concurrency, idle, domain }: DeployFlags): AppSettingsChange {
+  return {
+    scaling: { min, max, concurrency, idleMs: idle },
+    ...(domain.length > 0 && { domains: domain }),
+  };
+}
+
+/** Events from now on, so that no step of a rollout is missed. */
+export async function followEvents(daemon: Connection): Promise<AsyncIterable<Event>> {
+  return await daemon.follow("followEvents");
+}
+
+/** Waits until a rollout has ended. Throws why it failed. */
+export async function finished(
+  deployment: Deployment,
+  daemon: Connection,
+  events: AsyncIterable<Event>,
+): Promise<Deployment> {
+  for await (const { kind, details } of events) {
+    if (details["deployment"] === deployment.id && /^deployment\.(live|failed)$/.test(kind)) break;
+  }
+  const done = await daemon.call("getDeployment", { params: { id: deployment.id } });
+  if (done.problem !== null) {
+    const { code, message, next } = done.problem;
+    const known = Object.hasOwn(registry, code) ? (code as ErrorCode) : "SPORE_INTERNAL";
+    throw new SporeError(known, message, { next });
+  }
+  if (done.state !== "live") {
+    throw sporeError("SPORE_DAEMON_UNREACHABLE", {
+      address: done.app,
+      problem: "it ended during the rollout",
+    });
+  }
+  return done;
+}
+
+/** Says where the app is. */
+export function report(done: Deployment, flags: { readonly json: boolean }, context: Context): void {
+  if (flags.json) {
+    context.out(`${JSON.stringify(done)}\n`);
+    return;
+  }
+  context.err(`spore: ${done.app} release ${done.release} is live\n`);
+  context.out(`${done.url}\n`);
+}

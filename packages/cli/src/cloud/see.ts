@@ -1,0 +1,144 @@
+/** What `spore ps`, `logs`, `events` and `inspect` do. */
+
+import type { App, Event, LogLine } from "@spore/api";
+import type { Context } from "../command.ts";
+import { connectDaemon } from "./connection.ts";
+import { ago, table } from "./table.ts";
+
+/** Flags that all of them have. */
+interface Json {
+  readonly json: boolean;
+}
+
+/** Carries out `spore ps`. */
+export async function ps(
+  flags: Json & { readonly all: boolean },
+  app: string | undefined,
+  context: Context,
+): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  const { items: all } = await daemon.call("listApps", { query: { limit: 1000 } });
+  const apps = app === undefined ? all : all.filter(({ name }) => name === app);
+  const { items: instances } = await daemon.call("listInstances", {
+    query: { app, all: flags.all || undefined, limit: 1000 },
+  });
+  if (flags.json) {
+    context.out(`${JSON.stringify({ apps, instances })}\n`);
+    return 0;
+  }
+  const appRows = apps.map((found) => [
+    found.name,
+    found.live === null ? "-" : String(found.live),
+    stateOf(found),
+    found.url,
+  ]);
+  context.out(table(["APP", "RELEASE", "STATE", "URL"], appRows));
+  if (instances.length === 0) return 0;
+  const rows = instances.map((instance) => [
+    instance.id,
+    instance.app,
+    String(instance.release),
+    instance.state,
+    instance.reason,
+    instance.start,
+    String(instance.inFlight),
+    ago(instance.createdAt),
+    instance.outcome ?? "",
+  ]);
+  const heading = ["INSTANCE", "APP", "RELEASE", "STATE", "REASON", "START", "REQUESTS", "AGE", "OUTCOME"];
+  context.out(`\n${table(heading, rows)}`);
+  return 0;
+}
+
+function stateOf({ live, instances: { starting, ready, draining } }: App): string {
+  if (live === null) return "not deployed";
+  if (ready > 0) return `awake (${ready})`;
+  if (starting > 0) return "waking";
+  return draining > 0 ? "stopping" : "asleep";
+}
+
+/** Carries out `spore logs`. */
+export async function logs(
+  flags: Json & {
+    readonly follow: boolean;
+    readonly last: number | undefined;
+    readonly after: number | undefined;
+  },
+  app: string,
+  context: Context,
+): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  const say = (line: LogLine): void =>
+    context.out(flags.json ? `${JSON.stringify(line)}\n` : `${logText(line)}\n`);
+  const { last = 100, after } = flags;
+  if (flags.follow) {
+    const query = after === undefined ? { last } : { after };
+    for await (const line of await daemon.follow("followLogs", { params: { app }, query })) say(line);
+    return 0;
+  }
+  let query: { readonly after?: number; readonly last?: number; readonly limit: number } =
+    after === undefined ? { last, limit: 1000 } : { after, limit: 1000 };
+  for (;;) {
+    const { items, next } = await daemon.call("readLogs", { params: { app }, query });
+    items.forEach(say);
+    if (next === null) return 0;
+    query = { after: Number(next), limit: 1000 };
+  }
+}
+
+/** A line with where and when it came from; a gap is plain to see. */
+function logText({ seq, time, release, instance, text, lost }: LogLine): string {
+  const start = `${new Date(time).toISOString()} r${release} ${instance.slice(-6)} ${seq}`;
+  return lost > 0 ? `${start} --- ${lost} bytes or lines are missing here ---` : `${start} ${text}`;
+}
+
+/** Carries out `spore events`. */
+export async function events(
+  flags: Json & { readonly follow: boolean; readonly after: number | undefined },
+  app: string | undefined,
+  context: Context,
+): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  const say = (event: Event): void =>
+    context.out(flags.json ? `${JSON.stringify(event)}\n` : `${eventText(event)}\n`);
+  let after = flags.after ?? 0;
+  for (;;) {
+    const { items, next } = await daemon.call("listEvents", { query: { app, after, limit: 1000 } });
+    items.forEach(say);
+    after = items.at(-1)?.seq ?? after;
+    if (next === null) break;
+  }
+  if (!flags.follow) return 0;
+  for await (const event of await daemon.follow("followEvents", { query: { app, after } })) say(event);
+  return 0;
+}
+
+function eventText({ seq, time, kind, app, release, instance, details }: Event): string {
+  const about = [
+    app === null ? [] : [release === null ? app : `${app} r${release}`],
+    instance === null ? [] : [instance],
+  ].flat();
+  const said = Object.entries(details).flatMap(([name, value]) =>
+    value === null ? [] : [`${name}=${value}`],
+  );
+  return [new Date(time).toISOString(), seq, kind, ...about, ...said].join(" ");
+}
+
+/** Carries out `spore inspect`: all that is known of an app or an instance. */
+export async function inspect(what: string, context: Context): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  if (/^[0-9a-z]{9}-[0-9a-f]{10}$/.test(what)) {
+    const instance = await daemon.call("getInstance", { params: { id: what } });
+    context.out(`${JSON.stringify(instance, null, 2)}\n`);
+    return 0;
+  }
+  const params = { app: what };
+  const app = await daemon.call("getApp", { params });
+  const release =
+    app.live === null ? null : await daemon.call("getRelease", { params: { ...params, release: app.live } });
+  const { items: instances } = await daemon.call("listInstances", { query: { app: what, all: true } });
+  const { secrets } = await daemon.call("listSecrets", { params });
+  const { flags } = await daemon.call("listFlags", { params });
+  context.out(`${JSON.stringify({ app, release, instances, secrets, flags }, null, 2)}\n`);
+  return 0;
+}

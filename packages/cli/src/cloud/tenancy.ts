@@ -1,0 +1,100 @@
+/** What `spore token` and `spore tenant` do. */
+
+import type { Quotas, Role } from "@spore/api";
+import { sporeError } from "@spore/errors";
+import type { Context } from "../command.ts";
+import { connectDaemon } from "./connection.ts";
+import { ago, table } from "./table.ts";
+
+/** The flags of `spore token`. */
+export interface TokenFlags {
+  readonly create: string | undefined;
+  readonly role: Role | undefined;
+  readonly tenant: string | undefined;
+  readonly remove: string | undefined;
+  readonly json: boolean;
+}
+
+/** Carries out `spore token`. */
+export async function token(flags: TokenFlags, context: Context): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  if (flags.create !== undefined) {
+    const { role = "deployer", tenant, create: name } = flags;
+    const made = await daemon.call("createToken", { body: { name, role, tenant } });
+    if (flags.json) context.out(`${JSON.stringify(made)}\n`);
+    else {
+      context.err(
+        `spore: a token for ${made.role} of ${made.tenant}; this is the only time that it is shown\n`,
+      );
+      context.out(`${made.secret}\n`);
+    }
+    return 0;
+  }
+  if (flags.remove !== undefined) {
+    const removed = await daemon.call("deleteToken", { params: { id: flags.remove } });
+    if (flags.json) context.out(`${JSON.stringify(removed)}\n`);
+    return 0;
+  }
+  const { items } = await daemon.call("listTokens", { query: { limit: 1000 } });
+  const rows = items.map(({ id, name, role, tenant, createdAt }) => [id, name, role, tenant, ago(createdAt)]);
+  context.out(
+    flags.json ? `${JSON.stringify(items)}\n` : table(["TOKEN", "NAME", "ROLE", "TENANT", "AGE"], rows),
+  );
+  return 0;
+}
+
+/** The flags of `spore tenant`. */
+export interface TenantFlags {
+  readonly create: boolean;
+  readonly quota: readonly (readonly [string, string])[];
+  readonly remove: boolean;
+  readonly json: boolean;
+}
+
+const quotaNames: readonly (keyof Quotas)[] = [
+  "apps",
+  "instances",
+  "memory",
+  "wakesPerMinute",
+  "requestsPerMinute",
+];
+
+/** Carries out `spore tenant`. */
+export async function tenant(
+  flags: TenantFlags,
+  name: string | undefined,
+  context: Context,
+): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  if (name === undefined) {
+    const { items } = await daemon.call("listTenants", { query: { limit: 1000 } });
+    const rows = items.map(({ name: found, quotas }) => [
+      found,
+      ...quotaNames.map((quota) => String(quotas[quota] ?? "-")),
+    ]);
+    context.out(flags.json ? `${JSON.stringify(items)}\n` : table(["TENANT", ...quotaNames], rows));
+    return 0;
+  }
+  const done = flags.remove
+    ? await daemon.call("deleteTenant", { params: { tenant: name } })
+    : await daemon.call("putTenant", { params: { tenant: name }, body: { quotas: quotasOf(flags.quota) } });
+  if (flags.json) context.out(`${JSON.stringify(done)}\n`);
+  return 0;
+}
+
+function quotasOf(given: TenantFlags["quota"]): Partial<Quotas> {
+  return Object.fromEntries(
+    given.map(([name, text]) => {
+      if (!quotaNames.some((known) => known === name)) {
+        const next = `quotas are ${quotaNames.join(", ")}`;
+        throw sporeError("SPORE_USAGE", { problem: `unknown quota ${name}`, command: "tenant" }, { next });
+      }
+      const number = Number(text);
+      if (text !== "none" && !(Number.isSafeInteger(number) && number >= 0)) {
+        const problem = `quota ${name}: expected a number, or none`;
+        throw sporeError("SPORE_USAGE", { problem, command: "tenant" });
+      }
+      return [name, text === "none" ? null : number];
+    }),
+  );
+}

@@ -1,0 +1,70 @@
+/** `spore deploy`. */
+
+import { type Command, command, list, value } from "../command.ts";
+import { imageOptions } from "../settings/options.ts";
+import { readCount, readGuestPath, readPort, readText } from "../settings/values.ts";
+import { json, readDuration, readNumber, readPercent } from "./cloud-options.ts";
+import { about, target } from "./target.ts";
+
+/** Builds and rolls out. */
+export const deploy: Command = command({
+  name: "deploy",
+  summary: "Build a project, program or image and roll it out on the daemon; prints its URL.",
+  about: [
+    ...about,
+    "The app gets PORT in its environment and must listen there. The new release gets requests once it listens and passes its health check; until then, and if it fails, the release before goes on.",
+  ],
+  arguments: [{ ...target, doc: "What to deploy, see above.", optional: true }],
+  rest: { name: "ARG", doc: "Arguments of the program." },
+  options: {
+    name: value({
+      short: "n",
+      value: "NAME",
+      doc: "Name of the app.",
+      otherwise: "that of the folder or file",
+      read: readText,
+    }),
+    port: value({ value: "PORT", doc: "Port that the app listens on.", otherwise: "8080", read: readPort }),
+    health: value({
+      value: "PATH",
+      doc: "Path that must answer with a status below 500 before the release gets requests.",
+      otherwise: "listening is enough",
+      read: readGuestPath,
+    }),
+    canary: value({
+      value: "PERCENT",
+      doc: "Give the release this part of the requests; `spore promote` gives it the rest.",
+      read: readPercent,
+    }),
+    min: value({ value: "N", doc: "Instances that are kept awake.", otherwise: "0", read: readNumber }),
+    max: value({ value: "N", doc: "Instances at most.", otherwise: "4", read: readCount }),
+    concurrency: value({
+      value: "N",
+      doc: "Requests that one instance answers at a time before another is started.",
+      otherwise: "200",
+      read: readCount,
+    }),
+    idle: value({
+      value: "TIME",
+      doc: "Time without a request after which an instance sleeps.",
+      otherwise: "30s",
+      read: readDuration,
+    }),
+    domain: list({
+      value: "NAME",
+      doc: "Another host name of the app; *.NAME for all below.",
+      read: readText,
+    }),
+    json,
+    ...imageOptions,
+  },
+  examples: [
+    { line: "spore deploy examples/hello", doc: "Deploy a project at http://hello.localhost:8080." },
+    {
+      line: "spore deploy --health /healthz --canary 10 .",
+      doc: "Try a release with a tenth of the requests.",
+    },
+    { line: "spore deploy --port 6379 /usr/bin/redis-server", doc: "Deploy a program." },
+  ],
+  handle: async (invocation, context) => (await import("../cloud/deploy.ts")).deploy(invocation, context),
+});

@@ -1,0 +1,53 @@
+/** `spore token` and `spore tenant`. */
+
+import type { Role } from "@spore/api";
+import { type Command, command, flag, list, Mistake, value } from "../command.ts";
+import { readText, readVariable } from "../settings/values.ts";
+import { json } from "./cloud-options.ts";
+
+const roles: readonly Role[] = ["viewer", "deployer", "admin", "operator"];
+
+function readRole(text: string): Role {
+  const role = roles.find((known) => known === text);
+  if (role === undefined) throw new Mistake(`expected one of ${roles.join(", ")}`);
+  return role;
+}
+
+/** Tokens. */
+export const token: Command = command({
+  name: "token",
+  summary: "List, create or remove tokens for the API.",
+  about: [
+    "A viewer sees, a deployer changes apps, an admin also removes them and makes tokens, an operator also keeps tenants. The socket of the daemon's own user needs no token.",
+  ],
+  arguments: [],
+  options: {
+    create: value({ value: "NAME", doc: "Make a token; it is printed once.", read: readText }),
+    role: value({ value: "ROLE", doc: "What the new token may do.", otherwise: "deployer", read: readRole }),
+    tenant: value({ value: "TENANT", doc: "Whose token it is.", otherwise: "yours", read: readText }),
+    remove: value({ value: "ID", doc: "Make a token invalid.", read: readText }),
+    json,
+  },
+  examples: [{ line: "spore token --create ci --role deployer", doc: "A token for deployments." }],
+  handle: async ({ options }, context) => (await import("../cloud/tenancy.ts")).token(options, context),
+});
+
+/** Tenants. */
+export const tenant: Command = command({
+  name: "tenant",
+  summary: "List, create, change or remove tenants.",
+  arguments: [{ name: "TENANT", doc: "Name of the tenant.", optional: true }],
+  options: {
+    create: flag({ doc: "Make it, if there is none; the same as without." }),
+    quota: list({
+      value: "NAME=N",
+      doc: "Set a quota: apps, instances, memory, wakesPerMinute or requestsPerMinute; none for no limit.",
+      read: readVariable,
+    }),
+    remove: flag({ doc: "Remove it; it must not have apps." }),
+    json,
+  },
+  examples: [{ line: "spore tenant acme --quota instances=10", doc: "Make a tenant with a quota." }],
+  handle: async ({ options, words }, context) =>
+    (await import("../cloud/tenancy.ts")).tenant(options, words[0], context),
+});

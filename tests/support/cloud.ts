@@ -1,0 +1,100 @@
+/** A daemon of a test's own, with its state in a folder of its own. */
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Ended, StartOptions } from "./process.ts";
+import { spore } from "./spore.ts";
+
+/** A daemon. */
+export interface Cloud extends AsyncDisposable {
+  readonly port: number;
+  readonly home: string;
+  /** Runs `spore WORDS...` against it. */
+  spore(words: readonly string[], options?: StartOptions): Promise<Ended>;
+  /** Runs it and reads what it prints as JSON. */
+  json<T>(words: readonly string[], options?: StartOptions): Promise<T>;
+  /** Asks for a path of an app. */
+  get(app: string, path?: string, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  /** Ends the daemon as the kernel would. */
+  kill(): Promise<void>;
+  /** Starts it anew, at the same port. */
+  up(options?: StartOptions): Promise<Ended>;
+}
+
+/** An answer of an app. */
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
+/** Starts a daemon at a free port. */
+export async function cloud(words: readonly string[] = []): Promise<Cloud> {
+  const state = mkdtempSync(join(tmpdir(), "spore-cloud-"));
+  const home = join(state, "spore");
+  // Images come from the store of all tests: only the daemon's state is apart.
+  const env = { XDG_STATE_HOME: state, SPORE_HOME: undefined, SPORE_URL: undefined, SPORE_TOKEN: undefined };
+  const run = async (what: readonly string[], options: StartOptions = {}): Promise<Ended> =>
+    await spore(what, { deadline: 100_000, ...options, env: { ...env, ...options.env } });
+  const expectDone = async (what: readonly string[], options?: StartOptions): Promise<Ended> => {
+    const ended = await run(what, options);
+    if (ended.status !== 0) throw new Error(`spore ${what.join(" ")}: ${ended.stderr}`);
+    return ended;
+  };
+  const first = await expectDone(["up", "--json", "--port", "0", ...words]);
+  const port = Number(new URL((JSON.parse(first.stdout) as { gateway: string }).gateway).port);
+  return {
+    port,
+    home,
+    spore: run,
+    json: async <T>(what: readonly string[], options?: StartOptions) =>
+      JSON.parse((await expectDone([...what, "--json"], options)).stdout) as T,
+    get: (app, path = "/", headers = {}) => ask(port, `${app}.localhost`, path, headers),
+    kill: async () => {
+      const pid = Number(readFileSync(join(home, "daemon.pid"), "utf8"));
+      process.kill(pid, "SIGKILL");
+      await gone(pid);
+    },
+    up: (options) => run(["up", "--json", "--port", String(port), ...words], options),
+    async [Symbol.asyncDispose]() {
+      await run(["down"]);
+      rmSync(state, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Waits until a process is gone, or is only what its parent has not yet asked about. */
+export async function gone(pid: number): Promise<void> {
+  for (;;) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+      if (stat.slice(stat.lastIndexOf(")") + 2).startsWith("Z")) return;
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+function ask(
+  port: number,
+  host: string,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const options = { host: "127.0.0.1", port, path, headers: { ...headers, host }, agent: false };
+    const asked = request(options, (answer) => {
+      let text = "";
+      answer.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+      });
+      answer.on("end", () => resolve({ status: answer.statusCode ?? 0, text, headers: answer.headers }));
+      answer.on("error", reject);
+    });
+    asked.on("error", reject);
+    asked.end();
+  });
+}
