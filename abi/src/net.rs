@@ -139,8 +139,9 @@ pub mod call {
     /// which the host does not know the slot.
     pub const CONNECT: u64 = NET_FIRST;
     /// Publishes a listener. args: 1..=3 = the guest's address; port 0: the host
-    /// picks one. 4 = backlog. Result: the guest port, or 0: that port is not
-    /// published, the host does not know the slot.
+    /// picks one. 4 = backlog. 5 = 1: the program did not ask for the port by number,
+    /// the host may publish it at another one. Result: the guest port, or 0: that
+    /// port is not published, the host does not know the slot.
     pub const LISTEN: u64 = NET_FIRST + 1;
     /// Opens a datagram slot, or changes the peer of an open one. args: 1..=3 =
     /// address to connect to; port 0 and all-zero address: not connected.

@@ -77,6 +77,8 @@ struct Local {
     bound: Bound,
     /// Chosen by us and not shown to the program yet: another one would do.
     movable: bool,
+    /// Chosen by us: the host may publish it elsewhere.
+    chosen: bool,
 }
 
 struct Listener {
@@ -105,6 +107,8 @@ struct InsideStream {
     bound: Option<Local>,
     local: Address,
     peer: Address,
+    /// As of [`HostStream`].
+    connecting: bool,
 }
 
 /// Hands the news of an inside connection on to its socket.
@@ -251,6 +255,7 @@ impl Socket for Tcp {
         *place = Some(Local {
             bound,
             movable: to.port == 0,
+            chosen: to.port == 0,
         });
         Ok(())
     }
@@ -296,6 +301,7 @@ impl Socket for Tcp {
                     bound: None,
                     local,
                     peer,
+                    connecting: false,
                 },
                 options,
             ));
@@ -314,6 +320,10 @@ impl Socket for Tcp {
             let mut state = self.state.lock();
             match &mut *state {
                 State::Open { bound, .. } => *bound,
+                State::Inside(stream) if stream.connecting => {
+                    stream.connecting = false;
+                    return Ok(());
+                }
                 State::Listening(_) | State::Inside(_) => return Err(Errno::EISCONN),
                 State::Host(stream) => match connect_again(stream) {
                     Err(Errno::ECANCELED) => stream.bound, // Failed before: once more.
@@ -329,7 +339,8 @@ impl Socket for Tcp {
             retire(old, false, false);
             self.follow(&end);
             self.notifier.notify(events::OUT | events::WRNORM);
-            return Ok(());
+            // It is done, but Linux never says so at once.
+            return Err(Errno::EINPROGRESS);
         }
         let stream = self.connect_host(to, bound)?;
         let connecting = stream.connecting;
@@ -443,12 +454,7 @@ impl Socket for Tcp {
     fn take_error(&self) -> Option<Errno> {
         match &mut *self.state.lock() {
             State::Open { error, .. } => error.take(),
-            State::Host(stream) => {
-                if stream.connection.flags() & host_flag::CONNECTED != 0 {
-                    stream.connecting = false;
-                }
-                stream.connection.take_error()
-            }
+            State::Host(stream) => stream.connection.take_error(),
             State::Inside(stream) => stream.end.take_error(),
             State::Listening(_) => None,
         }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::{Errno, Result};
-use crate::fs::file::{OpenFile, events, open};
+use crate::fs::file::{OpenFile, open};
 use crate::ipc::{self, unix};
 use crate::mm::user::{self, UserAddr};
 use crate::net::netlink::Netlink;
@@ -184,7 +184,7 @@ pub fn connect(fd: i32, addr: UserAddr, len: u32) -> Flow {
     let patient = !open.nonblocking();
     match socket_of(&open).and_then(|socket| socket.connect(&address)) {
         Err(Errno::EINPROGRESS | Errno::EALREADY) if patient => {
-            Flow::blocked(established(open, deadline))
+            Flow::blocked(established(open, address, deadline))
         }
         // A unix listener's queue is full.
         Err(Errno::EAGAIN) if patient => block::retry(open, false, deadline, move |open| {
@@ -194,15 +194,17 @@ pub fn connect(fd: i32, addr: UserAddr, len: u32) -> Flow {
     }
 }
 
-/// Waits for the outcome of a connection attempt.
-async fn established(open: Arc<OpenFile>, deadline: Option<u64>) -> Result<usize> {
+/// Waits for the outcome of a connection attempt, which connecting again tells.
+async fn established(
+    open: Arc<OpenFile>,
+    address: SocketAddress,
+    deadline: Option<u64>,
+) -> Result<usize> {
     let _watch = Watch::new(&open);
     loop {
-        if open.file.poll() & (events::OUT | events::ERR | events::HUP) != 0 {
-            return match socket_of(&open)?.take_error() {
-                None => Ok(0),
-                Some(error) => Err(error),
-            };
+        match socket_of(&open)?.connect(&address) {
+            Err(Errno::EINPROGRESS | Errno::EALREADY) => {}
+            outcome => return outcome.map(|()| 0),
         }
         match park(deadline).await {
             Ok(()) => {}

@@ -19,12 +19,12 @@ impl Engine {
         let Some(Some(publication)) = self.publications.get_mut(index) else {
             return;
         };
-        let (Some(listener), fd) = (publication.slot, publication.fd.as_raw_fd()) else {
-            return;
-        };
+        let fd = publication.fd.as_raw_fd();
         publication.waiting = false;
-        let mut news = false;
         loop {
+            let Some(listener) = self.turn(index) else {
+                return;
+            };
             if !self.has_accept_room(listener) {
                 self.wait_for_room(index);
                 break;
@@ -35,7 +35,12 @@ impl Engine {
                         .map(|from| address::to_guest(&from))
                         .unwrap_or_default();
                     sys::no_delay(connection.as_raw_fd());
-                    news |= self.adopt(listener, Descriptor::Owned(connection), peer);
+                    if self.adopt(listener, Descriptor::Owned(connection), peer) {
+                        self.tell(listener);
+                    }
+                    if let Some(Some(publication)) = self.publications.get_mut(index) {
+                        publication.took_turn();
+                    }
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR | libc::ECONNABORTED) => {}
@@ -48,9 +53,10 @@ impl Engine {
                 },
             }
         }
-        if news {
-            self.tell(listener);
-        }
+    }
+
+    fn turn(&self, index: usize) -> Option<usize> {
+        self.publications.get(index)?.as_ref()?.turn()
     }
 
     fn wait_for_room(&mut self, index: usize) {
@@ -140,12 +146,8 @@ impl Engine {
     pub(super) fn unpublish(&mut self, listener: usize) {
         for place in &mut self.publications {
             let Some(publication) = place else { continue };
-            if publication.slot != Some(listener) {
-                continue;
-            }
-            if publication.fixed {
-                publication.detach();
-            } else {
+            publication.detach(listener);
+            if !publication.fixed && !publication.is_listening() {
                 *place = None;
             }
         }

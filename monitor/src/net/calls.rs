@@ -36,7 +36,9 @@ impl Engine {
             call::DATAGRAM => self.datagram(index, generation, target),
             _ if self.entries[index].is_some() => Err(errno(libc::EBUSY)),
             call::CONNECT => self.connect(index, generation, target),
-            call::LISTEN => self.listen(index, generation, target, args[4] as i32),
+            call::LISTEN => {
+                self.listen(index, generation, target, args[4] as i32, args[5] & 1 != 0)
+            }
             _ => Err(errno(libc::ENOSYS)),
         };
         result.unwrap_or_else(|error| error)
@@ -88,35 +90,18 @@ impl Engine {
         generation: u16,
         at: Address,
         backlog: i32,
+        chosen: bool,
     ) -> Result<i64, i64> {
         let at = address::from_guest(&at).ok_or(errno(libc::EAFNOSUPPORT))?;
         let entry = Entry::new(index, generation, Kind::Listener, Descriptor::None);
         let entry = entry
             .with_buffers(&self.rings, true, false)
             .ok_or(errno(libc::EFAULT))?;
-        // A port that the image does not declare stays inside of the guest.
-        let mine: Vec<usize> = if !self.may_publish(at.port()) {
-            Vec::new()
-        } else if self.publish_all {
-            let port = if self.any_port { 0 } else { at.port() };
-            let mut publication = listen::bind_same(port).map_err(|error| {
-                let wanted = std::net::SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port);
-                crate::finish::eprintln_quietly(&listen::explain(&wanted, &error).to_string());
-                negated(&error)
-            })?;
-            if at.port() != 0 {
-                publication.guest = at.port();
-            }
-            vec![
-                self.add_publication(publication)
-                    .map_err(|error| negated(&error))?,
-            ]
-        } else {
-            let free = |place: &Option<listen::Publication>| matches!(place, Some(p) if p.guest == at.port() && p.slot.is_none());
-            (0..self.publications.len())
-                .filter(|&n| free(&self.publications[n]))
-                .collect()
-        };
+        let mine = self.publications_for(at.port(), chosen);
+        let mine = mine.map_err(|(wanted, error)| {
+            crate::finish::eprintln_quietly(&listen::explain(&wanted, &error).to_string());
+            negated(&error)
+        })?;
         if mine.is_empty() {
             return Ok(0);
         }
@@ -126,7 +111,8 @@ impl Engine {
             let Some(publication) = self.publications[number].as_mut() else {
                 continue;
             };
-            if let Err(error) = publication.attach(index, backlog) {
+            let first = !publication.is_listening();
+            if let Err(error) = publication.attach(index, &at, backlog) {
                 let error = negated(&error);
                 self.close(index);
                 return Err(error);
@@ -134,8 +120,11 @@ impl Engine {
             port = publication.guest;
             if let Some(entry) = self.entries[index].as_mut() {
                 entry.port = port;
+                entry.six = at.is_ipv6();
             }
-            self.events.listening(publication.guest, publication.host);
+            if first {
+                self.events.listening(publication.guest, publication.host);
+            }
             self.accept(number);
         }
         Ok(i64::from(port))

@@ -4,6 +4,8 @@
 //! events and receives. Whoever holds the engine (the I/O thread, or the vCPU
 //! thread where there is none) may run it.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -111,6 +113,36 @@ impl Engine {
             None => self.publications.push(Some(publication)),
         }
         Ok(index)
+    }
+
+    /// The publications of a guest port: none for one that the image does not declare,
+    /// which stays inside of the guest. A port that nobody asked for by number (`chosen`
+    /// for the program) may be published at another one.
+    pub(super) fn publications_for(
+        &mut self,
+        guest: u16,
+        chosen: bool,
+    ) -> std::result::Result<Vec<usize>, (SocketAddr, io::Error)> {
+        if !self.may_publish(guest) {
+            return Ok(Vec::new());
+        }
+        let stands_for = |place: &Option<Publication>| matches!(place, Some(p) if p.guest == guest);
+        let found: Vec<usize> = (0..self.publications.len())
+            .filter(|&number| stands_for(&self.publications[number]))
+            .collect();
+        if !found.is_empty() || !self.publish_all {
+            return Ok(found);
+        }
+        let host = if self.any_port { 0 } else { guest };
+        let publication = match listen::bind_same(guest, host) {
+            Err(error) if chosen && error.raw_os_error() == Some(libc::EADDRINUSE) => {
+                listen::bind_same(guest, 0)
+            }
+            other => other,
+        };
+        let wanted = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), host);
+        let number = publication.and_then(|publication| self.add_publication(publication));
+        Ok(vec![number.map_err(|error| (wanted, error))?])
     }
 
     /// Puts an entry into its slot, shows it to the guest and watches it.

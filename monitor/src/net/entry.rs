@@ -96,6 +96,8 @@ pub struct Entry {
     pub options: (u32, u64),
     /// Guest port of a listener.
     pub port: u16,
+    /// The listener is of IPv6.
+    pub six: bool,
 }
 
 impl Entry {
@@ -118,6 +120,7 @@ impl Entry {
             shut: false,
             options: (0, 0),
             port: 0,
+            six: false,
         }
     }
     /// Goes on from what the slot's host line says: where a machine that was frozen

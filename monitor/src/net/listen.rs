@@ -15,23 +15,62 @@ const BACKLOG: std::ops::RangeInclusive<i32> = 128..=4096;
 
 /// A host socket for a guest port.
 pub struct Publication {
-    /// The bound socket; listening while `slot` is set.
+    /// The bound socket; listening while there are listeners.
     pub fd: OwnedFd,
     /// Port inside the guest.
     pub guest: u16,
     /// Where it can be reached.
     pub host: SocketAddr,
-    /// The guest's listener.
-    pub slot: Option<usize>,
+    /// The guest's listeners at this port: one for IPv4 and one for IPv6, or several that
+    /// share it.
+    listeners: Vec<Listener>,
+    /// Connections given out, to take the listeners in turn.
+    given: usize,
     /// Connections wait for room in the guest.
     pub waiting: bool,
     /// Made by a rule, so it outlives the listener.
     pub fixed: bool,
 }
 
+#[derive(Clone, Copy)]
+struct Listener {
+    slot: usize,
+    /// Of the same family as the host's address.
+    fits: bool,
+}
+
 impl Publication {
-    /// Starts to listen on behalf of a guest listener.
-    pub fn attach(&mut self, slot: usize, backlog: i32) -> io::Result<()> {
+    /// Whether the guest listens here.
+    pub fn is_listening(&self) -> bool {
+        !self.listeners.is_empty()
+    }
+    /// Whose turn the next connection is.
+    pub fn turn(&self) -> Option<usize> {
+        let best = self.listeners.iter().any(|listener| listener.fits);
+        let fitting = || {
+            self.listeners
+                .iter()
+                .filter(|listener| listener.fits == best)
+        };
+        let count = fitting().count().max(1);
+        let listener = fitting().nth(self.given % count)?;
+        Some(listener.slot)
+    }
+    /// The next connection is another listener's.
+    pub fn took_turn(&mut self) {
+        self.given = self.given.wrapping_add(1);
+    }
+    /// Starts to listen on behalf of a guest listener at `at`, or lets it join those
+    /// that do already.
+    pub fn attach(&mut self, slot: usize, at: &SocketAddr, backlog: i32) -> io::Result<()> {
+        let listener = Listener {
+            slot,
+            fits: at.is_ipv4() == self.host.is_ipv4(),
+        };
+        if self.is_listening() {
+            self.listeners.push(listener);
+            return Ok(());
+        }
         let fd = self.fd.as_raw_fd();
         // Set before listening, which checks the port once more: connections of an
         // earlier run in TIME_WAIT do not count then. What is accepted inherits it.
@@ -40,13 +79,17 @@ impl Publication {
             sys::reuse_address(fd, false);
             return Err(error);
         }
-        self.slot = Some(slot);
+        self.listeners.push(listener);
         self.waiting = false;
         Ok(())
     }
-    /// Stops listening; the port stays bound.
-    pub fn detach(&mut self) {
-        self.slot = None;
+    /// A listener is gone. With the last one the host's socket stops to listen; the port
+    /// stays bound.
+    pub fn detach(&mut self, slot: usize) {
+        self.listeners.retain(|listener| listener.slot != slot);
+        if self.is_listening() {
+            return;
+        }
         self.waiting = false;
         sys::stop_listening(self.fd.as_raw_fd());
         sys::reuse_address(self.fd.as_raw_fd(), false);
@@ -75,9 +118,9 @@ pub fn bind(rule: &PublishRule) -> Result<Publication> {
     bound(address, rule.guest, true).map_err(|error| explain(&address, &error))
 }
 
-/// Binds 127.0.0.1 at the guest's own port (0: any).
-pub fn bind_same(guest: u16) -> io::Result<Publication> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), guest);
+/// Binds port `host` of 127.0.0.1 (0: any) for the guest's port (0: the same).
+pub fn bind_same(guest: u16, host: u16) -> io::Result<Publication> {
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host);
     bound(address, guest, false)
 }
 
@@ -95,7 +138,8 @@ fn bound(address: SocketAddr, guest: u16, fixed: bool) -> io::Result<Publication
         fd,
         guest,
         host,
-        slot: None,
+        listeners: Vec::new(),
+        given: 0,
         waiting: false,
         fixed,
     })
@@ -121,7 +165,7 @@ pub fn explain(address: &SocketAddr, error: &io::Error) -> MonitorError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
     #[test]
     fn a_taken_port_is_reported_with_its_address() {
@@ -163,12 +207,45 @@ mod tests {
             guest: 80,
         };
         let mut publication = bind(&rule).unwrap();
+        let any = SocketAddr::from(([0; 4], 80));
         assert!(TcpStream::connect(publication.host).is_err());
-        publication.attach(9, 1).unwrap();
+        publication.attach(9, &any, 1).unwrap();
         assert!(TcpStream::connect(publication.host).is_ok());
-        publication.detach();
+        publication.detach(9);
         assert!(TcpStream::connect(publication.host).is_err());
-        publication.attach(9, 1).unwrap();
+        publication.attach(9, &any, 1).unwrap();
         assert!(TcpStream::connect(publication.host).is_ok());
+    }
+
+    #[test]
+    fn listeners_of_one_port_take_turns_and_ipv4_goes_to_ipv4() {
+        let mut publication = bind_same(80, 0).unwrap();
+        let any = |ip: IpAddr| SocketAddr::new(ip, 80);
+        let (v4, v6) = (
+            any(Ipv4Addr::UNSPECIFIED.into()),
+            any(Ipv6Addr::UNSPECIFIED.into()),
+        );
+        let turns = |publication: &mut Publication| {
+            let mut turn = || {
+                let slot = publication.turn();
+                publication.took_turn();
+                slot
+            };
+            [turn(), turn(), turn()]
+        };
+        publication.attach(6, &v6, 1).unwrap();
+        assert_eq!(turns(&mut publication), [Some(6); 3]);
+        publication.attach(4, &v4, 1).unwrap();
+        assert_eq!(turns(&mut publication), [Some(4); 3]);
+        publication.attach(5, &v4, 1).unwrap();
+        let taken = turns(&mut publication);
+        assert!(taken[0] != taken[1] && taken[0] == taken[2] && !taken.contains(&Some(6)));
+        publication.detach(4);
+        publication.detach(5);
+        assert_eq!(turns(&mut publication), [Some(6); 3]);
+        assert!(TcpStream::connect(publication.host).is_ok());
+        publication.detach(6);
+        assert_eq!(publication.turn(), None);
+        assert!(TcpStream::connect(publication.host).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //! Connections are gone with the machine that held them, and say so at once:
 //! reset and over, so that whoever waits on one wakes up.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub struct Listener {
     pub place: Place,
     /// Port in the guest.
     pub port: u16,
+    /// IPv6.
+    pub six: bool,
 }
 
 /// A datagram socket.
@@ -74,6 +76,7 @@ impl Engine {
                 Kind::Listener => devices.listeners.push(Listener {
                     place,
                     port: entry.port,
+                    six: entry.six,
                 }),
                 Kind::Stream => devices.streams.push(place),
                 Kind::Datagram => devices.datagrams.push(Datagram {
@@ -134,36 +137,28 @@ impl Engine {
             return Ok(());
         };
         entry.port = listener.port;
-        let internal = |error: std::io::Error| {
+        entry.six = listener.six;
+        let mine = self.publications_for(listener.port, false);
+        let mine = mine.map_err(|(wanted, error)| listen::explain(&wanted, &error))?;
+        self.install(entry).map_err(|error| {
             MonitorError::new(SPORE_INTERNAL, format!("cannot publish a port: {error}"))
-        };
-        let mine: Vec<usize> = if !self.may_publish(listener.port) {
-            Vec::new()
-        } else if self.publish_all {
-            let port = if self.any_port { 0 } else { listener.port };
-            let wanted = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port);
-            let mut publication =
-                listen::bind_same(port).map_err(|error| listen::explain(&wanted, &error))?;
-            publication.guest = listener.port;
-            vec![self.add_publication(publication).map_err(internal)?]
+        })?;
+        let any: IpAddr = if listener.six {
+            Ipv6Addr::UNSPECIFIED.into()
         } else {
-            let places = self.publications.iter().enumerate();
-            places
-                .filter(|(_, place)| {
-                    matches!(place, Some(p) if p.guest == listener.port && p.slot.is_none())
-                })
-                .map(|(number, _)| number)
-                .collect()
+            Ipv4Addr::UNSPECIFIED.into()
         };
-        self.install(entry).map_err(internal)?;
         for number in mine {
             let Some(publication) = self.publications[number].as_mut() else {
                 continue;
             };
+            let first = !publication.is_listening();
             publication
-                .attach(slot, BACKLOG)
+                .attach(slot, &SocketAddr::new(any, listener.port), BACKLOG)
                 .map_err(|error| listen::explain(&publication.host, &error))?;
-            self.events.listening(publication.guest, publication.host);
+            if first {
+                self.events.listening(publication.guest, publication.host);
+            }
         }
         self.tell(slot);
         Ok(())

@@ -18,6 +18,7 @@ impl Tcp {
         Ok(Local {
             bound,
             movable: true,
+            chosen: true,
         })
     }
     /// Connects to a listener of the guest. `None`: nobody listens there.
@@ -48,6 +49,7 @@ impl Tcp {
             bound: Some(local),
             local: source,
             peer: *to,
+            connecting: true,
         }))
     }
     /// Connects through the host.

@@ -58,7 +58,7 @@ impl Tcp {
             words[1],
             words[2],
             backlog as u64,
-            0,
+            u64::from(local.chosen),
         ];
         match host::call(call::LISTEN, args) {
             published @ 1.. => Ok((Some(connection), published as u16)),
