@@ -49,6 +49,18 @@ export const registry = {
     exit: 66,
     fault: "user",
   },
+  SPORE_IMAGE_UNEXPLAINED: {
+    message: "{image} does not say what is in its library OS",
+    next: "build it again with `spore build`",
+    exit: 65,
+    fault: "user",
+  },
+  SPORE_PIECE_ABSENT: {
+    message: "{image} has no piece {piece}",
+    next: "`spore explain` without a piece lists all that it has",
+    exit: 66,
+    fault: "user",
+  },
   SPORE_NO_ENTRY: {
     message: "{directory} has no entry module ({problem})",
     next: 'name it in package.json ("main") or in spore.config.ts (entry), or add src/index.ts',

@@ -9,6 +9,7 @@ import {
   deriveNeeds,
   type Needs,
   type Passed,
+  type PiecesMode,
   passedArguments,
   type Summary,
   summarise,
@@ -20,8 +21,13 @@ import { guarded } from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Decision } from "./types.ts";
 
-/** Reads the objects of an image, or remembers what they showed, and derives the needs. */
-export function findNeeds(objects: readonly LayerObject[], store: Store, decisions: Decision[]): Needs {
+/** Reads the objects of an image, or remembers what they showed, and derives the needs. `mode`: how pieces are chosen. */
+export function findNeeds(
+  objects: readonly LayerObject[],
+  mode: PiecesMode,
+  store: Store,
+  decisions: Decision[],
+): Needs {
   const isLibc = ({ path }: LayerObject): boolean => /^(libc\.so|libc\.musl|ld-|libc-)/.test(basename(path));
   const read = (object: LayerObject, passed: Readonly<Record<string, Passed>>): AppObject => {
     return { path: object.path, summary: summaryOf(object.host, passed, store), patched: 0 };
@@ -30,7 +36,7 @@ export function findNeeds(objects: readonly LayerObject[], store: Store, decisio
   const own = objects.filter(isLibc).map((object) => read(object, {}));
   const passed = passedArguments(own.map(({ summary }) => summary));
   const others = objects.filter((object) => !isLibc(object)).map((object) => read(object, passed));
-  const needs = deriveNeeds([...others, ...own], []);
+  const needs = { ...deriveNeeds([...others, ...own], []), mode };
   decisions.push({
     topic: "needs",
     what: needs.everything.length > 0 ? "everything" : `${needs.calls.length} system calls`,

@@ -8,6 +8,9 @@ import type { Image } from "./types.ts";
 /** Name of the document that says what the app needs of the library OS, and who asks. */
 export const NEEDS_DOCUMENT = "needs";
 
+/** Name of the document that says how large each piece of the library OS is. */
+export const PIECES_DOCUMENT = "pieces";
+
 /** The document of that name, or undefined; throws SPORE_IMAGE_DAMAGED if its bytes have changed. */
 export function readDocumentOf(image: Image, name: string): unknown {
   const blob = image.documents.find((document) => document.name === name);

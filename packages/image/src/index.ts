@@ -8,7 +8,7 @@
 
 export { buildImage, writeImageFile } from "./build.ts";
 export { buildInputs, fingerprint } from "./build-record.ts";
-export { NEEDS_DOCUMENT, readDocumentOf } from "./document.ts";
+export { NEEDS_DOCUMENT, PIECES_DOCUMENT, readDocumentOf } from "./document.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";
@@ -29,6 +29,7 @@ export type {
   Include,
   LaunchFile,
   NodeMajor,
+  Piece,
   PrivateRegion,
   ProgramLayout,
   ProgramMapping,

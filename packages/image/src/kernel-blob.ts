@@ -14,22 +14,31 @@ import { writeWhole } from "./atomic-file.ts";
 import { isWhole, touch } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
 import type { Store } from "./store.ts";
-import type { Blob, BlobPlace } from "./types.ts";
+import type { Blob, BlobPlace, Piece } from "./types.ts";
 
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
 /** Changes whenever kernels of an older linker must not be used. */
-const LINK_VERSION = 1;
+const LINK_VERSION = 2;
+/** So many of a piece's parts are named: the largest tell most of its size. */
+const NAMED_PARTS = 4;
 
 /** What is remembered of a link. */
 interface LinkRecord {
   readonly sha256: string;
   readonly length: number;
   readonly memoryLength: number;
+  readonly pieces: readonly Piece[];
+}
+
+/** A linked library OS, and what each of its pieces brought along. */
+export interface StoredKernel {
+  readonly blob: Blob & BlobPlace;
+  readonly pieces: readonly Piece[];
 }
 
 /** Puts the kernel of a choice (null: everything there is) into the store. */
-export function storeKernel(archive: string, choice: Choice | null, store: Store): Blob & BlobPlace {
+export function storeKernel(archive: string, choice: Choice | null, store: Store): StoredKernel {
   const bytes = readArchive(archive);
   const key = createHash("sha256")
     .update(JSON.stringify([LINK_VERSION, choice]))
@@ -40,16 +49,19 @@ export function storeKernel(archive: string, choice: Choice | null, store: Store
   if (known && isWhole(join(store.blobs, known.sha256), known.length, known.sha256)) {
     touch(record);
     touch(join(store.blobs, known.sha256));
-    return blobOf(known, store);
+    return { blob: blobOf(known, store), pieces: known.pieces };
   }
-  const { image, elf, memoryLength } = linked(archive, bytes, choice);
+  const { image, elf, memoryLength, pieces: reports } = linked(archive, bytes, choice);
   const sha256 = createHash("sha256").update(image).digest("hex");
-  const linkRecord = { sha256, length: image.length, memoryLength };
+  const pieces = reports.map(({ name, kind, size, zeros, parts }) => {
+    return { name, kind, size, zeros, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
+  });
+  const linkRecord = { sha256, length: image.length, memoryLength, pieces };
   writeWhole(join(store.blobs, sha256), store.tmp, image);
   // With symbols, for debuggers; named after what runs.
   writeWhole(join(store.links, `${sha256}.elf`), store.tmp, elf);
   writeWhole(record, store.tmp, JSON.stringify(linkRecord));
-  return blobOf(linkRecord, store);
+  return { blob: blobOf(linkRecord, store), pieces };
 }
 
 function readArchive(path: string): Uint8Array {
@@ -89,8 +101,9 @@ function readRecord(path: string): LinkRecord | null {
 
 function isRecord(value: unknown): value is LinkRecord {
   if (typeof value !== "object" || value === null) return false;
-  const { sha256, length, memoryLength } = value as Record<string, unknown>;
+  const { sha256, length, memoryLength, pieces } = value as Record<string, unknown>;
   return (
+    Array.isArray(pieces) &&
     typeof sha256 === "string" &&
     /^[0-9a-f]{64}$/.test(sha256) &&
     typeof length === "number" &&

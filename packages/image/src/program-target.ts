@@ -4,7 +4,7 @@ import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import { findNeeds } from "./app-needs.ts";
 import type { Inputs } from "./build-record.ts";
-import { NEEDS_DOCUMENT } from "./document.ts";
+import { NEEDS_DOCUMENT, PIECES_DOCUMENT } from "./document.ts";
 import type { ImageContent } from "./image-file.ts";
 import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
@@ -29,15 +29,19 @@ export async function buildProgram(
   const guest = moved ? join("/app", nameOf(target)) : "";
   const request = { host: target, guest, name: nameOf(target), include: options.include ?? [], patch };
   const layer = buildProgramLayer(request, store, inputs, decisions);
-  const needs = findNeeds(layer.objects, store, decisions);
+  const needs = findNeeds(layer.objects, "full", store, decisions);
+  const kernel = storeKernel(build.kernel, null, store);
   return {
     ...policyOf(options),
     kind: "program",
     name: nameOf(target),
     program: layer.program,
     defaults: defaultsOf(options, { argv: [moved ? guest : target], cwd: "/" }),
-    kernel: storeKernel(build.kernel, null, store),
+    kernel: kernel.blob,
     layers: [layer.blob],
-    documents: [storeDocument(NEEDS_DOCUMENT, needs, store)],
+    documents: [
+      storeDocument(NEEDS_DOCUMENT, needs, store),
+      storeDocument(PIECES_DOCUMENT, kernel.pieces, store),
+    ],
   };
 }

@@ -6,7 +6,7 @@ import { SporeError } from "@spore/errors";
 import { findNeeds } from "./app-needs.ts";
 import type { Inputs } from "./build-record.ts";
 import { type Bundle, type BundleRequest, scanModules, writeBundle } from "./bundle.ts";
-import { NEEDS_DOCUMENT } from "./document.ts";
+import { NEEDS_DOCUMENT, PIECES_DOCUMENT } from "./document.ts";
 import { APP, guestPath, packageFolder, packageName } from "./guest-paths.ts";
 import { GuestTree } from "./guest-tree.ts";
 import { looksLikeElf, readStart } from "./host-file.ts";
@@ -66,7 +66,8 @@ export async function buildProject(
   const { blob } = buildLayer("app", tree, store);
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
-  const needs = findNeeds([...runtime.objects, ...tree.objects()], store, decisions);
+  const needs = findNeeds([...runtime.objects, ...tree.objects()], "full", store, decisions);
+  const kernel = storeKernel(build.kernel, null, store);
   const argv = [NODE_PATH, "--enable-source-maps", app.bundle.entry];
   return {
     ...policyOf(options),
@@ -77,9 +78,12 @@ export async function buildProject(
       { ...options, args: options.args ?? entry.args },
       { argv, cwd: APP, memory: PROJECT_MEMORY },
     ),
-    kernel: storeKernel(build.kernel, null, store),
+    kernel: kernel.blob,
     layers: [runtime.blob, blob],
-    documents: [storeDocument(NEEDS_DOCUMENT, needs, store)],
+    documents: [
+      storeDocument(NEEDS_DOCUMENT, needs, store),
+      storeDocument(PIECES_DOCUMENT, kernel.pieces, store),
+    ],
   };
 }
 

@@ -220,6 +220,20 @@ export interface ImageDefaults {
   readonly publish: readonly Publish[] | null;
 }
 
+/** A piece of the library OS in an image: what it added to those before it. */
+export interface Piece {
+  /** "core", or the name of a system call or a service. */
+  readonly name: string;
+  readonly kind: "core" | "service" | "call";
+  /** Bytes of code and data. */
+  readonly size: number;
+  /** Bytes of zeros that only memory holds. */
+  readonly zeros: number;
+  /** Number of functions and data that it pulled in, and the largest of them. */
+  readonly count: number;
+  readonly parts: readonly { readonly name: string; readonly size: number }[];
+}
+
 /** What an image says of itself; manifest-schema.ts has the limits of each field. */
 export interface ImageManifest {
   readonly version: 1;

@@ -7,6 +7,7 @@ import { env, flag, promote, releases, rm, rollback, secret, stop } from "./chan
 import { crashReport } from "./crash-report.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
+import { explain } from "./explain.ts";
 import { fork } from "./fork.ts";
 import { help } from "./help.ts";
 import { run } from "./run.ts";
@@ -19,6 +20,7 @@ import { down, up } from "./up.ts";
 export const commands: readonly Command[] = [
   run,
   build,
+  explain,
   snapshot,
   fork,
   up,

@@ -1,0 +1,75 @@
+/** What `spore explain` does. */
+
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { sporeError } from "@spore/errors";
+import { buildImage } from "@spore/image";
+import type { Context } from "../command.ts";
+import { checkTarget } from "../run.ts";
+import { type ImageFlags, resolveSettings } from "../settings/resolve.ts";
+import { nearest } from "../suggest.ts";
+import { compare, printChanges } from "./compare.ts";
+import { printPiece, printReport } from "./print.ts";
+import { type PieceReport, reportOf } from "./report.ts";
+
+/** A target is built as `spore run TARGET` builds it. */
+const NO_FLAGS: ImageFlags = {
+  publish: [],
+  env: [],
+  "env-file": undefined,
+  memory: undefined,
+  include: [],
+  cwd: undefined,
+  node: undefined,
+  explain: false,
+  "no-patch": false,
+};
+
+/** Carries out `spore explain`. */
+export async function explainImage(
+  invocation: { readonly options: { readonly json: boolean }; readonly words: readonly string[] },
+  context: Context,
+): Promise<number> {
+  const { options, words } = invocation;
+  const [image = ".", second] = words;
+  const report = await open(image, context);
+  const print = (value: unknown): void => context.out(`${JSON.stringify(value, null, 2)}\n`);
+  if (second === undefined) {
+    if (options.json) print(report);
+    else printReport(report, context);
+  } else if (existsSync(resolve(context.cwd, second))) {
+    const changes = compare(report, await open(second, context));
+    if (options.json) print(changes);
+    else printChanges(changes, context);
+  } else {
+    const piece = report.pieces.find(({ name }) => name === second) ?? leftOut(report, second);
+    if (options.json) print(piece);
+    else printPiece(piece, context);
+  }
+  return 0;
+}
+
+async function open(target: string, context: Context): Promise<PieceReport> {
+  checkTarget(target, context.cwd);
+  const settings = await resolveSettings(target, NO_FLAGS, undefined, context.cwd);
+  const { image } = await buildImage(settings.contents);
+  const report = reportOf(image);
+  if (!report) throw sporeError("SPORE_IMAGE_UNEXPLAINED", { image: target });
+  return report;
+}
+
+/** A piece that the app asks for and that is not there, or the error that there is no such piece. */
+function leftOut(report: PieceReport, name: string): PieceReport["pieces"][number] {
+  const missing = report.missing.find((each) => each.name === name);
+  if (missing) return { ...missing, kind: "call", size: 0, zeros: 0, count: 0, parts: [] };
+  const near = nearest(
+    name,
+    report.pieces.map((piece) => piece.name),
+  );
+  const next = near === undefined ? undefined : `did you mean \`${near}\`?`;
+  throw sporeError(
+    "SPORE_PIECE_ABSENT",
+    { piece: name, image: report.name },
+    next === undefined ? {} : { next },
+  );
+}

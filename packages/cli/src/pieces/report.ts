@@ -1,0 +1,77 @@
+/** What is known of an image's pieces, brought together from its documents. */
+
+import { type Image, NEEDS_DOCUMENT, PIECES_DOCUMENT, type Piece, readDocumentOf } from "@spore/image";
+import type { Needs, PiecesMode, Reason, SiteCount } from "@spore/needs";
+
+/** A piece and who asked for it. */
+export interface ExplainedPiece extends Piece {
+  /** Empty: nobody did, it came with another piece or with a full image. */
+  readonly by: readonly Reason[];
+}
+
+/** Everything that `spore explain` says of an image. */
+export interface PieceReport {
+  readonly name: string;
+  readonly digest: string;
+  readonly mode: PiecesMode;
+  /** Bytes of the linked library OS. */
+  readonly kernel: number;
+  readonly pieces: readonly ExplainedPiece[];
+  /** Reasons why nothing could be left out. */
+  readonly everything: readonly Reason[];
+  /** System calls that the app may make and this library OS does not have in this image. */
+  readonly missing: readonly { readonly name: string; readonly by: readonly Reason[] }[];
+  readonly sites: readonly SiteCount[];
+}
+
+/** Reads the documents of an image; undefined: it was built without them. */
+export function reportOf(image: Image): PieceReport | undefined {
+  // Written by the image builder; an image with other bytes is refused before.
+  const needs = readDocumentOf(image, NEEDS_DOCUMENT) as Needs | undefined;
+  const pieces = readDocumentOf(image, PIECES_DOCUMENT) as readonly Piece[] | undefined;
+  if (!needs || !pieces) return undefined;
+  const calls = new Map(needs.calls.map(({ name, by }) => [name, by]));
+  const reasons = (piece: Piece): readonly Reason[] => {
+    if (piece.kind === "call") return calls.get(piece.name) ?? [];
+    return needs.services.filter(({ name }) => isPartOf(name, piece.name)).flatMap(({ by }) => by);
+  };
+  const present = new Set(pieces.filter(({ kind }) => kind === "call").map(({ name }) => name));
+  return {
+    name: image.name,
+    digest: image.digest,
+    mode: needs.mode,
+    kernel: image.kernel.length,
+    pieces: pieces.map((piece) => ({ ...piece, by: reasons(piece) })),
+    everything: needs.everything,
+    missing: needs.calls.filter(({ name }) => !present.has(name)).map(({ name, by }) => ({ name, by })),
+    sites: needs.sites,
+  };
+}
+
+/** Whether a need is met by a service: file/proc/cpuinfo and file/* by file/proc, socket/* by each family. */
+function isPartOf(need: string, service: string): boolean {
+  if (need === service || need.startsWith(`${service}/`)) return true;
+  return need.endsWith("/*") && service.startsWith(need.slice(0, -1));
+}
+
+/** A reason as a line for people. */
+export function sayReason(reason: Reason): string {
+  switch (reason.kind) {
+    case "import": {
+      const way = reason.through.length === 0 ? "" : ` through ${reason.through.join(", ")}`;
+      return `${reason.object} imports ${reason.symbol}${way}`;
+    }
+    case "callSite":
+      return `${reason.object} makes it at 0x${reason.address.toString(16)}${reason.symbol === "" ? "" : ` in ${reason.symbol}`}`;
+    case "text":
+      return `${reason.object} names ${reason.text}`;
+    case "unknown":
+      return `${reason.object}: ${reason.why}`;
+    case "profile":
+      return `profile of ${reason.profile}: ${reason.program}`;
+    case "recording":
+      return `recorded ${reason.count} times while \`${reason.command}\` ran`;
+    case "flag":
+      return reason.flag;
+  }
+}
