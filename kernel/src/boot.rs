@@ -275,7 +275,7 @@ pub fn start() -> ! {
     for service in crate::pieces::services() {
         service(&info);
     }
-    let context = crate::fs::boot(&info);
+    let context = crate::fs::first_context(&info);
     let mut space = AddressSpace::new();
     map_program(&info, &mut space);
     map_stack(&mut space);

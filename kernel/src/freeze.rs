@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spore_abi::boot::{Span, option};
+use spore_abi::boot::{BootInfo, Span, option};
 use spore_abi::hostcall::number;
 use spore_abi::layout::PAGE;
 use spore_abi::restore::{BUFFER, RESTORE_MAGIC, RestoreRecord};
@@ -45,8 +45,13 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// Makes snapshots possible.
+pub fn initialise(_info: &BootInfo) {
+    sched::FREEZE.set(freeze);
+}
+
 /// Comes to rest, and goes on in this machine or another.
-pub fn freeze() {
+fn freeze() {
     let Ok(buffer) = frames::alloc_run(BUFFER / PAGE) else {
         crate::log!("spore: no memory is left to freeze with");
         return;

@@ -30,6 +30,15 @@ macro_rules! services {
 }
 
 services! {
+    "files" crate::fs::mount::initialise, needs [], for [];
+    "file/dev" crate::fs::device::initialise, needs ["files"], for [];
+    "file/proc" crate::fs::procfs::initialise, needs ["files"], for [];
+    "file/sys" crate::fs::sysfs::initialise, needs ["files"], for [];
+    "socket/inet" crate::net::inet::initialise_4, needs [], for [];
+    "socket/inet6" crate::net::inet::initialise_6, needs [], for [];
+    "socket/netlink" crate::net::netlink::initialise, needs [], for [];
+    "socket/unix" crate::ipc::unix::initialise, needs [], for [];
+    "snapshot" crate::freeze::initialise, needs [], for [];
     "trace" crate::trace::strace::initialise, needs [], for [];
     "debug" crate::debug::stop::initialise, needs [], for [];
 }

@@ -17,6 +17,7 @@ pub mod direct;
 #[cfg(not(feature = "hosted"))]
 mod entry;
 pub mod heap;
+mod hook;
 pub mod host;
 #[cfg(feature = "hosted")]
 mod hosted;
@@ -31,4 +32,5 @@ pub mod user;
 pub mod vdso;
 pub mod xstate;
 
+pub use hook::Hook;
 pub use lock::{Guard, Lock};

@@ -164,13 +164,6 @@ pub fn exception<K: Kernel>(frame: &mut TrapFrame) {
 #[doc(hidden)]
 pub fn kernel_exception<K: Kernel>(frame: &mut TrapFrame) {
     let exception = gate_exception();
-    if let Some(target) = user::fixup(frame.rip) {
-        let page_fault = exception.vector == 14;
-        if !(page_fault && K::copy_fault(exception.address, exception.error & 2 != 0)) {
-            frame.rip = target;
-        }
-        return;
-    }
     // Patched code jumps here with whatever flags the program had set.
     let flag = match exception.vector {
         1 => TRAP_FLAG,
@@ -180,6 +173,13 @@ pub fn kernel_exception<K: Kernel>(frame: &mut TrapFrame) {
     };
     if frame.rflags & flag != 0 {
         frame.rflags &= !flag;
+        return;
+    }
+    if let Some(target) = user::fixup(frame.rip) {
+        let page_fault = exception.vector == 14;
+        if !(page_fault && K::copy_fault(exception.address, exception.error & 2 != 0)) {
+            frame.rip = target;
+        }
         return;
     }
     K::fatal(

@@ -2,7 +2,7 @@
 
 pub mod stop;
 
-use spore_hal::Lock;
+use spore_hal::Hook;
 use spore_hal::trap::TrapFrame;
 
 /// What a debugger is asked.
@@ -18,9 +18,9 @@ pub trait Debugger: Sync {
     fn stop_if_requested(&self, frame: &mut TrapFrame);
 }
 
-static DEBUGGER: Lock<Option<&'static dyn Debugger>> = Lock::new(None);
+static DEBUGGER: Hook<&'static dyn Debugger> = Hook::new();
 
 /// The debugger that is attached.
 pub fn debugger() -> Option<&'static dyn Debugger> {
-    *DEBUGGER.lock()
+    DEBUGGER.get()
 }

@@ -20,7 +20,7 @@ struct Monitor;
 /// Lets the monitor's debugger in if the launch asked for it.
 pub fn initialise(info: &BootInfo) {
     if info.options & option::DEBUGGER != 0 {
-        *DEBUGGER.lock() = Some(&Monitor);
+        DEBUGGER.set(&Monitor);
     }
 }
 

@@ -4,11 +4,13 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
 
+use spore_abi::boot::BootInfo;
+
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, PageSource};
-use crate::fs::inode::{InodeRef, New, path_text};
-use crate::fs::overlay::Node;
+use crate::fs::inode::{self, InodeRef, New, path_text};
 use crate::fs::overlay::node::device_number;
+use crate::fs::overlay::{self, Node};
 use crate::fs::stat::{Stat, StatFs};
 use crate::mm::io::{Reader, Writer};
 
@@ -30,7 +32,7 @@ const TTY: u64 = device_number(5, 0);
 const PTMX: u64 = device_number(5, 2);
 
 /// Opens device `number` through its file `inode`. ENXIO.
-pub fn open(number: u64, inode: InodeRef) -> Result<Arc<dyn File>> {
+fn open(number: u64, inode: InodeRef) -> Result<Arc<dyn File>> {
     let kind = match number {
         NULL => Kind::Null,
         ZERO => Kind::Zero,
@@ -54,9 +56,17 @@ fn terminal() -> Result<Arc<dyn File>> {
     Err(Errno::ENXIO)
 }
 
-/// Fills /dev. Called once at boot, before anything runs.
-pub fn populate(root: &Arc<Node>) -> Result<()> {
+/// Fills /dev, and opens what is in it.
+pub fn initialise(_info: &BootInfo) {
+    overlay::set_device_opener(open);
+    if populate(&super::root()).is_err() {
+        crate::log!("the image's /dev is damaged");
+    }
+}
+
+fn populate(root: &InodeRef) -> Result<()> {
     let dev = super::directory(root.as_ref(), b"dev")?;
+    let node = inode::downcast::<Node>(root).ok_or(Errno::ENOENT)?;
     let nodes: [(&[u8], u32, u64); 7] = [
         (b"null", 0o666, NULL),
         (b"zero", 0o666, ZERO),
@@ -67,7 +77,7 @@ pub fn populate(root: &Arc<Node>) -> Result<()> {
         (b"ptmx", 0o666, PTMX),
     ];
     for (name, permissions, number) in nodes {
-        super::replace(&dev, name, &root.new_device(permissions, number))?;
+        super::replace(&dev, name, &node.new_device(permissions, number))?;
     }
     let links: [(&[u8], &[u8]); 4] = [
         (b"fd", b"/proc/self/fd"),

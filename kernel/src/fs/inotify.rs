@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use spore_hal::Lock;
+use spore_hal::{Hook, Lock};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, events};
@@ -112,10 +112,19 @@ pub struct Inotify {
     notifier: Notifier,
 }
 
+/// Who is told.
+#[derive(Clone, Copy)]
+struct Ears {
+    tell: fn(u64, u32, u32, Option<&[u8]>),
+    deleted: fn(u64),
+}
+
 type Watchers = Vec<(Weak<Inotify>, i32)>;
 
 /// Who watches which inode.
 static WATCHERS: Lock<BTreeMap<u64, Watchers>> = Lock::new(BTreeMap::new());
+/// What hears of changes, set with the first watch: programs without any do without the code.
+static EARS: Hook<Ears> = Hook::new();
 static WATCHED: AtomicUsize = AtomicUsize::new(0);
 static COOKIE: AtomicU32 = AtomicU32::new(1);
 
@@ -133,6 +142,19 @@ pub fn new_cookie() -> u32 {
 /// Tells the watchers of inode `inode` of `mask` events; `name` is set when the
 /// event concerns an entry of the directory `inode`.
 pub fn tell(inode: u64, mask: u32, cookie: u32, name: Option<&[u8]>) {
+    if let Some(ears) = EARS.get() {
+        (ears.tell)(inode, mask, cookie, name);
+    }
+}
+
+/// Tells the watchers of `inode` that it is gone, and ends their watches.
+pub fn deleted(inode: u64) {
+    if let Some(ears) = EARS.get() {
+        (ears.deleted)(inode);
+    }
+}
+
+fn tell_watchers(inode: u64, mask: u32, cookie: u32, name: Option<&[u8]>) {
     let watchers: Watchers = match WATCHERS.lock().get(&inode) {
         Some(watchers) => watchers.clone(),
         None => return,
@@ -144,9 +166,8 @@ pub fn tell(inode: u64, mask: u32, cookie: u32, name: Option<&[u8]>) {
     }
 }
 
-/// Tells the watchers of `inode` that it is gone, and ends their watches.
-pub fn deleted(inode: u64) {
-    tell(inode, DELETE_SELF, 0, None);
+fn end_watches(inode: u64) {
+    tell_watchers(inode, DELETE_SELF, 0, None);
     let watchers = WATCHERS.lock().remove(&inode).unwrap_or_default();
     WATCHED.fetch_sub(watchers.len(), Ordering::Relaxed);
     for (instance, watch) in watchers {
@@ -201,6 +222,10 @@ impl Inotify {
         let number = state.last_watch;
         state.watches.insert(number, Watch { inode, mask: keep });
         drop(state);
+        EARS.set(Ears {
+            tell: tell_watchers,
+            deleted: end_watches,
+        });
         WATCHERS
             .lock()
             .entry(inode)

@@ -8,7 +8,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use spore_hal::Lock;
+use spore_hal::{Hook, Lock};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::OpenFile;
@@ -42,6 +42,9 @@ struct Held {
 }
 
 static LOCKS: Lock<BTreeMap<FileKey, Vec<Held>>> = Lock::new(BTreeMap::new());
+
+/// Gives locks back, once there were any.
+static RELEASE: Hook<fn(&OpenFile)> = Hook::new();
 
 /// Rung whenever a lock is given back.
 pub static RELEASED: Notifier = Notifier::new();
@@ -100,6 +103,7 @@ fn cut(held: &mut Vec<Held>, owner: Owner, range: &Range) {
 
 fn set(open: &OpenFile, owner: Owner, range: &Range) -> Result<()> {
     let key = key(open)?;
+    RELEASE.set(release);
     let mut locks = LOCKS.lock();
     let held = locks.entry(key).or_default();
     if held.iter().any(|lock| clashes(lock, owner, range)) {
@@ -173,6 +177,12 @@ pub fn conflict(open: &OpenFile, range: &Range) -> Result<Option<Range>> {
 
 /// The open file is closed: its locks are given back.
 pub fn released(open: &OpenFile) {
+    if let Some(release) = RELEASE.get() {
+        release(open);
+    }
+}
+
+fn release(open: &OpenFile) {
     if LOCKS.lock().is_empty() {
         return;
     }

@@ -13,6 +13,7 @@ pub mod inode;
 pub mod inotify;
 pub mod lock;
 pub mod mount;
+pub mod nowhere;
 pub mod overlay;
 pub mod path;
 pub mod procfs;
@@ -26,36 +27,39 @@ mod tests;
 
 use alloc::sync::Arc;
 
-use spore_hal::Lock;
+use spore_abi::boot::BootInfo;
+use spore_hal::{Hook, Lock};
 
 use crate::errno::{Errno, Result};
+use crate::fs::context::FsContext;
 use crate::fs::file::OpenFile;
 use crate::fs::inode::{Change, Inode, InodeRef, New};
+use crate::fs::nowhere::Nowhere;
 use crate::fs::overlay::Node;
 use crate::fs::stat::mode;
 
-static ROOT: Lock<Option<Arc<Node>>> = Lock::new(None);
+static ROOT: Lock<Option<InodeRef>> = Lock::new(None);
+/// Makes the context of the first process.
+type FirstContext = fn(&BootInfo) -> FsContext;
 
-/// Builds the name space; answers the context of the first process. Called once at boot.
-pub fn boot(info: &spore_abi::boot::BootInfo) -> context::FsContext {
-    mount::initialise(info)
-}
+/// Set if there is a root file system.
+static FIRST_CONTEXT: Hook<FirstContext> = Hook::new();
 
-/// The root directory. Panics before [`boot`].
+/// The root directory; [`Nowhere`] without a root file system.
 pub fn root() -> InodeRef {
-    root_node()
-}
-
-/// The root directory as a node of the root file system.
-pub fn root_node() -> Arc<Node> {
-    match &*ROOT.lock() {
-        Some(root) => root.clone(),
-        None => panic!("no root file system"),
-    }
+    ROOT.lock().clone().unwrap_or_else(|| Arc::new(Nowhere))
 }
 
 fn set_root(root: Arc<Node>) {
     *ROOT.lock() = Some(root);
+}
+
+/// The context of the first process: once all services have started.
+pub fn first_context(info: &BootInfo) -> FsContext {
+    match FIRST_CONTEXT.get() {
+        Some(make) => make(info),
+        None => FsContext::new(),
+    }
 }
 
 /// The directory `name` in `parent`, made if it is missing. ENOTDIR.

@@ -9,19 +9,19 @@ use spore_abi::boot::BootInfo;
 use super::context::FsContext;
 use super::overlay::{self, Node, Tree};
 use super::path::{Base, resolve};
-use super::{device, directory, procfs, replace, set_root, sticky, sysfs};
+use super::{FIRST_CONTEXT, directory, replace, set_root, sticky};
 use crate::boot;
 use crate::errno::{Errno, Result};
 use crate::fs::erofs::Volume;
-use crate::fs::inode::{InodeRef, require_directory};
+use crate::fs::inode::{self, InodeRef, require_directory};
 
-/// Mounts everything and answers the first process's context. What is damaged is left out.
-pub fn initialise(info: &BootInfo) -> FsContext {
+/// Mounts the root file system. What is damaged is left out.
+pub fn initialise(info: &BootInfo) {
     overlay::set_owner(info.uid, info.gid);
     let root = mount_layers(info);
     set_root(root.clone());
     if populate(&root).is_err() {
-        crate::log!("the image's system directories are damaged: /dev, /proc or /sys is missing");
+        crate::log!("the image's system directories are damaged");
     }
     for file in boot::file_records(info.files) {
         let (path, data) = (boot::bytes(file.path), boot::bytes(file.data));
@@ -29,6 +29,10 @@ pub fn initialise(info: &BootInfo) -> FsContext {
             crate::log!("cannot place {}", String::from_utf8_lossy(path));
         }
     }
+    FIRST_CONTEXT.set(first_context);
+}
+
+fn first_context(info: &BootInfo) -> FsContext {
     let mut context = FsContext::new();
     let wanted = boot::bytes(info.cwd);
     let base = Base {
@@ -68,7 +72,7 @@ fn mount_layers(info: &BootInfo) -> Arc<Node> {
     })
 }
 
-/// Directories that every program may expect, and what is mounted.
+/// Directories that every program may expect.
 pub(super) fn populate(root: &Arc<Node>) -> Result<()> {
     for name in [
         &b"tmp"[..],
@@ -88,9 +92,7 @@ pub(super) fn populate(root: &Arc<Node>) -> Result<()> {
     ] {
         inode.change(&sticky())?;
     }
-    device::populate(root)?;
-    procfs::mount(root)?;
-    sysfs::mount(root)
+    Ok(())
 }
 
 /// Puts launch data at an absolute path, making directories on the way.
@@ -105,4 +107,16 @@ fn place_file(root: &Arc<Node>, path: &[u8], data: &'static [u8], mode: u32) -> 
         at = directory(at.as_ref(), name)?;
     }
     replace(&at, last, &root.new_over(mode & 0o7777, data))
+}
+
+/// Mounts a file system at a directory of the root.
+pub fn mount_at(name: &[u8], system: InodeRef) {
+    let place = super::root().lookup(name);
+    let mounted = match place.as_ref().map(inode::downcast::<Node>) {
+        Ok(Some(node)) => node.mount(system),
+        _ => Err(Errno::ENOENT),
+    };
+    if mounted.is_err() {
+        crate::log!("the image's /{} is damaged", String::from_utf8_lossy(name));
+    }
 }

@@ -1,12 +1,12 @@
 //! /sys, as far as programs read it: processors, memory limits, huge pages.
 
 use alloc::format;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use spore_abi::boot::BootInfo;
+
 use crate::errno::Result;
-use crate::fs::inode::Inode;
-use crate::fs::overlay::Node;
+use crate::fs::mount;
 use crate::fs::synthetic::{Entry, FileSystem, Subject};
 use crate::mm::frames;
 
@@ -19,12 +19,8 @@ static SYSTEM: FileSystem = FileSystem {
 };
 
 /// Mounts it at /sys.
-pub fn mount(root: &Arc<Node>) -> Result<()> {
-    let place = root.lookup(b"sys")?;
-    match crate::fs::inode::downcast::<Node>(&place) {
-        Some(node) => node.mount(SYSTEM.root()),
-        None => Ok(()),
-    }
+pub fn initialise(_info: &BootInfo) {
+    mount::mount_at(b"sys", SYSTEM.root());
 }
 
 static ROOT: Entry = Entry::Directory(

@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
+use spore_abi::boot::BootInfo;
 use spore_hal::Lock;
 
 use crate::errno::{Errno, Result};
@@ -29,6 +30,7 @@ use crate::ipc::anonymous::{self, Home};
 use crate::ipc::ioctl;
 use crate::ipc::stream::{DEFAULT_LIMIT, End};
 use crate::mm::io::{Reader, Writer};
+use crate::net::families::{self, Family};
 use crate::net::socket::{
     Received, SendParameters, Shutdown, Socket, SocketAddress, Timeouts, family, kind,
 };
@@ -97,6 +99,26 @@ struct Listener {
 struct Peer {
     address: Option<SocketAddress>,
     credentials: Credentials,
+}
+
+/// Makes the family known.
+pub fn initialise(_info: &BootInfo) {
+    families::register(Family {
+        number: family::UNIX,
+        create: |kind, protocol| Ok(create(checked(kind, protocol)?)?),
+        pair: |kind, protocol| {
+            let (first, second) = create_pair(checked(kind, protocol)?)?;
+            Ok((first, second))
+        },
+    });
+}
+
+/// The type, if the protocol is the one there is. EPROTONOSUPPORT.
+fn checked(kind: u32, protocol: u32) -> Result<u32> {
+    if protocol > 1 {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    Ok(kind)
 }
 
 /// A new socket of the current process. ESOCKTNOSUPPORT.

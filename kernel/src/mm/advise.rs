@@ -74,10 +74,10 @@ impl AddressSpace {
         while at < end {
             let block = at & !(HUGE - 1);
             let next = (block + HUGE).min(end);
-            if at == block && next == block + HUGE && self.loose_blocks.contains(&block) {
+            if at == block && next == block + HUGE && self.loose_blocks.contains(block) {
                 if let Mapping::Huge { gpa, .. } = paging::lookup(block) {
                     paging::unmap_huge(block);
-                    self.loose_blocks.remove(&block);
+                    self.loose_blocks.remove(block);
                     self.retire_block(gpa);
                 }
             } else {

@@ -197,8 +197,8 @@ impl AddressSpace {
     }
 
     fn blocks_are_loose(&self, start: u64, end: u64) -> bool {
-        self.loose_blocks.contains(&(start & !(HUGE - 1)))
-            || self.loose_blocks.contains(&((end - 1) & !(HUGE - 1)))
+        self.loose_blocks.contains(start & !(HUGE - 1))
+            || self.loose_blocks.contains((end - 1) & !(HUGE - 1))
     }
 
     fn blocks_are_empty(&self, start: u64, end: u64) -> bool {

@@ -5,7 +5,8 @@
 //! byte that no mapping covers is zero. *Exact* ones are described page by page.
 //! The two never share a 2 MiB block of the sparse windows.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use spore_abi::layout::{ARENA_VA, HUGE, PAGE, SPARSE_END, SPARSE_MIN, USER_END};
 use spore_hal::paging::{self, Mapping};
@@ -29,6 +30,25 @@ pub enum Window {
     Exact,
 }
 
+/// A set of addresses, in order.
+pub(super) struct Blocks(Vec<u64>);
+
+impl Blocks {
+    pub(super) fn contains(&self, block: u64) -> bool {
+        self.0.binary_search(&block).is_ok()
+    }
+    pub(super) fn insert(&mut self, block: u64) {
+        if let Err(place) = self.0.binary_search(&block) {
+            self.0.insert(place, block);
+        }
+    }
+    pub(super) fn remove(&mut self, block: u64) {
+        if let Ok(place) = self.0.binary_search(&block) {
+            self.0.remove(place);
+        }
+    }
+}
+
 /// Mappings and heap of one process.
 pub struct AddressSpace {
     /// All mappings.
@@ -42,7 +62,7 @@ pub struct AddressSpace {
     /// A permission was taken away since the last flush.
     stale: bool,
     /// Loose blocks (address) that this space has mapped on demand.
-    pub(super) loose_blocks: BTreeSet<u64>,
+    pub(super) loose_blocks: Blocks,
     /// Private pages that PROT_NONE took out of the page table: address to frame.
     pub(super) parked: BTreeMap<u64, u64>,
 }
@@ -62,7 +82,7 @@ impl AddressSpace {
             brk: 0,
             quarantine: alloc::vec::Vec::new(),
             stale: false,
-            loose_blocks: BTreeSet::new(),
+            loose_blocks: Blocks(Vec::new()),
             parked: BTreeMap::new(),
         }
     }
@@ -212,12 +232,12 @@ impl AddressSpace {
         while at < end {
             let block = at & !(HUGE - 1);
             let next = (block + HUGE).min(end);
-            if self.loose_blocks.contains(&block) {
+            if self.loose_blocks.contains(block) {
                 let empty = self.vmas.is_free(block, block + HUGE);
                 match paging::lookup(block) {
                     Mapping::Huge { gpa, .. } if empty => {
                         paging::unmap_huge(block);
-                        self.loose_blocks.remove(&block);
+                        self.loose_blocks.remove(block);
                         self.retire_block(gpa);
                     }
                     _ => zero_mapped(at, next),

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spore_abi::hostcall::number;
 use spore_abi::net::{Header, STARVED};
-use spore_hal::{Lock, host, time};
+use spore_hal::{Hook, Lock, host, time};
 
 /// Somebody who hears of news on a slot.
 pub trait Endpoint: Send + Sync {
@@ -34,6 +34,8 @@ const WRITTEN_NS: u64 = 300_000;
 const ARRIVED_NS: u64 = 1_000_000;
 
 static ENDPOINTS: Lock<Vec<Option<Weak<dyn Endpoint>>>> = Lock::new(Vec::new());
+/// Who hears of slots that nobody listens to any more, once there are any.
+static ORPHANED: Hook<fn(usize)> = Hook::new();
 static IO_THREAD: AtomicBool = AtomicBool::new(false);
 /// Slots that sockets use, so that programs without any never leave for them.
 static OPEN_SLOTS: AtomicU64 = AtomicU64::new(0);
@@ -62,6 +64,11 @@ pub fn attach(slot: usize, endpoint: Weak<dyn Endpoint>) {
     if old.is_none() {
         OPEN_SLOTS.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Says who hears of slots that were closed.
+pub fn set_orphaned(news: fn(usize)) {
+    ORPHANED.set(news);
 }
 
 /// Nobody hears of `slot` any more.
@@ -108,7 +115,11 @@ fn collect() {
             .and_then(Weak::upgrade);
         match endpoint {
             Some(endpoint) => endpoint.news(),
-            None => super::slots::news(slot),
+            None => {
+                if let Some(news) = ORPHANED.get() {
+                    news(slot);
+                }
+            }
         }
     });
 }

@@ -4,6 +4,8 @@
 pub mod address;
 pub mod connection;
 pub mod doorbell;
+pub mod families;
+pub mod inet;
 pub mod inode;
 pub mod netlink;
 pub mod options;

@@ -10,14 +10,17 @@ use core::any::Any;
 
 use spore_hal::Lock;
 
+use spore_abi::boot::BootInfo;
+
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, events};
 use crate::fs::stat::Stat;
 use crate::mm::io::{Reader, Writer};
 use crate::net::address::{OWN_V4, OWN_V6};
+use crate::net::families::{self, Family};
 use crate::net::inode;
 use crate::net::socket::{
-    Received, SendParameters, Socket, SocketAddress, Timeouts, family, message_flag,
+    Received, SendParameters, Socket, SocketAddress, Timeouts, family, kind, message_flag,
 };
 use crate::sched::notify::Notifier;
 
@@ -86,6 +89,21 @@ pub struct Netlink {
     notifier: Notifier,
     timeouts: Timeouts,
     inode: u64,
+}
+
+const NETLINK_ROUTE: u32 = 0;
+
+/// Makes the family known.
+pub fn initialise(_info: &BootInfo) {
+    families::register(Family {
+        number: family::NETLINK,
+        create: |kind, protocol| match (kind, protocol) {
+            (kind::RAW | kind::DGRAM, NETLINK_ROUTE) => Ok(Netlink::new(kind)),
+            (kind::RAW | kind::DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
+            _ => Err(Errno::ESOCKTNOSUPPORT),
+        },
+        pair: families::no_pair,
+    });
 }
 
 impl Netlink {

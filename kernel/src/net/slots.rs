@@ -61,7 +61,19 @@ struct Slots {
     /// Receive buffers on offer for closed slots.
     offered: BTreeMap<usize, Buffer>,
     /// Buffers for reuse, by size.
-    kept: BTreeMap<u32, Vec<u64>>,
+    kept: Vec<(u32, Vec<u64>)>,
+}
+
+impl Slots {
+    /// Buffers of a size for reuse; there are few sizes.
+    fn kept_of(&mut self, size: u32) -> &mut Vec<u64> {
+        let known = self.kept.iter().position(|(other, _)| *other == size);
+        let index = known.unwrap_or_else(|| {
+            self.kept.push((size, Vec::new()));
+            self.kept.len() - 1
+        });
+        &mut self.kept[index].1
+    }
 }
 
 static SLOTS_IN_USE: Lock<Slots> = Lock::new(Slots {
@@ -74,12 +86,12 @@ static SLOTS_IN_USE: Lock<Slots> = Lock::new(Slots {
     closing: BTreeMap::new(),
     listeners: BTreeSet::new(),
     offered: BTreeMap::new(),
-    kept: BTreeMap::new(),
+    kept: Vec::new(),
 });
 
 /// A ring buffer of `size` bytes (power of two, at least a page). ENOBUFS.
 pub fn buffer(size: u32) -> Result<Buffer> {
-    let kept = SLOTS_IN_USE.lock().kept.get_mut(&size).and_then(Vec::pop);
+    let kept = SLOTS_IN_USE.lock().kept_of(size).pop();
     let gpa = match kept {
         Some(gpa) => gpa,
         None => crate::mm::frames::alloc_run(u64::from(size) / PAGE).map_err(|_| Errno::ENOBUFS)?,
@@ -91,7 +103,7 @@ pub fn buffer(size: u32) -> Result<Buffer> {
 pub fn free_buffer(buffer: Buffer) {
     let Some(size) = buffer.size() else { return };
     let mut slots = SLOTS_IN_USE.lock();
-    let kept = slots.kept.entry(size).or_default();
+    let kept = slots.kept_of(size);
     if kept.len() < KEPT {
         kept.push(buffer.gpa());
         return;
@@ -187,6 +199,7 @@ pub fn discard(slot: Slot) {
 
 /// Asks the host to close a slot; with `reset`, what is in its ring is dropped.
 pub fn close(slot: Slot, reset: bool) {
+    doorbell::set_orphaned(news);
     doorbell::detach(slot.index);
     SLOTS_IN_USE.lock().closing.insert(slot.index, slot);
     let flags = &doorbell::header().slots[slot.index].guest.flags;

@@ -18,7 +18,7 @@ use core::task::{Context, Poll, Waker};
 
 use spore_abi::vcpu::attention;
 use spore_hal::trap::TrapFrame;
-use spore_hal::{Lock, cpu, host, xstate};
+use spore_hal::{Hook, Lock, cpu, host, xstate};
 
 use crate::debug::debugger;
 use crate::errno::Result;
@@ -39,6 +39,8 @@ static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
     loaded: None,
     free: Vec::new(),
 });
+/// Comes to rest for a snapshot, if the kernel was linked with that.
+pub static FREEZE: Hook<fn()> = Hook::new();
 /// XSAVE components, found once.
 static COMPONENTS: AtomicU64 = AtomicU64::new(0);
 
@@ -266,8 +268,10 @@ pub fn take_attention() -> bool {
     {
         debugger.request();
     }
-    if bits & attention::FREEZE != 0 {
-        crate::freeze::freeze();
+    if bits & attention::FREEZE != 0
+        && let Some(freeze) = FREEZE.get()
+    {
+        freeze();
     }
     bits & attention::TICK != 0
 }

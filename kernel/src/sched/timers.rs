@@ -1,7 +1,7 @@
 //! Deadlines of threads and timers, on CLOCK_MONOTONIC.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_hal::{Lock, host};
@@ -27,12 +27,34 @@ enum Target {
     Timer(Arc<dyn Expire>),
 }
 
-static QUEUE: Lock<BTreeMap<(u64, u64), Target>> = Lock::new(BTreeMap::new());
+/// Deadline, and a number that tells apart what is due at once.
+type Key = (u64, u64);
+
+/// What is to happen, the next one last: few things wait at a time, and the end of a
+/// list is cheap to reach.
+struct Queue(Vec<(Key, Target)>);
+
+impl Queue {
+    fn place(&self, key: Key) -> Result<usize, usize> {
+        self.0.binary_search_by(|(other, _)| key.cmp(other))
+    }
+    fn insert(&mut self, key: Key, target: Target) {
+        let (Ok(place) | Err(place)) = self.place(key);
+        self.0.insert(place, (key, target));
+    }
+    fn remove(&mut self, key: Key) -> Option<Target> {
+        let place = self.place(key).ok()?;
+        Some(self.0.remove(place).1)
+    }
+}
+
+static QUEUE: Lock<Queue> = Lock::new(Queue(Vec::new()));
 static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
 
-fn publish(queue: &BTreeMap<(u64, u64), Target>) {
+fn publish(queue: &Queue) {
     let first = queue
-        .first_key_value()
+        .0
+        .last()
         .map_or(u64::MAX, |((deadline, _), _)| *deadline);
     host::vcpu().next_deadline.store(first, Ordering::Relaxed);
 }
@@ -50,7 +72,7 @@ pub fn schedule(deadline: u64, target: Arc<dyn Expire>) -> TimerId {
 pub fn cancel(id: TimerId) {
     let removed = {
         let mut queue = QUEUE.lock();
-        let removed = queue.remove(&(id.deadline, id.sequence));
+        let removed = queue.remove((id.deadline, id.sequence));
         publish(&queue);
         removed
     };
@@ -74,7 +96,7 @@ pub(super) fn disarm(thread: &'static Thread) {
     let deadline = thread.deadline.swap(0, Ordering::Relaxed);
     if deadline != 0 {
         let mut queue = QUEUE.lock();
-        queue.remove(&(deadline, thread_key(thread)));
+        queue.remove((deadline, thread_key(thread)));
         publish(&queue);
     }
 }
@@ -82,26 +104,27 @@ pub(super) fn disarm(thread: &'static Thread) {
 /// Fires everything that is due; answers the next deadline, `u64::MAX` for none.
 pub fn run() -> u64 {
     loop {
-        let target = {
+        let due = {
             let mut queue = QUEUE.lock();
-            let Some(entry) = queue.first_entry() else {
+            let Some(((deadline, _), _)) = queue.0.last() else {
                 return u64::MAX;
             };
-            let deadline = entry.key().0;
+            let deadline = *deadline;
             let now = spore_hal::time::monotonic();
             if deadline > now {
                 return deadline;
             }
-            let target = entry.remove();
+            let due = queue.0.pop();
             publish(&queue);
-            (target, now)
+            (due, now)
         };
-        match target {
-            (Target::Thread(thread), _) => {
+        match due {
+            (Some((_, Target::Thread(thread))), _) => {
                 thread.deadline.store(0, Ordering::Relaxed);
                 super::make_runnable(thread);
             }
-            (Target::Timer(timer), now) => timer.expired(now),
+            (Some((_, Target::Timer(timer))), now) => timer.expired(now),
+            (None, _) => {}
         }
     }
 }

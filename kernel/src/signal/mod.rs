@@ -6,9 +6,10 @@ pub mod frame;
 use alloc::collections::VecDeque;
 use core::sync::atomic::Ordering;
 
-use spore_hal::host;
 use spore_hal::trap::TrapFrame;
+use spore_hal::{Hook, host};
 
+use crate::errno::{Errno, Result};
 use crate::process::Process;
 use crate::sched::notify::Notifier;
 use crate::sched::{self, thread::Thread};
@@ -459,8 +460,24 @@ fn refresh_all(process: &Process) {
     }
 }
 
+/// Builds the frame of a handler and points the registers at it. EFAULT.
+type HandlerEntry = fn(&'static Thread, &mut TrapFrame, &SigInfo, &Action) -> Result<()>;
+
+/// Set with the first handler, so that programs without any do without the code.
+static HANDLER_ENTRY: Hook<HandlerEntry> = Hook::new();
+
+fn enter_handler(
+    thread: &'static Thread,
+    trap: &mut TrapFrame,
+    info: &SigInfo,
+    action: &Action,
+) -> Result<()> {
+    HANDLER_ENTRY.get().ok_or(Errno::EFAULT)?(thread, trap, info, action)
+}
+
 /// Changes an action; pending signals that become ignored are dropped.
 pub fn set_action(process: &Process, signal: u32, action: Action) -> Action {
+    HANDLER_ENTRY.set(frame::push);
     let old = core::mem::replace(
         &mut process.signals.lock().actions[signal as usize - 1],
         action,
@@ -510,7 +527,7 @@ pub fn deliver(thread: &'static Thread, trap: &mut TrapFrame) -> bool {
         },
         _ => {
             crate::syscall::restart_with_handler(thread, trap, action.flags & flag::RESTART != 0);
-            if frame::push(thread, trap, &info, &action).is_err() {
+            if enter_handler(thread, trap, &info, &action).is_err() {
                 crash::end_with_report(
                     thread,
                     trap,

@@ -292,7 +292,9 @@ pub fn memfd_create(name: UserAddr, flags: u32) -> Result<usize> {
         Errno::ENAMETOOLONG => Errno::EINVAL,
         error => error,
     })?;
-    let node = crate::fs::root_node().new_memory_file(&name);
+    let root = crate::fs::root();
+    let root = crate::fs::inode::downcast::<Node>(&root).ok_or(Errno::ENOSYS)?;
+    let node = root.new_memory_file(&name);
     let opened = open_inode(node, open::RDWR)?;
     install(
         opened,

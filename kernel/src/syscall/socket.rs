@@ -6,20 +6,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::{OpenFile, open};
-use crate::ipc::{self, unix};
+use crate::ipc;
 use crate::mm::user::{self, UserAddr};
-use crate::net::netlink::Netlink;
+use crate::net::families;
 use crate::net::socket::option::*;
-use crate::net::socket::{ADDRESS_MAX, Shutdown, Socket, SocketAddress, family, kind};
-use crate::net::tcp::Tcp;
-use crate::net::udp::Udp;
+use crate::net::socket::{ADDRESS_MAX, Shutdown, Socket, SocketAddress};
 use crate::sched::block::{self, Flow, Watch, park};
 use crate::syscall::transfer::current_file;
 
 const TYPE_MASK: u32 = 0xf;
-const IPPROTO_TCP: u32 = 6;
-const IPPROTO_UDP: u32 = 17;
-const NETLINK_ROUTE: u32 = 0;
 /// Longest option value that is looked at.
 const OPTION_MAX: usize = 256;
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -44,39 +39,14 @@ fn flags_of(flags: u32) -> Result<(u32, bool)> {
 pub fn socket(domain: u32, kind: u32, protocol: u32) -> Result<usize> {
     let (status, close_on_exec) = flags_of(kind & !TYPE_MASK)?;
     let kind = kind & TYPE_MASK;
-    match u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)? {
-        family::UNIX if protocol > 1 => Err(Errno::EPROTONOSUPPORT),
-        family::UNIX => ipc::install(unix::create(kind)?, status, close_on_exec),
-        family @ (family::INET | family::INET6) => match (kind, protocol) {
-            (kind::STREAM, 0 | IPPROTO_TCP) => {
-                ipc::install(Tcp::new(family), status, close_on_exec)
-            }
-            (kind::DGRAM, 0 | IPPROTO_UDP) => ipc::install(Udp::new(family), status, close_on_exec),
-            (kind::STREAM | kind::DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
-            (kind::RAW, _) => Err(Errno::EPERM),
-            _ => Err(Errno::ESOCKTNOSUPPORT),
-        },
-        family::NETLINK => match (kind, protocol) {
-            (kind::RAW | kind::DGRAM, NETLINK_ROUTE) => {
-                ipc::install(Netlink::new(kind), status, close_on_exec)
-            }
-            (kind::RAW | kind::DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
-            _ => Err(Errno::ESOCKTNOSUPPORT),
-        },
-        _ => Err(Errno::EAFNOSUPPORT),
-    }
+    let family = families::find(domain)?;
+    ipc::install((family.create)(kind, protocol)?, status, close_on_exec)
 }
 
 /// socketpair(2): unix sockets only.
 pub fn socketpair(domain: u32, kind: u32, protocol: u32, pair: UserAddr) -> Result<()> {
     let (status, close_on_exec) = flags_of(kind & !TYPE_MASK)?;
-    match u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)? {
-        family::UNIX if protocol > 1 => return Err(Errno::EPROTONOSUPPORT),
-        family::UNIX => {}
-        family::INET | family::INET6 | family::NETLINK => return Err(Errno::EOPNOTSUPP),
-        _ => return Err(Errno::EAFNOSUPPORT),
-    }
-    let (first, second) = unix::create_pair(kind & TYPE_MASK)?;
+    let (first, second) = (families::find(domain)?.pair)(kind & TYPE_MASK, protocol)?;
     let first = ipc::install(first, status, close_on_exec)?;
     let close = |fd: usize| {
         drop(

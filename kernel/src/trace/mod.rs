@@ -4,7 +4,7 @@ pub mod strace;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spore_hal::Lock;
+use spore_hal::Hook;
 
 use crate::errno::Result;
 use crate::sched::thread::Thread;
@@ -22,10 +22,10 @@ pub trait Tracer: Sync {
 
 /// Every system call asks for it: one load while nobody traces.
 static TRACED: AtomicBool = AtomicBool::new(false);
-static TRACER: Lock<Option<&'static dyn Tracer>> = Lock::new(None);
+static TRACER: Hook<&'static dyn Tracer> = Hook::new();
 
 fn set_tracer(tracer: &'static dyn Tracer) {
-    *TRACER.lock() = Some(tracer);
+    TRACER.set(tracer);
     TRACED.store(true, Ordering::Relaxed);
 }
 
@@ -35,5 +35,5 @@ pub fn tracer() -> Option<&'static dyn Tracer> {
     if !TRACED.load(Ordering::Relaxed) {
         return None;
     }
-    *TRACER.lock()
+    TRACER.get()
 }

@@ -57,7 +57,7 @@ export function readCatalogue(archive: Archive, object: (member: number) => Inpu
 }
 
 function parseService(line: string, archive: Archive, known: ReadonlySet<string>): Service {
-  const [, name, needs, calls] = /^([\w.]+) needs((?: [\w.]+)*) for((?: \w+)*)$/.exec(line) ?? [];
+  const [, name, needs, calls] = /^([\w/]+) needs((?: [\w/]+)*) for((?: \w+)*)$/.exec(line) ?? [];
   const symbol = `spore.service.${name}`;
   if (name === undefined || !archive.symbols.has(symbol)) {
     throw new LinkError("bad-catalogue", `the archive offers no service as "${line}" describes it`);

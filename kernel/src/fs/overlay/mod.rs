@@ -24,10 +24,11 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spore_hal::Lock;
+use spore_hal::{Hook, Lock};
 
 use crate::errno::{Errno, Result};
 use crate::fs::erofs::{Inode as LayerInode, Volume};
+use crate::fs::file::File;
 use crate::fs::inode::InodeRef;
 use crate::fs::stat::{StatFs, mode};
 pub use node::Node;
@@ -43,6 +44,21 @@ static OWNER: AtomicU64 = AtomicU64::new(0);
 /// Sets who owns new files.
 pub fn set_owner(uid: u32, gid: u32) {
     OWNER.store(u64::from(gid) << 32 | u64::from(uid), Ordering::Relaxed);
+}
+
+/// Opens a device by its number.
+type DeviceOpener = fn(u64, InodeRef) -> Result<Arc<dyn File>>;
+
+static DEVICES: Hook<DeviceOpener> = Hook::new();
+
+/// Says what opens device files.
+pub fn set_device_opener(opener: DeviceOpener) {
+    DEVICES.set(opener);
+}
+
+/// Opens device `number` through its file. ENXIO.
+fn open_device(number: u64, inode: InodeRef) -> Result<Arc<dyn File>> {
+    DEVICES.get().ok_or(Errno::ENXIO)?(number, inode)
 }
 
 fn owner() -> (u32, u32) {

@@ -101,7 +101,7 @@ impl Inode for Node {
             Body::File(_) => Ok(Arc::new(super::file::RegularFile::new(self))),
             Body::Directory(_) => inode::Directory::open(self, flags),
             Body::Link(_) => Err(Errno::ELOOP),
-            Body::Device(number) => crate::fs::device::open(*number, self.clone()),
+            Body::Device(number) => super::open_device(*number, self.clone()),
             Body::Socket(_) => Err(Errno::ENXIO),
             Body::Fifo(pipe) => {
                 let pipe = pipe.lock().get_or_insert_with(Pipe::new).clone();

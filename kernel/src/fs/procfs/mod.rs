@@ -9,12 +9,13 @@ pub mod system;
 
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use spore_abi::boot::BootInfo;
+
 use crate::errno::{Errno, Result};
-use crate::fs::inode::{Inode, Target};
-use crate::fs::overlay::Node;
+use crate::fs::inode::Target;
+use crate::fs::mount;
 use crate::fs::synthetic::{Entry, FileSystem, Listing, Subject};
 use crate::sched;
 
@@ -27,12 +28,8 @@ static SYSTEM: FileSystem = FileSystem {
 };
 
 /// Mounts it at /proc.
-pub fn mount(root: &Arc<Node>) -> Result<()> {
-    let place = root.lookup(b"proc")?;
-    match crate::fs::inode::downcast::<Node>(&place) {
-        Some(node) => node.mount(SYSTEM.root()),
-        None => Ok(()),
-    }
+pub fn initialise(_info: &BootInfo) {
+    mount::mount_at(b"proc", SYSTEM.root());
 }
 
 static ROOT: Entry = Entry::Directory(
