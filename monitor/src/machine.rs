@@ -27,13 +27,13 @@ use crate::memory::GuestMemory;
 
 /// Protected mode, monitor coprocessor, extension type, numeric error, write
 /// protect, alignment mask, paging.
-const CR0: u64 = 0x8005_0033;
+pub const CR0: u64 = 0x8005_0033;
 /// PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE.
-const CR4: u64 = 0x5_0620;
+pub const CR4: u64 = 0x5_0620;
 /// System calls, long mode (enabled and active), no-execute.
-const EFER: u64 = 0xd01;
+pub const EFER: u64 = 0xd01;
 /// x87, SSE, AVX and AVX-512; what KVM offers beyond that is not used.
-const XCR0_WANTED: u64 = 0xe7;
+pub const XCR0_WANTED: u64 = 0xe7;
 /// `_IOW(KVMIO, 0xe1, struct kvm_device_attr)`, `linux/kvm.h`.
 const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
 /// Kicks that go through the monitor before KVM is told of the doorbell.
@@ -298,14 +298,17 @@ fn set_extended_state(vcpu: &VcpuFd, cpuid: &CpuId) -> Result<()> {
 /// Where the `syscall` instruction goes. It clears the trap flag: the kernel's entry
 /// is not stepped through, and where it runs at CPL0, a debug exception would push
 /// its frame on the program's stack.
-fn set_system_call_entry(vcpu: &VcpuFd, header: &KernelHeader) -> Result<()> {
+pub fn system_call_registers(header: &KernelHeader) -> [(u32, u64); 3] {
     let star = u64::from(gdt::KERNEL_CODE) << 32 | 0x23 << 48;
-    let msrs = [
+    [
         (MSR_STAR, star),
         (MSR_LSTAR, header.syscall_entry),
         (MSR_SFMASK, TRAP_FLAG),
     ]
-    .map(|(index, data)| kvm_msr_entry {
+}
+
+fn set_system_call_entry(vcpu: &VcpuFd, header: &KernelHeader) -> Result<()> {
+    let msrs = system_call_registers(header).map(|(index, data)| kvm_msr_entry {
         index,
         data,
         ..kvm_msr_entry::default()

@@ -11,6 +11,7 @@ mod debugger;
 mod descriptors;
 mod error;
 mod events;
+mod export;
 mod finish;
 mod housekeeping;
 mod image;
@@ -77,6 +78,11 @@ fn configuration(started: Instant) -> Result<Config> {
     let (word, more) = (arguments.next(), arguments.next());
     match (word, more) {
         (Some(path), None) if option == "--config" => config::load(path.as_ref()),
+        (Some(format), Some(output)) if option == "--export" => {
+            let file = arguments.next().unwrap_or_default();
+            export::export(&format, output.as_ref(), config::load(file.as_ref())?)?;
+            std::process::exit(0)
+        }
         (Some(path), None) if option == "--inspect" || option == "--verify" => {
             let facts = snapshot::inspect(path.as_ref(), option == "--verify")?;
             println!("{facts}");

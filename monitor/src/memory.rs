@@ -72,6 +72,15 @@ pub struct Layer {
     pub mapping: Mapping,
 }
 
+impl Layer {
+    /// Its bytes; a layer is mapped read-only.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is at least that long, lives as long as `self`, and
+        // nobody writes to it but a debugger, which no caller of this has.
+        unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.len as usize) }
+    }
+}
+
 /// All memory of one guest. Shared by reference between the monitor's threads.
 pub struct GuestMemory {
     ram: Mapping,

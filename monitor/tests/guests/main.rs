@@ -2,6 +2,7 @@
 
 mod boot;
 mod debugger;
+mod export;
 mod guest;
 mod refusals;
 mod signals;

@@ -65,7 +65,7 @@ export interface Context {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   /** Writes to standard output, as it is. */
-  readonly out: (text: string) => void;
+  readonly out: (text: string | Uint8Array) => void;
   /** Writes to standard error, as it is. */
   readonly err: (text: string) => void;
 }

@@ -17,8 +17,8 @@ export function processContext(): Context {
   };
 }
 
-function writeAll(descriptor: number, text: string): void {
-  let bytes = Buffer.from(text);
+function writeAll(descriptor: number, text: string | Uint8Array): void {
+  let bytes: Uint8Array = typeof text === "string" ? Buffer.from(text) : text;
   while (bytes.length > 0) {
     try {
       bytes = bytes.subarray(writeSync(descriptor, bytes));

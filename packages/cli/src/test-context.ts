@@ -15,7 +15,7 @@ export function testContext(env: Context["env"] = {}, cwd: string = process.cwd(
     env,
     cwd,
     out: (text) => {
-      output += text;
+      output += typeof text === "string" ? text : Buffer.from(text).toString();
     },
     err: (text) => {
       errors += text;

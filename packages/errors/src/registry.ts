@@ -151,6 +151,12 @@ export const registry = {
     exit: 70,
     fault: "user",
   },
+  SPORE_IMAGE_PATH: {
+    message: "in the image, {path} {problem}",
+    next: "see what is there with `spore image ls` or `spore image tree`",
+    exit: 66,
+    fault: "user",
+  },
   SPORE_OUTPUT_WRITE: {
     message: "cannot write {file}: {problem}",
     next: "choose a place that can be written to and has room",

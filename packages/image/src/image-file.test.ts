@@ -105,7 +105,9 @@ describe("damage", () => {
 
   const refusals = ["SPORE_ELF_INVALID", "SPORE_IMAGE_DAMAGED", "SPORE_IMAGE_FORMAT"];
 
-  test("any flipped byte of archive, documents, kernel or layer tables is noticed", async () => {
+  test("any flipped byte of archive, documents, kernel or layer tables is noticed", {
+    timeout: 120_000,
+  }, async () => {
     const path = copyOf("flipped.spore", file);
     // Without a store, or what is damaged would be taken from there.
     const opened = await openImage(path, { store: "/nowhere" });

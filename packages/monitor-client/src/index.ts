@@ -1,6 +1,7 @@
 /** The way from a decided run to a running monitor. */
 
 export { writeConfigFile } from "./config-file.ts";
+export { exportMemory } from "./export.ts";
 export { type Frozen, freezeRunning, Instance, type InstanceOptions, type MonitorEvent } from "./instance.ts";
 export type { Json, JsonObject } from "./json.ts";
 export {

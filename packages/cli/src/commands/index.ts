@@ -10,6 +10,7 @@ import { doctor } from "./doctor.ts";
 import { explain } from "./explain.ts";
 import { fork } from "./fork.ts";
 import { help } from "./help.ts";
+import { image } from "./image.ts";
 import { run } from "./run.ts";
 import { events, inspect, logs, ps } from "./see.ts";
 import { snapshot } from "./snapshot.ts";
@@ -21,6 +22,7 @@ export const commands: readonly Command[] = [
   run,
   build,
   explain,
+  image,
   snapshot,
   fork,
   up,
