@@ -11,6 +11,7 @@ import { idle } from "./idle.ts";
 import { thisMachine } from "./machine.ts";
 import type { Row } from "./rows.ts";
 import { table } from "./table.ts";
+import { wake } from "./wake.ts";
 import { Workshop } from "./workshop.ts";
 
 /** The flags of `spore bench`. */
@@ -29,7 +30,13 @@ export interface Output {
 }
 
 const SAMPLES = 200;
-const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = { boot, calls, idle, http };
+const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = {
+  boot,
+  calls,
+  idle,
+  http,
+  wake,
+};
 
 /** Measures and prints; the result is the exit status. */
 export async function runBenches(flags: BenchFlags, { out, err }: Output): Promise<number> {

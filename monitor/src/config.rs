@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -117,9 +119,15 @@ pub struct Config {
     /// Name of this machine; empty: none.
     #[serde(default)]
     pub instance: String,
+    /// Unix socket at which shells of this snapshot stand by.
+    #[serde(default)]
+    pub pool: Option<PathBuf>,
     /// Unix socket on which this run takes orders ([`crate::orders`]).
     #[serde(default)]
     pub orders: Option<PathBuf>,
+    /// A pool has left the layers to this shell as open files.
+    #[serde(skip)]
+    pub layers_inherited: bool,
     /// `layers` once more, as written, for the crash report.
     #[serde(skip)]
     pub layers_as_written: Value,
@@ -260,7 +268,7 @@ pub struct ExtraFile {
 }
 
 /// A published port.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PublishRule {
     /// Host address to listen on.
     pub address: IpAddr,
@@ -268,6 +276,9 @@ pub struct PublishRule {
     pub host: u16,
     /// Guest port.
     pub guest: u16,
+    /// A socket that listens there already, if somebody has left one.
+    #[serde(skip)]
+    pub listener: Option<Arc<OwnedFd>>,
 }
 
 /// What outgoing connections may not reach.
@@ -431,7 +442,7 @@ mod tests {
         assert_eq!(config.grace_ms, 10_000);
         assert!(config.policy.deny_metadata);
         assert_eq!(config.events, Style::Human);
-        assert_eq!(config.publish, None);
+        assert!(config.publish.is_none());
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::MonitorError;
 use crate::finish::eprintln_quietly;
 
 /// How events are told.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
     /// The address of a published port, as a line for people.

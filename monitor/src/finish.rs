@@ -1,6 +1,8 @@
 //! The ways out of the process. Whoever comes first decides the exit status; the
 //! terminal is always put back.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +12,30 @@ use crate::events::Events;
 use crate::terminal;
 
 /// A file that goes with the process.
-static AT_END: Mutex<Option<PathBuf>> = Mutex::new(None);
+static AT_END: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Whoever has woken this machine.
+static WAKER: Mutex<Option<UnixStream>> = Mutex::new(None);
+
+/// Tells whoever has woken this machine that it runs, and at the end how it ended.
+pub fn tell_at_end(waker: UnixStream) {
+    *WAKER.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+}
+
+/// Says a line to whoever has woken this machine; nobody may listen any more.
+pub fn say_to_waker(line: &str) {
+    if let Ok(waker) = WAKER.try_lock()
+        && let Some(mut stream) = waker.as_ref()
+    {
+        let _ = stream.write_all(line.as_bytes());
+    }
+}
 
 /// Has a file removed when the process ends in order.
 pub fn remove_at_end(path: &Path) {
-    *AT_END.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
+    AT_END
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(path.to_owned());
 }
 
 static LEAVING: AtomicBool = AtomicBool::new(false);
@@ -44,6 +65,11 @@ pub fn with_outcome(events: &Events, outcome: Outcome) -> ! {
         Outcome::Exited(code) => events.exited(code),
         Outcome::Killed(signal) => events.killed(signal),
     })
+}
+
+/// Ends the process with a status that was said elsewhere.
+pub fn with_status(status: i32) -> ! {
+    leave(status, || {})
 }
 
 /// Ends the process with an error of ours.
@@ -108,7 +134,6 @@ pub fn debugging() -> bool {
 
 /// Writes a line to standard error; a reader that went away does not matter.
 pub fn eprintln_quietly(line: &str) {
-    use std::io::Write;
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
@@ -122,11 +147,12 @@ fn leave(status: i32, tell: impl FnOnce()) -> ! {
     }
     terminal::restore();
     tell();
-    if let Ok(mut file) = AT_END.try_lock()
-        && let Some(path) = file.take()
-    {
-        let _ = std::fs::remove_file(path);
+    if let Ok(files) = AT_END.try_lock() {
+        for path in files.iter() {
+            let _ = std::fs::remove_file(path);
+        }
     }
+    say_to_waker(&format!("{{\"status\":{status}}}\n"));
     // SAFETY: ends the process at once. Nothing needs a destructor: the kernel
     // takes VM, memory and descriptors back.
     unsafe { libc::_exit(status) }

@@ -19,6 +19,7 @@ use crate::error::{
 };
 use crate::mapping::{Mapping, Sharing, round_to_pages};
 use crate::memory::{GuestMemory, Layer};
+use crate::standby::shared;
 
 /// Memory that must be left for the program once its segments are placed.
 const WORKING_SPACE: u64 = MIN_RAM - FREE_GPA;
@@ -72,8 +73,13 @@ fn layers(config: &Config) -> Result<Vec<Layer>> {
         Some(_) => Sharing::Private,
         None => Sharing::Shared,
     };
-    let layers = config.layers.iter();
-    layers.map(|layer| map_layer(layer, sharing)).collect()
+    let layers = config.layers.iter().enumerate();
+    layers
+        .map(|(number, layer)| {
+            let shared = config.layers_inherited.then(|| shared::inherited(number));
+            map_layer(layer, sharing, shared.flatten())
+        })
+        .collect()
 }
 
 /// First guest-physical address above the program's frames.
@@ -99,15 +105,18 @@ pub fn first_frames(config: &Config, ram_size: u64) -> Result<Vec<u64>> {
     Ok(vec![RINGS_GPA, free, free + HUGE, top(1), top(2)])
 }
 
-fn map_layer(layer: &LayerFile, sharing: Sharing) -> Result<Layer> {
+fn map_layer(layer: &LayerFile, sharing: Sharing, shared: Option<File>) -> Result<Layer> {
     let end = layer.gpa.0.checked_add(layer.length);
     let in_place = layer.gpa.0 >= LAYERS_GPA && end.is_some_and(|end| end <= LAYERS_END);
     if !in_place || !layer.gpa.0.is_multiple_of(HUGE) || !layer.offset.is_multiple_of(PAGE) {
         return Err(wrong("a layer lies outside its place or is misaligned"));
     }
-    let file = open(&layer.path, layer.offset, layer.length)?;
+    let (file, offset) = match shared {
+        Some(file) => (file, 0),
+        None => (open(&layer.path, layer.offset, layer.length)?, layer.offset),
+    };
     let len = round_to_pages(layer.length).ok_or_else(|| wrong("a layer is too long"))?;
-    let mapping = Mapping::file(&file, layer.offset, len, sharing)
+    let mapping = Mapping::file(&file, offset, len, sharing)
         .map_err(|e| damaged(&layer.path, &format!("it cannot be mapped: {e}")))?;
     Ok(Layer {
         gpa: layer.gpa.0,

@@ -13,9 +13,11 @@ use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_regs,
     kvm_segment, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
 };
-use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, SyncReg, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, SyncReg, VcpuExit, VcpuFd, VmFd};
 use spore_abi::boot::KernelHeader;
-use spore_abi::layout::{BOOT_GPA, DIRECT_VA, DOORBELL_KICK_GPA, PML4_GPA, VCPU_GPA};
+use spore_abi::layout::{
+    BOOT_GPA, DIRECT_VA, DOORBELL_CALL_GPA, DOORBELL_KICK_GPA, PML4_GPA, VCPU_GPA,
+};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::descriptors as gdt;
@@ -24,6 +26,7 @@ use crate::error::{
     SPORE_MEMORY_UNAVAILABLE,
 };
 use crate::memory::GuestMemory;
+use crate::snapshot::warm::Stub;
 
 /// Protected mode, monitor coprocessor, extension type, numeric error, write
 /// protect, alignment mask, paging.
@@ -169,6 +172,41 @@ impl Machine {
             kicks: 0,
             _memory: memory,
         })
+    }
+
+    /// Lets the vCPU touch its memory once ([`crate::snapshot::warm`]), then gives it
+    /// its registers back. The guest has not run yet.
+    pub fn warm(&mut self, stub: &Stub) -> Result<()> {
+        let before = self
+            .vcpu
+            .get_regs()
+            .map_err(|e| failed("read the vCPU's registers", e))?;
+        let set = |vcpu: &VcpuFd, regs: &kvm_regs| {
+            vcpu.set_regs(regs)
+                .map_err(|e| failed("set the vCPU's registers", e))
+        };
+        let regs = kvm_regs {
+            rip: stub.rip,
+            rsi: stub.list,
+            rdi: stub.doorbell,
+            rflags: 2,
+            ..kvm_regs::default()
+        };
+        set(&self.vcpu, &regs)?;
+        loop {
+            match self.vcpu.run() {
+                Ok(VcpuExit::MmioWrite(DOORBELL_CALL_GPA, _)) => break,
+                Ok(VcpuExit::Intr) => {}
+                Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => {}
+                Ok(_) => return Err(problem("a machine that stands by left the guest")),
+                Err(e) => return Err(failed("run the guest", e)),
+            }
+        }
+        // The store is done only by the next entry.
+        self.vcpu.set_kvm_immediate_exit(1);
+        let _ = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
+        set(&self.vcpu, &before)
     }
 
     /// The kick doorbell has left the guest. After a few times KVM signals the

@@ -25,8 +25,11 @@ mod pagetable;
 mod run;
 mod signals;
 mod snapshot;
+mod standby;
 mod terminal;
 
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,13 +55,54 @@ use crate::run::Runner;
 use crate::signals::ProgramSignals;
 use crate::snapshot::freezer::Freezer;
 use crate::snapshot::restore::Restore;
+use crate::standby::shell::{self, Source};
 
 fn main() {
     let started = Instant::now();
     finish::install_panic_hook();
     finish::install_fault_handler();
-    let config = configuration(started);
-    let config = config.unwrap_or_else(|error| finish::with_error(&error));
+    let result = carry_out(started);
+    let Err(error) = result;
+    finish::with_error(&error)
+}
+
+/// Does what the arguments say; comes back only with an error.
+fn carry_out(started: Instant) -> Result<Infallible> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let texts: Vec<&str> = words
+        .iter()
+        .map(|word| word.to_str().unwrap_or(""))
+        .collect();
+    match texts.as_slice() {
+        ["--inspect" | "--verify", _] => {
+            let facts = snapshot::inspect(words[1].as_ref(), texts[0] == "--verify")?;
+            println!("{facts}");
+            std::process::exit(0)
+        }
+        ["--shell" | "--shell-once", _] => {
+            let source = Source::inherited(texts[0] == "--shell");
+            let mut config = config::load(words[1].as_ref())?;
+            config.layers_inherited = texts[0] == "--shell";
+            let outcome = shell(config, source, started)?;
+            finish::with_status(outcome.status())
+        }
+        ["--pool", config, count, socket] => {
+            let count = count.parse().unwrap_or(1);
+            standby::pool::keep(config.as_ref(), count, socket.as_ref())?;
+            finish::with_status(0)
+        }
+        ["--export", format, output, file] => {
+            let config = config::load(file.as_ref())?;
+            export::export(OsStr::new(format), output.as_ref(), config)?;
+            finish::with_status(0)
+        }
+        ["--activate", config, pool] => {
+            standby::activator::run(config.as_ref(), standby::pool::socket(pool).as_deref())?;
+            finish::with_status(0)
+        }
+        _ => {}
+    }
+    let config = configuration(started)?;
     let events = Arc::new(Events::new(config.events, started));
     match run(config, &events) {
         Ok(outcome) => finish::with_outcome(&events, outcome),
@@ -78,16 +122,6 @@ fn configuration(started: Instant) -> Result<Config> {
     let (word, more) = (arguments.next(), arguments.next());
     match (word, more) {
         (Some(path), None) if option == "--config" => config::load(path.as_ref()),
-        (Some(format), Some(output)) if option == "--export" => {
-            let file = arguments.next().unwrap_or_default();
-            export::export(&format, output.as_ref(), config::load(file.as_ref())?)?;
-            std::process::exit(0)
-        }
-        (Some(path), None) if option == "--inspect" || option == "--verify" => {
-            let facts = snapshot::inspect(path.as_ref(), option == "--verify")?;
-            println!("{facts}");
-            std::process::exit(0)
-        }
         _ => Err(MonitorError::new(
             SPORE_LAUNCH_CONFIG,
             "usage: spore-monitor --config FILE",
@@ -106,10 +140,62 @@ struct Ready {
     restore: Option<Restore>,
 }
 
+impl Ready {
+    /// Changes what a guest must find changed when it goes on now.
+    fn brought_up_to_date(self, config: &Config, processors: usize) -> Result<Self> {
+        if let Some(restore) = &self.restore {
+            let kinds = streams(config.events, config.rights.console)
+                .map(|stream| boot::stream_kind(stream) as u32);
+            let options = boot::options(config, processors >= 2);
+            restore.prepare(&self.memory, config, options, kinds)?;
+        }
+        Ok(self)
+    }
+
+    /// Touches all memory ahead of the guest, where it has any.
+    fn warmed(mut self) -> Result<Self> {
+        if let Some(restore) = &self.restore
+            && let Some(stub) = restore.stub(&self.memory)?
+        {
+            self.machine.warm(&stub)?;
+        }
+        Ok(self)
+    }
+}
+
+/// A shell: restores everything, waits for a wish, and goes on as it says.
+fn shell(mut config: Config, source: Source, started: Instant) -> Result<Outcome> {
+    shell::end_with_starter();
+    let signals = ProgramSignals::block().map_err(|e| host_failed("watch signals", &e))?;
+    control::install_kick_handler();
+    let kvm = Arc::new(machine::open_kvm()?);
+    let processors = use_processors(config.cpus.as_deref());
+    let path = config.restore.clone().unwrap_or_default();
+    let once = matches!(source, Source::Starter(_));
+    let mut ready = restore(&path, &config, &kvm, processors)?;
+    if !once {
+        ready = ready.warmed()?;
+    }
+    let woken = shell::wait(source, &mut config)?;
+    let ready = ready.brought_up_to_date(&config, processors)?;
+    let since = if once { started } else { woken };
+    let events = Arc::new(Events::new(config.events, since));
+    shell::prepared();
+    match start(config, ready, signals, &events) {
+        Ok(outcome) => finish::with_outcome(&events, outcome),
+        Err(error) => finish::with_error(&error),
+    }
+}
+
 /// Boots or restores the guest, and runs it.
 fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let signals = ProgramSignals::block().map_err(|e| host_failed("watch signals", &e))?;
     control::install_kick_handler();
+    if let (Some(pool), Some(_)) = (&config.pool, &config.restore)
+        && let Some(status) = standby::client::run(pool, &config, &signals)
+    {
+        finish::with_status(status);
+    }
     if let Some(built) = &config.built {
         events.built(built);
     }
@@ -118,7 +204,9 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let processors = use_processors(config.cpus.as_deref());
     let ready = match config.restore.as_deref() {
         None => boot(&config, &kvm, processors, streams)?,
-        Some(path) => match restore(path, &config, &kvm, processors, streams) {
+        Some(path) => match restore(path, &config, &kvm, processors)
+            .and_then(|ready| ready.brought_up_to_date(&config, processors))
+        {
             Ok(ready) => ready,
             // What cannot be trusted is not used; the guest boots as if there was none.
             Err(error) if error.code.name.starts_with("SPORE_SNAPSHOT_") => {
@@ -150,21 +238,12 @@ fn boot(config: &Config, kvm: &Arc<Kvm>, processors: usize, streams: [RawFd; 3])
 }
 
 /// A machine that goes on where a snapshot was taken.
-fn restore(
-    path: &Path,
-    config: &Config,
-    kvm: &Arc<Kvm>,
-    processors: usize,
-    streams: [RawFd; 3],
-) -> Result<Ready> {
+fn restore(path: &Path, config: &Config, kvm: &Arc<Kvm>, processors: usize) -> Result<Ready> {
     let restore = Restore::open(path, config)?;
     let header = image::read_header(&config.kernel)?;
     let memory = Arc::new(image::map_empty(config, restore.ram_size())?);
     let features = Features::read_ahead(kvm, processors, &memory, Vec::new());
     restore.load(&memory)?;
-    let kinds = streams.map(|stream| boot::stream_kind(stream) as u32);
-    let options = boot::options(config, processors >= 2);
-    restore.prepare(&memory, config, options, kinds)?;
     let (kick, doorbell) = doorbell()?;
     let registers = Some(restore.registers());
     let machine = Machine::new(
@@ -251,6 +330,7 @@ fn start(
         Some(_) => events.restored(generation),
         None => events.booted(),
     }
+    shell::taken();
     let runner = Runner {
         memory,
         control,

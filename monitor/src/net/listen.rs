@@ -30,6 +30,8 @@ pub struct Publication {
     pub waiting: bool,
     /// Made by a rule, so it outlives the listener.
     pub fixed: bool,
+    /// Others hold the socket too: it listens whatever the guest does.
+    pub lent: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -91,6 +93,9 @@ impl Publication {
             return;
         }
         self.waiting = false;
+        if self.lent {
+            return;
+        }
         sys::stop_listening(self.fd.as_raw_fd());
         sys::reuse_address(self.fd.as_raw_fd(), false);
     }
@@ -114,8 +119,39 @@ pub fn check_declared(rules: &[PublishRule], rights: &Rights) -> Result<()> {
 
 /// Binds the host socket of a rule.
 pub fn bind(rule: &PublishRule) -> Result<Publication> {
+    if let Some(listener) = &rule.listener {
+        return lent(rule, listener)
+            .map_err(|error| explain(&SocketAddr::new(rule.address, rule.host), &error));
+    }
     let address = SocketAddr::new(rule.address, rule.host);
     bound(address, rule.guest, true).map_err(|error| explain(&address, &error))
+}
+
+/// A socket that listens already.
+fn lent(rule: &PublishRule, listener: &OwnedFd) -> io::Result<Publication> {
+    let fd = listener.try_clone()?;
+    sys::unblock(fd.as_raw_fd());
+    Ok(Publication {
+        host: sys::local_address(fd.as_raw_fd())
+            .unwrap_or(SocketAddr::new(rule.address, rule.host)),
+        fd,
+        guest: rule.guest,
+        listeners: Vec::new(),
+        given: 0,
+        waiting: false,
+        fixed: true,
+        lent: true,
+    })
+}
+
+/// Listens at the host side of a rule, for a machine that is still asleep.
+pub fn listen_at(rule: &PublishRule) -> Result<(OwnedFd, SocketAddr)> {
+    let publication = bind(rule)?;
+    let host = publication.host;
+    let fd = publication.fd.as_raw_fd();
+    sys::reuse_address(fd, true);
+    sys::listen(fd, *BACKLOG.end()).map_err(|error| explain(&host, &error))?;
+    Ok((publication.fd, host))
 }
 
 /// Binds port `host` of 127.0.0.1 (0: any) for the guest's port (0: the same).
@@ -142,6 +178,7 @@ fn bound(address: SocketAddr, guest: u16, fixed: bool) -> io::Result<Publication
         given: 0,
         waiting: false,
         fixed,
+        lent: false,
     })
 }
 
@@ -175,6 +212,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             host,
             guest: 80,
+            listener: None,
         };
         let error = bind(&rule).err().expect("the port is taken");
         assert_eq!(error.code, SPORE_PORT_TAKEN);
@@ -187,6 +225,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             host: 0,
             guest: 80,
+            listener: None,
         };
         let first = bind(&rule).unwrap();
         let again = PublishRule {
@@ -205,6 +244,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             host: 0,
             guest: 80,
+            listener: None,
         };
         let mut publication = bind(&rule).unwrap();
         let any = SocketAddr::from(([0; 4], 80));

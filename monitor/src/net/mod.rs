@@ -46,6 +46,7 @@ use crate::events::Events;
 use crate::memory::GuestMemory;
 use crate::net::batch::Batch;
 use crate::net::engine::{EVENTS, Engine};
+pub use crate::net::listen::listen_at;
 use crate::net::policy::Gate;
 use crate::net::rings::Rings;
 pub use crate::net::survival::Devices;

@@ -256,6 +256,15 @@ pub fn bound(address: &SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Makes a descriptor non-blocking.
+pub fn unblock(fd: RawFd) {
+    // SAFETY: takes only numbers.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK);
+    }
+}
+
 /// listen(2).
 pub fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
     // SAFETY: takes only numbers.

@@ -7,5 +7,6 @@ mod format;
 pub mod freezer;
 mod load;
 pub mod restore;
+pub mod warm;
 
 pub use file::inspect;

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::file::{self, Snapshot};
 use super::format::Section;
 use super::load;
+use super::warm::{self, Stub};
 use crate::clock;
 use crate::config::Config;
 use crate::error::Result;
@@ -101,6 +102,22 @@ impl Restore {
         load::pages(&self.snapshot, memory)
     }
 
+    /// Where the guest has offered a buffer, and it is at rest there.
+    fn buffer(&self, memory: &GuestMemory) -> Result<u64> {
+        let call: HostCall = memory
+            .read(HOSTCALL_GPA)
+            .map_err(|_| self.snapshot.damaged("its guest is not at rest"))?;
+        if call.number != number::FROZEN || call.args[1] != BUFFER {
+            return Err(self.snapshot.damaged("its guest is not at rest"));
+        }
+        Ok(call.args[0])
+    }
+
+    /// What lets the vCPU touch its memory before the guest goes on.
+    pub fn stub(&self, memory: &GuestMemory) -> Result<Option<Stub>> {
+        Ok(warm::place(memory, self.buffer(memory)?))
+    }
+
     /// Changes what the guest must find changed when it goes on.
     pub fn prepare(
         &self,
@@ -110,10 +127,7 @@ impl Restore {
         streams: [u32; 3],
     ) -> Result<()> {
         let wrong = |_| self.snapshot.damaged("its guest is not at rest");
-        let call: HostCall = memory.read(HOSTCALL_GPA).map_err(wrong)?;
-        if call.number != number::FROZEN || call.args[1] != BUFFER {
-            return Err(self.snapshot.damaged("its guest is not at rest"));
-        }
+        let buffer = self.buffer(memory)?;
         let result = HOSTCALL_GPA + std::mem::offset_of!(HostCall, result) as u64;
         let generation = self.generation() as i64;
         memory.write(result, &generation).map_err(wrong)?;
@@ -123,7 +137,7 @@ impl Restore {
         let rings: &RingHeader = memory.shared(RINGS_GPA).map_err(wrong)?;
         rings.io_sleep.word.store(0, Ordering::Relaxed);
         let bytes = self.record(config, options, streams)?;
-        memory.write_bytes(call.args[0], &bytes).map_err(wrong)
+        memory.write_bytes(buffer, &bytes).map_err(wrong)
     }
 
     fn record(&self, config: &Config, options: u32, streams: [u32; 3]) -> Result<Vec<u8>> {

@@ -11,6 +11,7 @@ import {
   checkKvm,
   type EventStyle,
   findMonitor,
+  findPool,
   isSnapshot,
   type LaunchConfig,
   launchConfig,
@@ -90,6 +91,9 @@ async function runSnapshot(target: string, flags: RunFlags, context: Context): P
   return becomeMonitor(findMonitor(root, context.env), {
     ...config,
     trace: flags.trace,
+    // Only a machine of one's own can be watched.
+    pool:
+      flags.trace || flags.orders !== undefined ? null : findPool(resolve(context.cwd, target), context.env),
     orders: flags.orders === undefined ? null : resolve(context.cwd, flags.orders),
   });
 }

@@ -17,4 +17,5 @@ export {
   type SnapshotIdentity,
 } from "./launch-config.ts";
 export { becomeMonitor, checkKvm, findMonitor } from "./monitor.ts";
+export { findPool, poolSocket, Standby, type StandbyEvent } from "./pool.ts";
 export { inspectSnapshot, isSnapshot, type SnapshotFacts } from "./snapshot-file.ts";

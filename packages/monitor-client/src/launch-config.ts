@@ -136,6 +136,8 @@ export interface SnapshotConfig {
   readonly instance: string;
   /** With `publish` null: each listener gets a free port instead of its own. */
   readonly anyPort: boolean;
+  /** Unix socket at which machines of `restore` stand by; null: none are looked for. */
+  readonly pool: string | null;
   /** Unix socket on which the run takes orders. */
   readonly orders: string | null;
 }
@@ -158,6 +160,7 @@ const NO_SNAPSHOT: SnapshotConfig = {
   restoredEnv: [],
   instance: "",
   anyPort: false,
+  pool: null,
   orders: null,
 };
 

@@ -35,6 +35,7 @@ pub fn engine(memory: &Arc<GuestMemory>) -> Engine {
         address: Ipv4Addr::LOCALHOST.into(),
         host: 0,
         guest: 80,
+        listener: None,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));
     let gate = Gate::new(Policy::default(), &Rights::default());

@@ -22,6 +22,7 @@ fn engine(memory: &Arc<GuestMemory>, streams: [RawFd; 4]) -> Engine {
         address: Ipv4Addr::LOCALHOST.into(),
         host: 0,
         guest: 80,
+        listener: None,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));
     let rings = Rings::new(memory.clone()).unwrap();

@@ -11,13 +11,13 @@ export const bench: Command = command({
   options: {
     only: list({
       value: "BENCH",
-      doc: "Run this benchmark only: boot, calls, idle or http.",
+      doc: "Run this benchmark only: boot, calls, idle, http or wake.",
       otherwise: "all",
       read: readText,
     }),
     samples: value({
       value: "N",
-      doc: "Time N boots of each program.",
+      doc: "Time N boots of each program, or N wakes.",
       otherwise: "200",
       read: readCount,
     }),

@@ -1,7 +1,7 @@
 /** `spore fork`. */
 
 import { type Command, command, flag, list, value } from "../command.ts";
-import { readCount, readText, readVariable } from "../settings/values.ts";
+import { readCount, readVariable } from "../settings/values.ts";
 
 /** Starts many machines from one snapshot. */
 export const fork: Command = command({
@@ -21,11 +21,6 @@ export const fork: Command = command({
     }),
     json: flag({
       doc: "Print events to standard output, one JSON object a line, with the number of the machine.",
-    }),
-    exec: value({
-      value: "COMMAND",
-      doc: "Run COMMAND in a shell once all listen, with the addresses as SPORE_URLS (separated by spaces), and stop when it ends.",
-      read: readText,
     }),
   },
   examples: [{ line: "spore fork hello.snap -n 10", doc: "Ten machines." }],

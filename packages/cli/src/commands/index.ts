@@ -13,6 +13,7 @@ import { help } from "./help.ts";
 import { image } from "./image.ts";
 import { run } from "./run.ts";
 import { events, inspect, logs, ps } from "./see.ts";
+import { shells } from "./shells.ts";
 import { snapshot } from "./snapshot.ts";
 import { tenant, token } from "./tenancy.ts";
 import { down, up } from "./up.ts";
@@ -25,6 +26,7 @@ export const commands: readonly Command[] = [
   image,
   snapshot,
   fork,
+  shells,
   up,
   deploy,
   ps,

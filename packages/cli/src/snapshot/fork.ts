@@ -1,7 +1,5 @@
 /** What `spore fork` does. */
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { checkKvm, findMonitor, Instance } from "@spore/monitor-client";
 import { root } from "../checkout.ts";
 import type { Context } from "../command.ts";
@@ -12,7 +10,6 @@ export interface ForkFlags {
   readonly count: number | undefined;
   readonly env: readonly (readonly [string, string])[];
   readonly json: boolean;
-  readonly exec: string | undefined;
 }
 
 /** Carries out `spore fork`. */
@@ -43,22 +40,9 @@ export async function forkSnapshot(
         else if (event.event === "listening") context.out(`${event.url}\n`);
       });
     }
-    if (flags.exec !== undefined) return await execute(flags.exec, instances);
     const ended = await Promise.all(instances.map((instance) => instance.ended));
     return Math.max(...ended);
   } finally {
     await Promise.all(instances.map((instance) => instance[Symbol.asyncDispose]()));
   }
-}
-
-/** Runs a command once every machine listens; its exit status. */
-async function execute(command: string, instances: readonly Instance[]): Promise<number> {
-  const listening = await Promise.all(instances.map((instance) => instance.event("listening")));
-  const urls = listening.flatMap((event) => (event ? [event.url] : []));
-  const child = spawn("/bin/sh", ["-c", command], {
-    stdio: "inherit",
-    env: { ...process.env, SPORE_URLS: urls.join(" ") },
-  });
-  const [code] = (await once(child, "close")) as [number | null];
-  return code ?? 1;
 }

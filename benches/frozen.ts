@@ -1,0 +1,66 @@
+/** Snapshots for benchmarks: one that knows a word which only its memory holds. */
+
+import { execFileSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildImage, launchPlan } from "@spore/image";
+import { type Frozen, Instance, type LaunchConfig, launchConfig } from "@spore/monitor-client";
+import type { Workshop } from "./workshop.ts";
+
+/** A hello server whose answer ends with a word made at its start. */
+const SOURCE = `import { createServer } from "node:http";
+const word = "word-" + process.hrtime.bigint();
+let requests = 0;
+const server = createServer((request, response) => {
+  response.setHeader("content-type", "text/plain");
+  response.end("Hello from Spore, request " + ++requests + " " + word + "\\n");
+});
+server.listen(Number(process.env["PORT"] ?? 8080));
+`;
+
+/** A frozen server and what is needed to go on from it. */
+export interface FrozenServer {
+  readonly file: string;
+  /** In every answer, and nowhere but in the frozen memory. */
+  readonly word: string;
+  /** Goes on from the file; port 8080 of the guest is published by nobody yet. */
+  readonly config: LaunchConfig;
+  readonly frozen: Frozen;
+  /** The same server natively. */
+  readonly source: string;
+}
+
+/** Starts the server, warms it up with requests, and freezes it. */
+export async function freeze(shop: Workshop, memory: number): Promise<FrozenServer> {
+  const project = join(shop.folder, "frozen-server");
+  mkdirSync(project, { recursive: true });
+  const manifest = { name: "frozen-server", type: "module", main: "server.js", private: true };
+  writeFileSync(join(project, "package.json"), JSON.stringify(manifest));
+  const source = join(project, "server.js");
+  writeFileSync(source, SOURCE);
+  const { image } = await buildImage({ target: project });
+  const about = { image: image.digest, kernel: image.kernel.sha256, about: {} };
+  const watched = { events: "json", built: null, trace: false, gdb: null, reporter: null } as const;
+  const plan = launchPlan(image, { memory });
+  const start = launchConfig({ ...plan, publish: null }, watched, { anyPort: true, snapshot: about });
+  const file = join(shop.folder, `frozen-${memory}.snap`);
+  await using instance = Instance.start(shop.monitor, start, { output: "ignore" });
+  const listening = await instance.event("listening");
+  if (listening === null) throw new Error("the server to freeze has ended");
+  let answer = "";
+  for (let request = 0; request < 200; request++) {
+    answer = await (await fetch(listening.url, { headers: { connection: "close" } })).text();
+  }
+  const frozen = await instance.freeze(file, true);
+  await instance.ended;
+  const word = /word-\d+/.exec(answer)?.[0] ?? "";
+  const config = launchConfig({ ...plan, publish: null }, watched, { restore: file, snapshot: about });
+  return { file, word, config, frozen, source };
+}
+
+/** Makes the host forget a file's pages. */
+export function dropPages(file: string): void {
+  execFileSync("dd", [`of=${file}`, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"], {
+    stdio: "ignore",
+  });
+}

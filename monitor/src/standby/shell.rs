@@ -1,0 +1,165 @@
+//! A shell: everything but the last step of a restore, then the wait for a wish.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::handoff;
+use crate::clock;
+use crate::config::Config;
+use crate::error::{MonitorError, Result, SPORE_INTERNAL};
+use crate::finish;
+
+/// Where a shell finds what its pool has left for it.
+const SOURCE: RawFd = 3;
+/// Where it says how far it is: see [`READY`] and [`TAKEN`].
+const PROGRESS: RawFd = 4;
+/// The machine stands by.
+pub const READY: u8 = b'R';
+/// It was woken, and lives on by itself.
+pub const TAKEN: u8 = b'T';
+
+/// Where the wish comes from.
+pub enum Source {
+    /// Whoever connects first; other shells wait at the same socket.
+    Pool(UnixListener),
+    /// The one process that has started this shell.
+    Starter(UnixStream),
+}
+
+impl Source {
+    /// The descriptor that the starter has left: a listener, or one end of a pair.
+    pub fn inherited(pool: bool) -> Self {
+        // SAFETY: whoever starts a shell leaves this descriptor to it, and nothing else
+        // in the process knows of it.
+        unsafe {
+            match pool {
+                true => Self::Pool(UnixListener::from_raw_fd(SOURCE)),
+                false => Self::Starter(UnixStream::from_raw_fd(SOURCE)),
+            }
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC when the wish came, ns; 0: this process is no shell.
+static RECEIVED: AtomicU64 = AtomicU64::new(0);
+/// CLOCK_MONOTONIC when guest memory was as it must be, ns.
+static PREPARED: AtomicU64 = AtomicU64::new(0);
+/// Processor time that getting ready has taken, ns.
+static CPU_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+/// Guest memory is as it must be.
+pub fn prepared() {
+    PREPARED.store(clock::monotonic(), Ordering::Relaxed);
+}
+
+/// A pool wants to hear of this shell's progress.
+static POOLED: AtomicBool = AtomicBool::new(false);
+
+/// Waits for a wish and carries it over into the configuration. Answers when it came.
+pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
+    let lost = |error: std::io::Error| {
+        MonitorError::new(
+            SPORE_INTERNAL,
+            format!("unexpected: a shell was left: {error}"),
+        )
+    };
+    let stream = match source {
+        Source::Starter(stream) => stream,
+        Source::Pool(listener) => {
+            POOLED.store(true, Ordering::Relaxed);
+            progress(READY);
+            let (stream, _) = listener.accept().map_err(lost)?;
+            stream
+        }
+    };
+    let (wake, descriptors) = handoff::receive(&stream).map_err(lost)?;
+    let woken = Instant::now();
+    RECEIVED.store(clock::monotonic(), Ordering::Relaxed);
+    let cpu = clock::now(libc::CLOCK_PROCESS_CPUTIME_ID);
+    CPU_BEFORE.store(cpu, Ordering::Relaxed);
+    if let Some(style) = wake.events {
+        config.events = style;
+    }
+    wake.apply(config, descriptors);
+    outlive_starter();
+    finish::tell_at_end(stream);
+    Ok(woken)
+}
+
+/// The guest is about to run: the waker hears when each step was done, and the pool,
+/// if there is one, may start the next shell.
+pub fn taken() {
+    let received = RECEIVED.load(Ordering::Relaxed);
+    if received != 0 {
+        let told = json!({
+            "event": "woken",
+            "pid": std::process::id(),
+            "received": received,
+            "prepared": PREPARED.load(Ordering::Relaxed),
+            "resumed": clock::monotonic(),
+            "cpuBefore": CPU_BEFORE.load(Ordering::Relaxed),
+        });
+        finish::say_to_waker(&format!("{told}\n"));
+    }
+    if POOLED.load(Ordering::Relaxed) {
+        progress(TAKEN);
+    }
+}
+
+fn progress(byte: u8) {
+    // SAFETY: the pool has left this descriptor; the file is forgotten, so that it
+    // stays open.
+    let mut file = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(PROGRESS) });
+    let _ = file.write_all(&[byte]);
+}
+
+/// A shell that waits ends with its starter.
+pub fn end_with_starter() {
+    // SAFETY: takes only numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+fn outlive_starter() {
+    // SAFETY: takes only numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
+}
+
+/// Reads a byte of a shell's progress; `None` once it has ended.
+pub fn next_progress(from: &mut impl Read) -> Option<u8> {
+    let mut byte = [0];
+    from.read_exact(&mut byte).ok().map(|()| byte[0])
+}
+
+/// How a starter leaves descriptors to a shell.
+pub fn leave_descriptors(
+    command: &mut std::process::Command,
+    source: RawFd,
+    progress: RawFd,
+    layers: Vec<RawFd>,
+) {
+    use std::os::unix::process::CommandExt;
+    let give = move || {
+        // SAFETY: between fork and exec only system calls are made; dup2 clears
+        // close-on-exec. Both are moved away from the targets first.
+        unsafe {
+            super::shared::leave(&layers)?;
+            let source = libc::fcntl(source, libc::F_DUPFD, 10);
+            let progress = libc::fcntl(progress, libc::F_DUPFD, 10);
+            let left = libc::dup2(source, SOURCE) >= 0 && libc::dup2(progress, PROGRESS) >= 0;
+            libc::close(source);
+            libc::close(progress);
+            match left {
+                true => Ok(()),
+                false => Err(std::io::Error::last_os_error()),
+            }
+        }
+    };
+    // SAFETY: `give` only makes system calls.
+    unsafe { command.pre_exec(give) };
+}
