@@ -18,6 +18,7 @@ import {
   type Plugin,
   type PluginBuild,
 } from "esbuild";
+import { DecoratorCompiler, decoratorPlugin } from "./decorators.ts";
 import { guestPath, packageFolder } from "./guest-paths.ts";
 
 /** Module format of the output. */
@@ -74,6 +75,7 @@ const ROUNDS = 20;
 /** Looks at everything the entry reaches; throws SPORE_BUNDLE_FAILED. */
 export async function scanModules(request: BundleRequest): Promise<ModuleGraph> {
   const unbundled = new Map<string, string>();
+  const compiler = new DecoratorCompiler(relative(request.project, request.entry));
   for (let round = 0; ; round++) {
     const external = new Set<string>();
     const isExternal = (folder: string): boolean => unbundled.has(folder);
@@ -82,7 +84,7 @@ export async function scanModules(request: BundleRequest): Promise<ModuleGraph> 
         ...commonOptions(request, "esm"),
         entryPoints: [request.entry],
         outdir: request.project,
-        plugins: [resolvePlugin(request, isExternal, external)],
+        plugins: [resolvePlugin(request, isExternal, external), decoratorPlugin(compiler)],
         write: false,
       });
       const inputs = result.metafile?.inputs ?? {};
@@ -260,15 +262,18 @@ function builtInPlugin(): Plugin {
 
 /** Tells modules that ask where they are: at their own place in the guest, not in the bundle's. */
 function placePlugin(project: string, entry: string, entryOutput: string): Plugin {
+  const compiler = new DecoratorCompiler(relative(project, entry));
   return {
     name: "spore-place",
     setup(setup) {
       setup.initialOptions.define = PLACE_NAMES;
       setup.onLoad({ filter: /\.([cm]?[jt]s|[jt]sx)$/ }, ({ path }) => {
-        const text = readFileSync(path, "utf8");
-        if (!PLACE.test(text)) return undefined;
+        const source = readFileSync(path, "utf8");
+        const compiled = compiler.compile(path, source);
+        const { text, loader } = compiled ?? { text: source, loader: loaderOf(path) };
+        if (!PLACE.test(text)) return compiled && { contents: text, loader };
         const place = path === entry ? entryOutput : guestPath(project, path);
-        return { contents: withPlace(text, place, path === entry), loader: loaderOf(path) };
+        return { contents: withPlace(text, place, path === entry), loader };
       });
     },
   };

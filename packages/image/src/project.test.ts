@@ -160,6 +160,45 @@ worker.on("message", (message: string) => console.log("worker", message));
     expect(await run(join(root, "apps/one"))).toEqual({ out: "hoisted ours\n", err: "", status: 0 });
   });
 
+  test("decorators with the types of what they decorate, by the project's own compiler", async () => {
+    const files = {
+      "package.json": '{"name":"decorated","main":"src/main.ts"}',
+      "tsconfig.base.json":
+        '{"compilerOptions":{"experimentalDecorators":true,"emitDecoratorMetadata":true}}',
+      "tsconfig.json": '{ "extends": "./tsconfig.base.json" /* with a comment */ }',
+      "src/cats.ts": "export class Cats { readonly name = 'cats'; }",
+      "src/main.ts": `
+import { Cats } from "./cats";
+const types = new Map<unknown, unknown[]>();
+(Reflect as any).metadata = (_: string, value: unknown[]) => (target: unknown) => { types.set(target, value); };
+const Injectable = (): ClassDecorator => () => {};
+@Injectable()
+class House {
+  constructor(private readonly cats: Cats, readonly size: number) {}
+  fail() { throw new Error("of " + this.cats.name); }
+}
+const [first, second] = types.get(House) as [typeof Cats, unknown];
+console.log(first === Cats, second === Number);
+new House(new first(), 1).fail();
+`,
+    };
+    const project = workshop.project("decorated", files);
+    mkdirSync(join(project, "node_modules"));
+    symlinkSync(
+      join(import.meta.dirname, "../../../node_modules/typescript-5"),
+      join(project, "node_modules/typescript"),
+    );
+    const { out, err } = await run(project);
+    expect(out).toBe("true true\n");
+    expect(err).toContain("/app/src/main.ts:9:");
+
+    const without = workshop.project("undecorated", {
+      ...files,
+      "tsconfig.json": files["tsconfig.base.json"],
+    });
+    await expect(workshop.build(without)).rejects.toThrow(/emitDecoratorMetadata.*typescript@5/);
+  });
+
   test("a stack trace shows the lines of the source", async () => {
     const project = workshop.project("trace", {
       "package.json": '{"name":"trace","type":"module"}',
