@@ -51,7 +51,7 @@ export async function freeze(shop: Workshop, memory: number): Promise<FrozenServ
   for (let request = 0; request < 200; request++) {
     answer = await (await fetch(listening.url, { headers: { connection: "close" } })).text();
   }
-  const frozen = await instance.freeze(file, true);
+  const frozen = await instance.freeze(file, { exit: true });
   await instance.ended;
   const word = /word-\d+/.exec(answer)?.[0] ?? "";
   const config = launchConfig({ ...plan, publish: null }, watched, { restore: file, snapshot: about });

@@ -115,6 +115,8 @@ pub mod option {
     pub const DEBUGGER: u32 = 4;
     /// Stop before the first user instruction and report it to the debugger.
     pub const DEBUG_STOP: u32 = 8;
+    /// The machine may be frozen: the program finds /dev/spore.
+    pub const FREEZABLE: u32 = 16;
 }
 
 /// What a standard stream is on the host.

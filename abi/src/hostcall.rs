@@ -38,10 +38,21 @@ pub mod number {
     pub const DEBUG_STOP: u64 = 5;
     /// The guest is at rest, as [`crate::vcpu::attention::FREEZE`] asked for. args:
     /// 0 = GPA of a buffer, 1 = its length ([`crate::restore`]). Answer: 0 in this
-    /// machine, the generation in a machine made from a copy of it.
+    /// machine, the generation in a machine made from a copy of it. With 1 = 0, the
+    /// program holds the machine awake, and there is no copy to take.
     pub const FROZEN: u64 = 6;
+    /// The program says something about itself. args: 0 = one of [`super::note`], 1 = its value.
+    pub const NOTE: u64 = 7;
     /// First number that belongs to sockets ([`crate::net`]).
     pub const NET_FIRST: u64 = 64;
+}
+
+/// What [`number::NOTE`] may say.
+pub mod note {
+    /// The program is ready: warm enough to be frozen. Value: 0.
+    pub const READY: u64 = 1;
+    /// Value: how many times the program holds the machine awake.
+    pub const HOLDS: u64 = 2;
 }
 
 /// What is known about the program's crash; the monitor prints it.

@@ -39,8 +39,10 @@ pub struct VcpuBlock {
     pub signals: AtomicU64,
     /// rip that an upcall interrupted.
     pub upcall_rip: AtomicU64,
+    /// How long the program may take to get ready for a freeze, ns.
+    pub freeze_patience: AtomicU64,
     /// Pad to the line.
-    pub reserved1: [AtomicU64; 5],
+    pub reserved1: [AtomicU64; 4],
     // -- line 3: written by the kernel --
     /// 1: the monitor may redirect to the upcall entry.
     pub upcall_ok: AtomicU32,

@@ -9,7 +9,7 @@ use spore_abi::boot::{BootInfo, FileRecord, LayerRecord, Span, VmaRecord};
 use spore_abi::layout::{HUGE, PAGE, SPARSE_END};
 use spore_hal::paging::{self, Mapping};
 use spore_hal::trap::{self, TrapFrame, USER_CS, USER_SS};
-use spore_hal::{Lock, direct};
+use spore_hal::{Hook, Lock, direct};
 
 use crate::mm::AddressSpace;
 use crate::mm::frames;
@@ -59,6 +59,8 @@ pub fn bytes(span: Span) -> &'static [u8] {
         .unwrap_or(&[])
 }
 
+/// Told of a new host name: files say it too.
+pub static RENAMED: Hook<fn(&str)> = Hook::new();
 /// The host name of a restored machine.
 static HOSTNAME: Lock<Option<Vec<u8>>> = Lock::new(None);
 
@@ -70,6 +72,9 @@ pub fn hostname() -> Vec<u8> {
 
 /// Gives the machine another name.
 pub fn set_hostname(name: Vec<u8>) {
+    if let Some(renamed) = RENAMED.get() {
+        renamed(&String::from_utf8_lossy(&name));
+    }
     *HOSTNAME.lock() = Some(name);
 }
 

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spore_abi::boot::{BootInfo, Span, option};
+use spore_abi::boot::{Span, option};
 use spore_abi::hostcall::number;
 use spore_abi::layout::PAGE;
 use spore_abi::restore::{BUFFER, RESTORE_MAGIC, RestoreRecord};
@@ -45,16 +45,27 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Makes snapshots possible.
-pub fn initialise(_info: &BootInfo) {
-    sched::FREEZE.set(freeze);
+/// Where the kernel finds itself after a freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the machine that was frozen.
+    WentOn,
+    /// In a machine that was made from the copy.
+    Restored,
+}
+
+/// Answers the monitor that there will be no copy: the program holds the machine awake.
+pub fn refuse() {
+    host::call(number::FROZEN, [0; 6]);
 }
 
 /// Comes to rest, and goes on in this machine or another.
-fn freeze() {
+pub fn freeze() -> Outcome {
+    let mut outcome = Outcome::WentOn;
     let Ok(buffer) = frames::alloc_run(BUFFER / PAGE) else {
         crate::log!("spore: no memory is left to freeze with");
-        return;
+        refuse();
+        return outcome;
     };
     sched::unloaded(|| {
         let answer = host::call(number::FROZEN, [buffer, BUFFER, 0, 0, 0, 0]);
@@ -65,10 +76,14 @@ fn freeze() {
             if record.magic != RESTORE_MAGIC {
                 crate::panic::fatal("the restore record is of another version");
             }
+            outcome = Outcome::Restored;
             restored(generation, buffer, &record);
+            // There may be secrets in it; whoever asks is told from a copy.
+            direct::zero(buffer, BUFFER);
         }
     });
     frames::free_run(buffer, BUFFER / PAGE);
+    outcome
 }
 
 /// Everything that is other than before the copy was made.
@@ -88,6 +103,7 @@ fn restored(generation: u64, buffer: u64, record: &RestoreRecord) {
         env: bytes(buffer, record.env).into(),
         instance: String::from_utf8_lossy(&instance).into_owned(),
     });
+    crate::lifecycle::restored();
     crate::net::doorbell::initialise(record.options & option::IO_THREAD != 0);
     crate::net::stream::restored(&record.streams);
     crate::net::turn();

@@ -11,6 +11,7 @@ pub mod errno;
 pub mod freeze;
 pub mod fs;
 pub mod ipc;
+pub mod lifecycle;
 pub mod log;
 pub mod mm;
 pub mod net;

@@ -38,7 +38,7 @@ services! {
     "socket/inet6" crate::net::inet::initialise_6, needs [], for [];
     "socket/netlink" crate::net::netlink::initialise, needs [], for [];
     "socket/unix" crate::ipc::unix::initialise, needs [], for [];
-    "snapshot" crate::freeze::initialise, needs [], for [];
+    "snapshot" crate::lifecycle::initialise, needs [], for [];
     "trace" crate::trace::strace::initialise, needs [], for [];
     "debug" crate::debug::stop::initialise, needs [], for [];
 }

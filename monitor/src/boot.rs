@@ -166,6 +166,9 @@ pub fn options(config: &Config, io_thread: bool) -> u32 {
     if config.gdb.is_some() {
         options |= option::DEBUGGER | option::DEBUG_STOP;
     }
+    if config.orders.is_some() {
+        options |= option::FREEZABLE;
+    }
     options
 }
 

@@ -54,6 +54,16 @@ impl Events {
         self.machine(&json!({"event": "restored", "generation": generation, "ms": ms}));
     }
 
+    /// The program says that it is ready.
+    pub fn ready(&self) {
+        self.machine(&json!({"event": "ready"}));
+    }
+
+    /// How many times the program holds the machine awake.
+    pub fn holds(&self, count: u64) {
+        self.machine(&json!({"event": "holds", "count": count}));
+    }
+
     /// A snapshot was not taken, and the guest boots instead.
     pub fn refused(&self, error: &MonitorError) {
         self.machine(&json!({

@@ -346,6 +346,7 @@ fn start(
         },
         debugger,
         freezer,
+        events: Arc::clone(events),
     };
     runner.run(machine)
 }

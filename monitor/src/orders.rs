@@ -2,7 +2,8 @@
 //! configuration names, one JSON object a line, one line as the answer.
 //!
 //! - `{"freeze": PATH}` takes a snapshot; the guest runs on. With `"exit": true`
-//!   the guest ends once it is written. Answer: what was written.
+//!   the guest ends once it is written; `"patienceMs"` is how long the program may take
+//!   to get ready for it. Answer: what was written.
 //!
 //! Who may connect is decided by the socket's directory and mode (0600).
 
@@ -12,6 +13,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,12 +28,20 @@ use crate::snapshot::freezer::Freezer;
 const LIMIT: u64 = 64 << 10;
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Order {
     /// Where the snapshot goes.
     freeze: PathBuf,
     /// End the guest afterwards.
     #[serde(default)]
     exit: bool,
+    /// How long the program may take to get ready for it, ms.
+    #[serde(default = "patience")]
+    patience_ms: u64,
+}
+
+fn patience() -> u64 {
+    10_000
 }
 
 /// Starts to listen. The socket's file is removed when the process ends in order.
@@ -69,26 +80,35 @@ fn serve(stream: UnixStream, freezer: &Freezer, events: &Events) {
     let mut lines = BufReader::new(std::io::Read::take(stream, LIMIT));
     let mut line = String::new();
     while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-        let (answer, exit) = match carry_out(&line, freezer) {
-            Ok((answer, exit)) => (answer, exit),
-            Err(error) => (
-                json!({"error": {"code": error.code.name, "message": error.what}}),
-                false,
-            ),
+        // While it is there, a guest that is to end does not run on.
+        let mut stillness = None;
+        let answer = match carry_out(&line, freezer, &mut stillness) {
+            Ok(answer) => answer,
+            Err(error) => {
+                stillness = None;
+                json!({"error": {"code": error.code.name, "message": error.what}})
+            }
         };
         // Whoever asked may be gone; the order is carried out.
         let _ = answers.write_all(format!("{answer}\n").as_bytes());
-        if exit {
+        if stillness.is_some() {
             finish::with_outcome(events, Outcome::Exited(0));
         }
         line.clear();
     }
 }
 
-fn carry_out(line: &str, freezer: &Freezer) -> Result<(Value, bool)> {
+fn carry_out(
+    line: &str,
+    freezer: &Freezer,
+    stillness: &mut Option<SyncSender<()>>,
+) -> Result<Value> {
     let order: Order = serde_json::from_str(line)
         .map_err(|error| MonitorError::new(SPORE_LAUNCH_CONFIG, format!("order: {error}")))?;
-    let written = freezer.freeze()?.write(&order.freeze)?;
+    let patience = Duration::from_millis(order.patience_ms);
+    let mut frozen = freezer.freeze(patience, order.exit)?;
+    *stillness = frozen.stillness.take();
+    let written = frozen.write(&order.freeze)?;
     let answer = serde_json::to_value(written).unwrap_or(Value::Null);
-    Ok((json!({"frozen": answer}), order.exit))
+    Ok(json!({"frozen": answer}))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use kvm_bindings::kvm_regs;
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use spore_abi::boot::KernelHeader;
-use spore_abi::hostcall::{HostCall, number};
+use spore_abi::hostcall::{HostCall, note, number};
 use spore_abi::layout::{DOORBELL_CALL_GPA, DOORBELL_KICK_GPA, GATE_VA, HOSTCALL_GPA, PAGE};
 
 use crate::clock::{self, Clock};
@@ -15,6 +15,7 @@ use crate::control::VcpuControl;
 use crate::crash::{self, CrashContext};
 use crate::debugger::Debugger;
 use crate::error::{MonitorError, Result, SPORE_KERNEL_PANIC, SPORE_KVM_FAILED};
+use crate::events::Events;
 use crate::finish::{self, Outcome};
 use crate::housekeeping::Housekeeping;
 use crate::machine::Machine;
@@ -48,6 +49,8 @@ pub struct Runner {
     pub debugger: Option<Debugger>,
     /// Takes the copy when the guest is at rest.
     pub freezer: Arc<Freezer>,
+    /// Hears what the program says about itself.
+    pub events: Arc<Events>,
 }
 
 /// Why the guest was left.
@@ -117,14 +120,11 @@ impl Runner {
                 Some(debugger) => debugger.stop(&self.memory, args[0], args[1]),
                 None => -i64::from(libc::ENOSYS),
             },
+            number::NOTE => self.note(args[0], args[1]),
             number if number >= number::NET_FIRST => self.net.host_call(number, args),
             _ => -i64::from(libc::ENOSYS),
         };
-        // The block may have been changed meanwhile; only the answer is written.
-        let at = HOSTCALL_GPA + std::mem::offset_of!(HostCall, result) as u64;
-        self.memory
-            .write(at, &result)
-            .map_err(|_| internal("host call outside memory"))?;
+        self.answer(result)?;
         Ok(None)
     }
 
@@ -135,6 +135,14 @@ impl Runner {
 
     /// The guest is at rest: a copy is taken if somebody waits for it.
     fn at_rest(&self, machine: &mut Machine) -> Result<()> {
+        let call: HostCall = self
+            .memory
+            .read(HOSTCALL_GPA)
+            .map_err(|_| internal("host call outside memory"))?;
+        if call.args[1] == 0 {
+            self.freezer.refused();
+            return self.answer(0);
+        }
         let registers = || {
             // The store that rang the doorbell is done only by the next entry.
             machine.vcpu.set_kvm_immediate_exit(1);
@@ -150,10 +158,26 @@ impl Runner {
                 .map_err(|e| kvm_failed("read registers", e))
         };
         self.freezer.at_rest(&self.net, registers)?;
+        self.answer(0)
+    }
+
+    /// Puts the answer of a host call into its block. The block may have been changed
+    /// meanwhile; only the answer is written.
+    fn answer(&self, result: i64) -> Result<()> {
         let at = HOSTCALL_GPA + std::mem::offset_of!(HostCall, result) as u64;
         self.memory
-            .write(at, &0_i64)
+            .write(at, &result)
             .map_err(|_| internal("host call outside memory"))
+    }
+
+    /// What the program says about itself.
+    fn note(&self, kind: u64, value: u64) -> i64 {
+        match kind {
+            note::READY => self.events.ready(),
+            note::HOLDS => self.events.holds(value),
+            _ => return -i64::from(libc::EINVAL),
+        }
+        0
     }
 
     fn idle(&self, deadline: u64, starved: bool) -> i64 {

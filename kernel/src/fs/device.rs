@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
 
-use spore_abi::boot::BootInfo;
+use spore_abi::boot::{BootInfo, option};
+use spore_hal::Hook;
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, PageSource};
@@ -30,6 +31,11 @@ const RANDOM: u64 = device_number(1, 8);
 const URANDOM: u64 = device_number(1, 9);
 const TTY: u64 = device_number(5, 0);
 const PTMX: u64 = device_number(5, 2);
+/// A miscellaneous device, among the numbers for local use.
+const SPORE: u64 = device_number(10, 240);
+
+/// Opens /dev/spore, if the kernel was linked with snapshots.
+pub static LIFECYCLE: Hook<fn(InodeRef) -> Arc<dyn File>> = Hook::new();
 
 /// Opens device `number` through its file `inode`. ENXIO.
 fn open(number: u64, inode: InodeRef) -> Result<Arc<dyn File>> {
@@ -39,6 +45,7 @@ fn open(number: u64, inode: InodeRef) -> Result<Arc<dyn File>> {
         FULL => Kind::Full,
         RANDOM | URANDOM => Kind::Random,
         TTY => return terminal(),
+        SPORE => return Ok(LIFECYCLE.get().ok_or(Errno::ENXIO)?(inode)),
         _ => return Err(Errno::ENXIO),
     };
     Ok(Arc::new(Device { kind, inode }))
@@ -57,14 +64,14 @@ fn terminal() -> Result<Arc<dyn File>> {
 }
 
 /// Fills /dev, and opens what is in it.
-pub fn initialise(_info: &BootInfo) {
+pub fn initialise(info: &BootInfo) {
     overlay::set_device_opener(open);
-    if populate(&super::root()).is_err() {
+    if populate(&super::root(), info).is_err() {
         crate::log!("the image's /dev is damaged");
     }
 }
 
-fn populate(root: &InodeRef) -> Result<()> {
+fn populate(root: &InodeRef, info: &BootInfo) -> Result<()> {
     let dev = super::directory(root.as_ref(), b"dev")?;
     let node = inode::downcast::<Node>(root).ok_or(Errno::ENOENT)?;
     let nodes: [(&[u8], u32, u64); 7] = [
@@ -78,6 +85,9 @@ fn populate(root: &InodeRef) -> Result<()> {
     ];
     for (name, permissions, number) in nodes {
         super::replace(&dev, name, &node.new_device(permissions, number))?;
+    }
+    if info.options & option::FREEZABLE != 0 {
+        super::replace(&dev, b"spore", &node.new_device(0o666, SPORE))?;
     }
     let links: [(&[u8], &[u8]); 4] = [
         (b"fd", b"/proc/self/fd"),

@@ -1,10 +1,12 @@
 //! Building the name space from what the monitor handed over.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use spore_abi::boot::BootInfo;
+use spore_hal::direct::boot_info;
 
 use super::context::FsContext;
 use super::overlay::{self, Node, Tree};
@@ -23,6 +25,7 @@ pub fn initialise(info: &BootInfo) {
     if populate(&root).is_err() {
         crate::log!("the image's system directories are damaged");
     }
+    let root: InodeRef = root;
     for file in boot::file_records(info.files) {
         let (path, data) = (boot::bytes(file.path), boot::bytes(file.data));
         if place_file(&root, path, data, file.mode).is_err() {
@@ -30,6 +33,7 @@ pub fn initialise(info: &BootInfo) {
         }
     }
     FIRST_CONTEXT.set(first_context);
+    boot::RENAMED.set(renamed);
 }
 
 fn first_context(info: &BootInfo) -> FsContext {
@@ -95,8 +99,28 @@ pub(super) fn populate(root: &Arc<Node>) -> Result<()> {
     Ok(())
 }
 
+/// Gives the machine another name, in the files that say it. A name that the program
+/// looks up for itself must lead home.
+fn renamed(name: &str) {
+    let root = super::root();
+    let hosts = boot::file_records(boot_info().files)
+        .into_iter()
+        .find(|file| boot::bytes(file.path) == b"/etc/hosts")
+        .map(|file| String::from_utf8_lossy(boot::bytes(file.data)).into_owned());
+    let hosts = format!("{}127.0.1.1 {name}\n", hosts.unwrap_or_default());
+    for (path, text) in [
+        ("/etc/hostname", format!("{name}\n")),
+        ("/etc/hosts", hosts),
+    ] {
+        // Once in the life of a machine.
+        let data: &'static [u8] = Vec::leak(text.into_bytes());
+        let _ = place_file(&root, path.as_bytes(), data, 0o644);
+    }
+}
+
 /// Puts launch data at an absolute path, making directories on the way.
-fn place_file(root: &Arc<Node>, path: &[u8], data: &'static [u8], mode: u32) -> Result<()> {
+fn place_file(root: &InodeRef, path: &[u8], data: &'static [u8], mode: u32) -> Result<()> {
+    let node = inode::downcast::<Node>(root).ok_or(Errno::EXDEV)?;
     let mut names: Vec<&[u8]> = path
         .split(|byte| *byte == b'/')
         .filter(|name| !name.is_empty())
@@ -106,7 +130,7 @@ fn place_file(root: &Arc<Node>, path: &[u8], data: &'static [u8], mode: u32) -> 
     for name in names {
         at = directory(at.as_ref(), name)?;
     }
-    replace(&at, last, &root.new_over(mode & 0o7777, data))
+    replace(&at, last, &node.new_over(mode & 0o7777, data))
 }
 
 /// Mounts a file system at a directory of the root.

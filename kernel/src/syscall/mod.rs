@@ -7,7 +7,6 @@ pub mod at;
 pub mod clock;
 pub mod control;
 pub mod copy;
-pub mod credentials;
 pub mod descriptor;
 pub mod directory;
 pub mod epoll;

@@ -2,9 +2,10 @@
 //! goes on while the copy is written.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kvm_bindings::{CpuId, kvm_regs};
 use serde::Serialize;
@@ -27,6 +28,15 @@ pub struct Frozen {
     pages: Pages,
     /// How long the guest stood still, µs.
     pause_us: u64,
+    /// The guest stands still as long as this is there, if it is to end afterwards.
+    pub stillness: Option<SyncSender<()>>,
+}
+
+/// Who waits for a copy.
+struct Request {
+    answer: SyncSender<Result<Frozen>>,
+    /// The guest ends afterwards, and does not run on meanwhile.
+    last: bool,
 }
 
 /// What was written.
@@ -52,7 +62,7 @@ pub struct Freezer {
     features: Vec<u8>,
     /// Freezes between the boot and this machine.
     generation: u64,
-    waiting: Mutex<Option<SyncSender<Frozen>>>,
+    waiting: Mutex<Option<Request>>,
 }
 
 impl Freezer {
@@ -77,32 +87,43 @@ impl Freezer {
     }
 
     /// Asks the guest to come to rest and waits for the copy. Any thread but the vCPU's.
-    pub fn freeze(&self) -> Result<Frozen> {
-        let receiver = self.ask()?;
+    /// `patience`: how long the program may take to get ready for it; `last`: the guest
+    /// is not to run on, see [`Frozen::stillness`].
+    pub fn freeze(&self, patience: Duration, last: bool) -> Result<Frozen> {
+        let receiver = self.ask(last)?;
+        let word = &self.control.block().freeze_patience;
+        word.store(patience.as_nanos() as u64, Ordering::Relaxed);
         self.control.raise(attention::FREEZE);
         receiver
             .recv()
-            .map_err(|_| failed("the guest did not come to rest"))
+            .map_err(|_| failed("the guest did not come to rest"))?
     }
 
-    fn ask(&self) -> Result<Receiver<Frozen>> {
-        let (sender, receiver) = sync_channel(1);
+    fn ask(&self, last: bool) -> Result<Receiver<Result<Frozen>>> {
+        let (answer, receiver) = sync_channel(1);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.is_some() {
             return Err(failed("another snapshot is being taken"));
         }
-        *waiting = Some(sender);
+        *waiting = Some(Request { answer, last });
         Ok(receiver)
+    }
+
+    fn whoever_waits(&self) -> Option<Request> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.take()
+    }
+
+    /// On the vCPU thread: the program does not let the machine be frozen.
+    pub fn refused(&self) {
+        if let Some(Request { answer, .. }) = self.whoever_waits() {
+            let _ = answer.send(Err(failed("the program holds the machine awake")));
+        }
     }
 
     /// On the vCPU thread: the guest is at rest. Nothing happens if nobody has asked.
     pub fn at_rest(&self, net: &Net, registers: impl FnOnce() -> Result<kvm_regs>) -> Result<()> {
-        let waiting = self
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(waiting) = waiting else {
+        let Some(Request { answer, last }) = self.whoever_waits() else {
             return Ok(());
         };
         let started = Instant::now();
@@ -130,11 +151,15 @@ impl Freezer {
             devices: json(&devices),
         };
         // Nobody waits any more: then nobody wants the copy.
-        let _ = waiting.send(Frozen {
+        let (stillness, ended) = sync_channel(0);
+        let _ = answer.send(Ok(Frozen {
             contents,
             pages,
             pause_us: started.elapsed().as_micros() as u64,
-        });
+            stillness: last.then_some(stillness),
+        }));
+        // At once, unless the guest is to end.
+        let _ = ended.recv();
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ export type MonitorEvent =
   | { readonly event: "refused"; readonly code: string; readonly message: string }
   | { readonly event: "listening"; readonly guestPort: number; readonly url: string }
   | { readonly event: "ready" }
+  | { readonly event: "holds"; readonly count: number }
   | { readonly event: "exited"; readonly exitCode?: number; readonly signal?: string };
 
 /** What a freeze has written. */
@@ -98,9 +99,9 @@ export class Instance implements AsyncDisposable {
     this.#listeners.add(listener);
   }
 
-  /** Takes a snapshot; with `exit`, the machine ends afterwards. */
-  async freeze(path: string, exit = false): Promise<Frozen> {
-    return freezeRunning(this.#orders, path, exit);
+  /** Takes a snapshot. */
+  async freeze(path: string, options: FreezeOptions = {}): Promise<Frozen> {
+    return freezeRunning(this.#orders, path, options);
   }
 
   /** Sends a signal to the program (through the monitor). */
@@ -126,12 +127,24 @@ export class Instance implements AsyncDisposable {
   }
 }
 
+/** How a machine is frozen. */
+export interface FreezeOptions {
+  /** It ends afterwards. */
+  readonly exit?: boolean;
+  /** How long the program may take to get ready for it; the monitor knows a time otherwise. */
+  readonly patienceMs?: number | undefined;
+}
+
 /** Freezes the machine that takes orders at a socket. Throws what it answers as an error. */
-export async function freezeRunning(orders: string, path: string, exit = false): Promise<Frozen> {
+export async function freezeRunning(
+  orders: string,
+  path: string,
+  options: FreezeOptions = {},
+): Promise<Frozen> {
   const socket = connect(orders);
   try {
     await once(socket, "connect");
-    socket.write(`${JSON.stringify({ freeze: path, exit })}\n`);
+    socket.write(`${JSON.stringify({ freeze: path, ...options })}\n`);
     for await (const line of createInterface({ input: socket })) {
       const answer = JSON.parse(line) as {
         readonly frozen?: Frozen;

@@ -37,6 +37,12 @@ export const snapshot: Command = command({
       otherwise: "60000",
       read: readCount,
     }),
+    patience: value({
+      value: "MS",
+      doc: "Give the program MS milliseconds for what it does before a freeze (onSuspend of @spore/sdk). If it holds the machine awake until then, no snapshot is taken.",
+      otherwise: "10000",
+      read: readCount,
+    }),
     orders: value({
       value: "SOCKET",
       doc: "Freeze the machine that was started with `spore run --orders SOCKET`.",

@@ -3,7 +3,7 @@
 import { checkKvm, findMonitor, Instance } from "@spore/monitor-client";
 import { root } from "../checkout.ts";
 import type { Context } from "../command.ts";
-import { restoreConfig } from "./restore.ts";
+import { newMachine, restoreConfig } from "./restore.ts";
 
 /** The flags of `spore fork`, as the parser gives them. */
 export interface ForkFlags {
@@ -33,7 +33,7 @@ export async function forkSnapshot(
   process.on("SIGINT", stop).on("SIGTERM", stop);
   try {
     for (let number = 0; number < (flags.count ?? 1); number++) {
-      const instance = Instance.start(monitor, { ...config, instance: String(number) });
+      const instance = Instance.start(monitor, { ...config, ...newMachine() });
       instances.push(instance);
       instance.onEvent((event) => {
         if (flags.json) context.out(`${JSON.stringify({ instance: number, ...event })}\n`);

@@ -1,5 +1,6 @@
 /** From a snapshot file to the launch configuration that goes on from it. */
 
+import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
 import { launchPlan, type RunOptions } from "@spore/image";
 import {
@@ -35,11 +36,12 @@ export async function restoreConfig(
   const image = await imageOf(file, about, facts);
   const { publish: usual, ...run } = about.run;
   const publish = options.publish ?? usual;
+  const machine = newMachine();
   const plan = launchPlan(image, {
     ...run,
     env: { ...run.env, ...options.env },
     ...(publish && !options.anyPort && { publish }),
-    ...(options.hostname !== undefined && { hostname: options.hostname }),
+    hostname: options.hostname ?? machine.hostname,
   });
   return launchConfig(
     options.anyPort ? { ...plan, publish: null } : plan,
@@ -55,6 +57,13 @@ export async function restoreConfig(
       restore: file,
       restoredEnv: Object.entries(options.env).map(([key, value]) => `${key}=${value}`),
       anyPort: options.anyPort,
+      instance: machine.instance,
     },
   );
+}
+
+/** What no other machine is called. */
+export function newMachine(): { readonly instance: string; readonly hostname: string } {
+  const instance = randomUUID();
+  return { instance, hostname: `spore-${instance.slice(0, 8)}` };
 }

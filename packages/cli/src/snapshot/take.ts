@@ -18,6 +18,7 @@ export interface SnapshotFlags extends ImageFlags {
   readonly ready: Readiness | undefined;
   readonly warm: readonly string[];
   readonly timeout: number | undefined;
+  readonly patience: number | undefined;
   readonly orders: string | undefined;
   readonly json: boolean;
 }
@@ -38,7 +39,7 @@ export async function takeSnapshot(
   const output = resolve(context.cwd, flags.output);
   const monitor = findMonitor(root, context.env);
   if (flags.orders !== undefined) {
-    report(await freezeRunning(flags.orders, output), flags, context);
+    report(await freezeRunning(flags.orders, output, { patienceMs: flags.patience }), flags, context);
     return 0;
   }
   const target = words[0] ?? ".";
@@ -57,7 +58,7 @@ export async function takeSnapshot(
   );
   await using instance = Instance.start(monitor, config);
   await within(flags.timeout ?? PATIENCE, warmUp(instance, flags));
-  report(await instance.freeze(output, true), flags, context);
+  report(await instance.freeze(output, { exit: true, patienceMs: flags.patience }), flags, context);
   await instance.ended;
   return 0;
 }

@@ -1,0 +1,36 @@
+//! What may be written to `/dev/spore`: one word or two a line.
+
+/// A line that was understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `ready`: warm enough to be frozen.
+    Ready,
+    /// `hold`: not to be frozen until as many `release`.
+    Hold,
+    /// `release`.
+    Release,
+    /// `suspend on|off`: freezes wait for this one's `suspended`.
+    Suspend(bool),
+    /// `suspended`: what had to be done before the freeze is done.
+    Suspended,
+    /// `park on|off`: the freeze waits for a read of this one that waits.
+    Park(bool),
+}
+
+/// Longest line.
+pub const LONGEST: usize = 64;
+
+/// Reads one line, without its end.
+pub fn parse(line: &[u8]) -> Option<Command> {
+    Some(match line {
+        b"ready" => Command::Ready,
+        b"hold" => Command::Hold,
+        b"release" => Command::Release,
+        b"suspend on" => Command::Suspend(true),
+        b"suspend off" => Command::Suspend(false),
+        b"suspended" => Command::Suspended,
+        b"park on" => Command::Park(true),
+        b"park off" => Command::Park(false),
+        _ => return None,
+    })
+}
