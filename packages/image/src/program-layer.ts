@@ -29,6 +29,8 @@ export interface ProgramRequest {
   /** Name of the layer, for people. */
   readonly name: string;
   readonly include: readonly Include[];
+  /** Files made by the builder, by guest path. */
+  readonly texts?: readonly (readonly [path: string, text: string])[];
   readonly patch: boolean;
 }
 
@@ -68,6 +70,7 @@ export function buildProgramLayer(
   const interpreter = addInterpreter(tree, request, elf, inputs, decisions);
   const libraries = addLibraries(tree, request, interpreter, inputs, decisions);
   for (const { host, guest } of request.include) graft(tree, host, guest, inputs, decisions);
+  for (const [path, text] of request.texts ?? []) tree.text(path, text);
   const layer = buildLayer(request.name, tree, store);
   decisions.push({
     topic: "layer",

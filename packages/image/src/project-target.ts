@@ -29,7 +29,7 @@ import {
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
 import { defaultsOf, nameOf, PROJECT_MEMORY, policyOf, type ResolvedBuild } from "./resolved-build.ts";
-import { NODE_PATH, runtimeLayer } from "./runtime-layer.ts";
+import { NODE_PATH, PRELOAD_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Decision } from "./types.ts";
 
 /** What the app's layer is made of. */
@@ -68,7 +68,7 @@ export async function buildProject(
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
   const needs = findNeeds([...runtime.objects, ...tree.objects()], "full", store, decisions);
   const kernel = storeKernel(build.kernel, null, store);
-  const argv = [NODE_PATH, "--enable-source-maps", app.bundle.entry];
+  const argv = [NODE_PATH, "--require", PRELOAD_PATH, "--enable-source-maps", app.bundle.entry];
   return {
     ...policyOf(options),
     kind: "project",

@@ -1,7 +1,9 @@
 /** The Node layer: built once for a Node version, its libraries and the patch setting, shared by all apps. */
 
 import { readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { buildSync } from "esbuild";
 import { writeWhole } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
 import { touch } from "./layer.ts";
@@ -12,6 +14,27 @@ import type { Decision } from "./types.ts";
 
 /** Where Node is in the guest. */
 export const NODE_PATH = "/usr/local/bin/node";
+
+/** Where the module is that runs before an app. */
+export const PRELOAD_PATH = "/usr/local/lib/spore/preload.cjs";
+
+/** The module that runs before an app, as one file that every release can load. */
+function preload(release: NodeRelease, inputs: Inputs): string {
+  const entry = createRequire(import.meta.url).resolve("@spore/sdk/preload");
+  const result = buildSync({
+    entryPoints: [entry],
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: `node${release.version}`,
+    minify: true,
+    metafile: true,
+    absWorkingDir: dirname(entry),
+    write: false,
+  });
+  for (const path of Object.keys(result.metafile.inputs)) inputs.add(resolve(dirname(entry), path));
+  return result.outputFiles[0]?.text ?? "";
+}
 
 interface RuntimeRecord {
   readonly inputs: readonly (readonly [path: string, seen: string])[];
@@ -44,6 +67,7 @@ function build(release: NodeRelease, patch: boolean, store: Store, path: string)
     guest: NODE_PATH,
     name: `node ${release.version}`,
     include: [],
+    texts: [[PRELOAD_PATH, preload(release, inputs)] as const],
     patch,
   };
   const layer = buildProgramLayer(request, store, inputs, decisions);

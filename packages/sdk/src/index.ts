@@ -1,4 +1,7 @@
-/** What an app may import: the typed configuration file. */
+/** What an app may import: the typed configuration file, and what it can know of being frozen. */
+
+export type { Hold, RestoreHandler, RestoreInfo, SuspendHandler } from "./lifecycle.ts";
+export { holdAwake, machine, onRestore, onSuspend, ready, waitUntil } from "./lifecycle.ts";
 
 /** One published port: `host` 0 picks a free one. */
 export interface PublishOption {
