@@ -12,6 +12,7 @@ use crate::fs::table::DescriptorTable;
 use crate::mm::AddressSpace;
 use crate::sched::thread::Thread;
 use crate::signal::ProcessSignals;
+use crate::syscall::credentials::Credentials;
 
 /// Process id of the application: not 1, whose parent is not 1 either, because
 /// supervisors take a child of 1 for an orphan.
@@ -45,6 +46,8 @@ pub struct Process {
     pub signals: Lock<ProcessSignals>,
     /// Resource limits by RLIMIT_* number.
     pub limits: Lock<[Limit; 16]>,
+    /// Who the program is.
+    pub credentials: Lock<Credentials>,
     /// Live threads.
     pub threads: Lock<Vec<&'static Thread>>,
     /// CLOCK_MONOTONIC at the start, ns.
@@ -115,6 +118,7 @@ impl Process {
     /// The application's process, without threads yet. Like threads, processes live for
     /// ever: every system call asks for its own, and a borrow costs nothing.
     pub fn new(memory: AddressSpace, fs: FsContext) -> &'static Arc<Self> {
+        let who = spore_hal::direct::boot_info();
         Box::leak(Box::new(Arc::new(Self {
             pid: AtomicI32::new(APP_PID),
             memory: Lock::new(memory),
@@ -122,6 +126,7 @@ impl Process {
             fs: Lock::new(fs),
             signals: Lock::new(ProcessSignals::new()),
             limits: Lock::new(default_limits()),
+            credentials: Lock::new(Credentials::new(who.uid, who.gid)),
             threads: Lock::new(Vec::new()),
             started: spore_hal::time::monotonic(),
             exiting: AtomicBool::new(false),

@@ -27,38 +27,6 @@ pub fn getpgrp() -> Result<usize> {
     getpid()
 }
 
-/// getuid(2), geteuid(2).
-pub fn getuid() -> Result<usize> {
-    Ok(spore_hal::direct::boot_info().uid as usize)
-}
-
-/// getgid(2), getegid(2).
-pub fn getgid() -> Result<usize> {
-    Ok(spore_hal::direct::boot_info().gid as usize)
-}
-
-/// getresuid(2).
-pub fn getresuid(real: UserAddr, effective: UserAddr, saved: UserAddr) -> Result<()> {
-    write_ids(spore_hal::direct::boot_info().uid, [real, effective, saved])
-}
-
-/// getresgid(2).
-pub fn getresgid(real: UserAddr, effective: UserAddr, saved: UserAddr) -> Result<()> {
-    write_ids(spore_hal::direct::boot_info().gid, [real, effective, saved])
-}
-
-fn write_ids(id: u32, places: [UserAddr; 3]) -> Result<()> {
-    for place in places {
-        user::write(place, &id)?;
-    }
-    Ok(())
-}
-
-/// setuid(2), setgid(2): everybody is already who they want to be.
-pub fn set_id(_id: u32) -> Result<usize> {
-    Ok(0)
-}
-
 /// Calls that succeed without an effect.
 pub fn zero() -> Result<usize> {
     Ok(0)

@@ -7,6 +7,7 @@ pub mod at;
 pub mod clock;
 pub mod control;
 pub mod copy;
+pub mod credentials;
 pub mod descriptor;
 pub mod directory;
 pub mod epoll;

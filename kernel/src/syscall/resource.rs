@@ -159,8 +159,66 @@ pub fn setpriority(which: u32, _who: i32, value: i32) -> Result<()> {
     Ok(())
 }
 
+/// ESRCH unless `pid` is 0 or one of the program's threads.
+fn check_thread(pid: i32) -> Result<()> {
+    let process = sched::current().process();
+    if pid == 0 || pid == process.pid() || process.thread(pid).is_some() {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
+    }
+}
+
+fn check_policy_of(pid: i32) -> Result<()> {
+    if pid < 0 {
+        return Err(Errno::EINVAL);
+    }
+    check_thread(pid)
+}
+
+/// sched_setscheduler(2): everybody is scheduled alike.
+pub fn sched_setscheduler(pid: i32, policy: u32, param: UserAddr) -> Result<()> {
+    const RESET_ON_FORK: u32 = 0x4000_0000;
+    check_policy_of(pid)?;
+    let priority: i32 = user::read(param)?;
+    let policy = policy & !RESET_ON_FORK;
+    if !(priority_min(policy)?..=priority_max(policy)?).contains(&(priority as usize)) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// sched_setparam(2).
+pub fn sched_setparam(pid: i32, param: UserAddr) -> Result<()> {
+    sched_setscheduler(pid, 0, param)
+}
+
+/// sched_getscheduler(2): SCHED_OTHER.
+pub fn sched_getscheduler(pid: i32) -> Result<usize> {
+    check_policy_of(pid).map(|()| 0)
+}
+
+/// sched_rr_get_interval(2).
+pub fn sched_rr_get_interval(pid: i32, interval: UserAddr) -> Result<()> {
+    const SLICE: i64 = 4_000_000;
+    check_policy_of(pid)?;
+    user::write(interval, &[0, SLICE])
+}
+
+/// sched_setaffinity(2): the one processor must be among those asked for.
+pub fn sched_setaffinity(pid: i32, size: usize, mask: UserAddr) -> Result<()> {
+    check_thread(pid)?;
+    let mut first = [0u8; 1];
+    user::read_bytes(mask, &mut first[..size.min(1)])?;
+    if first[0] & 1 == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
 /// sched_getparam(2): priority 0.
-pub fn sched_getparam(_pid: i32, param: UserAddr) -> Result<()> {
+pub fn sched_getparam(pid: i32, param: UserAddr) -> Result<()> {
+    check_policy_of(pid)?;
     user::write(param, &0i32)
 }
 
@@ -183,7 +241,8 @@ pub fn priority_min(policy: u32) -> Result<usize> {
 }
 
 /// sched_getaffinity(2): one processor; answers the bytes written.
-pub fn sched_getaffinity(_pid: i32, size: usize, mask: UserAddr) -> Result<usize> {
+pub fn sched_getaffinity(pid: i32, size: usize, mask: UserAddr) -> Result<usize> {
+    check_thread(pid)?;
     if size < 8 || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }

@@ -7,9 +7,9 @@
 use crate::errno::Errno;
 use crate::sched::block::Flow;
 use crate::syscall::{
-    Call, Entry, clock, copy, descriptor, directory, epoll, eventfd, file, identity, inotify,
-    memory, message, metadata, pipe, poll, process, resource, signalfd, signals, socket, threads,
-    timerfd, transfer,
+    Call, Entry, clock, copy, credentials, descriptor, directory, epoll, eventfd, file, identity,
+    inotify, memory, message, metadata, pipe, poll, process, resource, signalfd, signals, socket,
+    threads, timerfd, transfer,
 };
 use spore_hal::trap::TrapFrame;
 
@@ -103,27 +103,27 @@ system_calls! {
     99 sysinfo(info: Ptr) Full resource::sysinfo, "";
     100 times(buffer: Ptr) Full clock::times, "";
     101 ptrace(request: Int) Refused identity::not_permitted, "EPERM";
-    102 getuid() Full identity::getuid, "";
-    104 getgid() Full identity::getgid, "";
-    105 setuid(id: Int) Constant identity::set_id, "";
-    106 setgid(id: Int) Constant identity::set_id, "";
-    107 geteuid() Full identity::getuid, "";
-    108 getegid() Full identity::getgid, "";
+    102 getuid() Full credentials::getuid, "";
+    104 getgid() Full credentials::getgid, "";
+    105 setuid(id: Int) Full credentials::setuid, "";
+    106 setgid(id: Int) Full credentials::setgid, "";
+    107 geteuid() Full credentials::geteuid, "";
+    108 getegid() Full credentials::getegid, "";
     109 setpgid(pid: Int, group: Int) Constant identity::zero, "";
     110 getppid() Full identity::getppid, "";
     111 getpgrp() Full identity::getpgrp, "";
     112 setsid() Full identity::getpgrp, "";
-    113 setreuid(real: Int, effective: Int) Constant identity::zero, "";
-    114 setregid(real: Int, effective: Int) Constant identity::zero, "";
-    115 getgroups(size: Int, list: Ptr) Constant identity::zero, "";
-    116 setgroups(size: Int, list: Ptr) Constant identity::zero, "";
-    117 setresuid(real: Int, effective: Int, saved: Int) Constant identity::zero, "";
-    118 getresuid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresuid, "";
-    119 setresgid(real: Int, effective: Int, saved: Int) Constant identity::zero, "";
-    120 getresgid(real: Ptr, effective: Ptr, saved: Ptr) Full identity::getresgid, "";
+    113 setreuid(real: Int, effective: Int) Full credentials::setreuid, "";
+    114 setregid(real: Int, effective: Int) Full credentials::setregid, "";
+    115 getgroups(size: Int, list: Ptr) Full credentials::getgroups, "";
+    116 setgroups(size: Int, list: Ptr) Full credentials::setgroups, "";
+    117 setresuid(real: Int, effective: Int, saved: Int) Full credentials::setresuid, "";
+    118 getresuid(real: Ptr, effective: Ptr, saved: Ptr) Full credentials::getresuid, "";
+    119 setresgid(real: Int, effective: Int, saved: Int) Full credentials::setresgid, "";
+    120 getresgid(real: Ptr, effective: Ptr, saved: Ptr) Full credentials::getresgid, "";
     121 getpgid(pid: Int) Full identity::getpgrp, "";
-    122 setfsuid(id: Int) Constant identity::zero, "";
-    123 setfsgid(id: Int) Constant identity::zero, "";
+    122 setfsuid(id: Int) Full credentials::setfsuid, "";
+    123 setfsgid(id: Int) Full credentials::setfsgid, "";
     124 getsid(pid: Int) Full identity::getpgrp, "";
     125 capget(header: Ptr, data: Ptr) Full identity::capget, "";
     126 capset(header: Ptr, data: Ptr) Constant identity::zero, "";
@@ -139,12 +139,13 @@ system_calls! {
     138 fstatfs(fd: Int, buffer: Ptr) Full metadata::fstatfs, "";
     140 getpriority(which: Int, who: Int) Full resource::getpriority, "";
     141 setpriority(which: Int, who: Int, value: Int) Full resource::setpriority, "";
-    142 sched_setparam(pid: Int, param: Ptr) Constant identity::zero, "";
+    142 sched_setparam(pid: Int, param: Ptr) Constant resource::sched_setparam, "";
     143 sched_getparam(pid: Int, param: Ptr) Full resource::sched_getparam, "";
-    144 sched_setscheduler(pid: Int, policy: Int, param: Ptr) Constant identity::zero, "";
-    145 sched_getscheduler(pid: Int) Constant identity::zero, "SCHED_OTHER";
+    144 sched_setscheduler(pid: Int, policy: Int, param: Ptr) Constant resource::sched_setscheduler, "";
+    145 sched_getscheduler(pid: Int) Constant resource::sched_getscheduler, "SCHED_OTHER";
     146 sched_get_priority_max(policy: Int) Full resource::priority_max, "";
     147 sched_get_priority_min(policy: Int) Full resource::priority_min, "";
+    148 sched_rr_get_interval(pid: Int, interval: Ptr) Constant resource::sched_rr_get_interval, "";
     149 mlock(addr: Ptr, len: Size) Constant identity::zero, "";
     150 munlock(addr: Ptr, len: Size) Constant identity::zero, "";
     151 mlockall(flags: Hex) Constant identity::zero, "";
@@ -175,7 +176,7 @@ system_calls! {
     200 tkill(tid: Int, signal: Signal) Full signals::tkill, "";
     201 time(value: Ptr) Full clock::time, "";
     202 futex(addr: Ptr, op: Hex, value: Size, timeout: Ptr, addr2: Ptr, value3: Hex) Partial crate::sched::futex::futex, "priority inheritance is not offered";
-    203 sched_setaffinity(pid: Int, size: Size, mask: Ptr) Constant identity::zero, "";
+    203 sched_setaffinity(pid: Int, size: Size, mask: Ptr) Constant resource::sched_setaffinity, "";
     204 sched_getaffinity(pid: Int, size: Size, mask: Ptr) Full resource::sched_getaffinity, "";
     213 epoll_create(size: Int) Full epoll::epoll_create, "";
     217 getdents64(fd: Int, buffer: Ptr, size: Size) Full directory::getdents64, "";

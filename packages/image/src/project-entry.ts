@@ -88,13 +88,14 @@ function candidates(manifest: Manifest): Candidate[] {
   const add = (value: unknown, why: string): void => {
     if (typeof value === "string" && value !== "") result.push({ path: value, why });
   };
-  const { spore, main, exports, module, scripts } = manifest;
+  const { spore, main, exports, module, scripts, bin } = manifest;
   if (isRecord(spore)) add(spore["entry"], "package.json: spore.entry");
   add(main, "package.json: main");
   add(exportedEntry(exports), "package.json: exports");
   add(module, "package.json: module");
-  const started = isRecord(scripts) ? startedModule(scripts["start"]) : null;
+  const started = isRecord(scripts) ? startedModule(scripts, "start") : null;
   if (started) result.push({ ...started, why: "package.json: scripts.start" });
+  add(onlyProgram(bin), "package.json: bin");
   return result;
 }
 
@@ -118,18 +119,66 @@ function exportedEntry(exports: unknown): string | null {
   return null;
 }
 
-/** The module of `node [flags] MODULE [args]`, also behind tsx and ts-node; null if the script is anything else. */
-function startedModule(script: unknown): { path: string; args: string[] } | null {
-  if (typeof script !== "string" || /[|&;<>$`()'"\\*?]/.test(script)) return null;
-  const words = script.trim().split(/\s+/);
-  while (words[0] === "npx" || /^[A-Z_][A-Z0-9_]*=/.test(words[0] ?? "")) words.shift();
-  if (!["node", "tsx", "ts-node"].includes(words.shift() ?? "")) return null;
-  while (words[0]?.startsWith("-")) {
-    const flag = words.shift() ?? "";
-    if (["-r", "--require", "--import", "--loader", "--env-file", "-C"].includes(flag)) words.shift();
+/** Programs that run the module they are given. */
+const RUNNERS = ["node", "tsx", "ts-node", "ts-node-dev", "tsnd", "nodemon"];
+/** Programs that run the command they are given. */
+const WRAPPERS = ["npx", "cross-env", "env"];
+/** Flags of runners that take the word after them. */
+const FLAGS = [
+  "-r",
+  "--require",
+  "--import",
+  "--loader",
+  "--env-file",
+  "-C",
+  "-P",
+  "--project",
+  "--tsconfig",
+];
+/** As many scripts may lead to one another. */
+const HOPS = 5;
+
+/**
+ * The module of `node [flags] MODULE [args]`, also behind tsx and the like, at the end
+ * of a chain (`tsc && node MODULE`) and in another script (`npm run NAME`); null if the
+ * script is anything else.
+ */
+function startedModule(
+  scripts: Readonly<Record<string, unknown>>,
+  name: string,
+  hops: number = HOPS,
+): { path: string; args: string[] } | null {
+  const script = scripts[name];
+  const last = typeof script === "string" ? (script.split("&&").at(-1) ?? "") : "";
+  if (hops === 0 || /[|&;<>$`()'"\\*?]/.test(last)) return null;
+  const words = last.trim().split(/\s+/);
+  while (WRAPPERS.includes(words[0] ?? "") || /^[A-Z_][A-Z0-9_]*=/.test(words[0] ?? "")) words.shift();
+  const program = words.shift() ?? "";
+  if (["npm", "pnpm", "yarn"].includes(program)) {
+    if (words[0] === "run") words.shift();
+    return startedModule(scripts, words[0] ?? "", hops - 1);
+  }
+  if (!RUNNERS.includes(program)) return null;
+  while (words[0] !== undefined) {
+    const word = words[0];
+    if (["-x", "--exec"].includes(word)) {
+      // nodemon's own flags end where the command begins.
+      return startedModule({ exec: words.slice(1).join(" ") }, "exec", hops - 1);
+    }
+    if (!word.startsWith("-") && !(program === "tsx" && word === "watch")) break;
+    words.shift();
+    if (FLAGS.includes(word) || (program === "nodemon" && ["-w", "--watch", "-e", "--ext"].includes(word))) {
+      words.shift();
+    }
   }
   const [path, ...args] = words;
   return path === undefined ? null : { path, args };
+}
+
+/** The one program of a package. */
+function onlyProgram(bin: unknown): unknown {
+  const all = isRecord(bin) ? Object.values(bin) : [bin];
+  return all.length === 1 ? all[0] : undefined;
 }
 
 /** A file, a file without its extension, or the index of a folder, as `require` finds it. */

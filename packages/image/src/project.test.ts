@@ -170,7 +170,7 @@ worker.on("message", (message: string) => console.log("worker", message));
       "src/main.ts": `
 import { Cats } from "./cats";
 const types = new Map<unknown, unknown[]>();
-(Reflect as any).metadata = (_: string, value: unknown[]) => (target: unknown) => { types.set(target, value); };
+Object.assign(Reflect, { metadata: (_: string, value: unknown[]) => (target: unknown) => { types.set(target, value); } });
 const Injectable = (): ClassDecorator => () => {};
 @Injectable()
 class House {
@@ -276,6 +276,36 @@ describe("entry", () => {
     const project = workshop.project(`entry-${cases.findIndex(([each]) => each === why)}`, files);
     const { decisions } = await workshop.build(project, options);
     expect(decisions.find(({ topic }) => topic === "entry")).toEqual({ topic: "entry", what: entry, why });
+  });
+
+  const starts: [script: string, entry: string][] = [
+    ["tsx watch src/x.ts", "src/x.ts"],
+    ["tsc -p . && node --enable-source-maps src/x.js", "src/x.js"],
+    ["cross-env NODE_ENV=production node -r dotenv/config src/x.js", "src/x.js"],
+    ["nodemon --watch src --exec ts-node src/x.ts", "src/x.ts"],
+    ["npm run serve", "src/served.js"],
+    ["ts-node -P tsconfig.json src/x", "src/x.ts"],
+  ];
+  test.each(starts)("package.json: scripts.start %s", async (start, entry) => {
+    const serve = "node src/served";
+    const project = workshop.project(`start-${starts.findIndex(([each]) => each === start)}`, {
+      ...manifest({ scripts: { start, serve, loop: "npm run loop" } }),
+      [entry]: "",
+    });
+    const { decisions } = await workshop.build(project);
+    expect(decisions.find(({ topic }) => topic === "entry")).toMatchObject({
+      what: entry,
+      why: "package.json: scripts.start",
+    });
+  });
+
+  test("package.json: bin", async () => {
+    const project = workshop.project("bin", {
+      ...manifest({ bin: { tool: "./cli.js" }, scripts: { start: "npm run start" } }),
+      "cli.js": "#!/usr/bin/env node",
+    });
+    const { decisions } = await workshop.build(project);
+    expect(decisions.find(({ topic }) => topic === "entry")?.why).toBe("package.json: bin");
   });
 
   test("none", async () => {

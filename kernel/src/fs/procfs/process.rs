@@ -16,6 +16,7 @@ use crate::mm::vma::{Content, prot};
 use crate::mm::{for_each_vma, frames};
 use crate::process::{Limit, PARENT_PID, Process, UNLIMITED};
 use crate::sched::{self, thread::Thread};
+use crate::syscall::credentials::Ids;
 
 /// Bytes of a page in the files that count pages.
 const PAGE: u64 = 4096;
@@ -214,8 +215,17 @@ fn status(subject: Subject) -> Result<Vec<u8>> {
     let thread = thread(subject)?;
     let process = sched::current().process();
     let usage = usage();
-    let info = direct::boot_info();
-    let (uid, gid) = (info.uid, info.gid);
+    let who = process.credentials.lock().clone();
+    let ids = |ids: Ids| {
+        let Ids {
+            real,
+            effective,
+            saved,
+        } = ids;
+        format!("{real}\t{effective}\t{saved}\t{effective}")
+    };
+    let (users, groups) = (ids(who.user), ids(who.group));
+    let others: String = who.groups.iter().map(|id| format!("{id} ")).collect();
     let kib = |bytes: u64| bytes / 1024;
     let blocked = thread.signals.lock().mask;
     let pending = crate::signal::pending();
@@ -225,7 +235,7 @@ fn status(subject: Subject) -> Result<Vec<u8>> {
     let group = process.pid();
     Ok(format!(
         "Name:\t{}\nUmask:\t{mask:04o}\nState:\tR (running)\nTgid:\t{group}\nNgid:\t0\nPid:\t{}\nPPid:\t{PARENT_PID}\nTracerPid:\t0\n\
-         Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t{gid}\t{gid}\t{gid}\t{gid}\nFDSize:\t256\nGroups:\t\n\
+         Uid:\t{users}\nGid:\t{groups}\nFDSize:\t256\nGroups:\t{others}\n\
          VmPeak:\t{:8} kB\nVmSize:\t{:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{:8} kB\nVmRSS:\t{:8} kB\n\
          RssAnon:\t{:8} kB\nRssFile:\t{:8} kB\nRssShmem:\t       0 kB\nVmData:\t{:8} kB\nVmStk:\t{:8} kB\nVmExe:\t{:8} kB\n\
          VmLib:\t       0 kB\nVmPTE:\t       0 kB\nVmSwap:\t       0 kB\nThreads:\t{threads}\nSigQ:\t0/4096\n\
