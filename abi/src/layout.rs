@@ -31,6 +31,8 @@ pub const GATE_STACK_GPA: u64 = 0x8000;
 /// The constant `iretq` frame with which the gate enters the CPL3 exception
 /// entry: rip, cs, rflags, rsp, ss.
 pub const GATE_FRAME_GPA: u64 = 0x9000;
+/// [`crate::cpuid::Table`]: what the CPUID instruction answers, one page.
+pub const CPUID_GPA: u64 = 0xA000;
 /// Top-level page table.
 pub const PML4_GPA: u64 = 0x1_0000;
 /// Pool from which the monitor builds page tables, then the kernel allocates.
@@ -92,9 +94,14 @@ pub const KERNEL_VA: u64 = KERNEL_WINDOW + KERNEL_GPA;
 /// Constant address of the fast system-call entry that patched code jumps to:
 /// rcx holds the return address, every other register is as for `syscall`.
 pub const FAST_ENTRY_VA: u64 = KERNEL_VA + 0x100;
+/// Constant address that patched code jumps to instead of executing `cpuid`:
+/// eax and ecx say what is asked for, rdx holds the return address, rbx is lost.
+pub const CPUID_ENTRY_VA: u64 = KERNEL_VA + 0x140;
 /// Direct map: VA = `DIRECT_VA` + GPA, for RAM, layers and doorbells.
 pub const DIRECT_VA: u64 = 0x7FA0_0000_0000;
 /// Supervisor pages: gate code, GDT and TSS, IDT, in this order.
 pub const GATE_VA: u64 = 0x7FF0_0000_0000;
 
+// Mirrored in packages/patch/src/patch.ts.
 const _: () = assert!(FAST_ENTRY_VA == 0x7F80_0020_0100);
+const _: () = assert!(CPUID_ENTRY_VA == 0x7F80_0020_0140);

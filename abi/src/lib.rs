@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod boot;
+pub mod cpuid;
 pub mod hostcall;
 pub mod layout;
 pub mod net;

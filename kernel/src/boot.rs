@@ -264,6 +264,7 @@ pub fn start() -> ! {
     }
     direct::set_ram_size(info.ram_size);
     trap::initialise();
+    spore_hal::cpu::use_answers();
     crate::random::seed(&info.seed);
     // The frame allocator's own tables need a heap before there are frames.
     let tables = info.ram_size / PAGE / 2 + (512 << 10);

@@ -21,7 +21,7 @@ impl Kernel for LibraryOs {
 
     fn exception(frame: &mut TrapFrame, exception: Exception) {
         handle_exception(frame, exception);
-        sched::leave(frame);
+        sched::leave_after_exception(frame);
     }
 
     fn upcall(frame: &mut TrapFrame) {

@@ -155,6 +155,7 @@ impl Machine {
         vcpu.set_cpuid2(&cpuid)
             .map_err(|e| failed("set the processor's features", e))?;
         set_registers(&vcpu, header, &cpuid, registers)?;
+        crate::cpuid::write(&vcpu, &memory).map_err(|_| problem("guest memory is too small"))?;
         let wanted = KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
         let sync_regs = vm.check_extension_int(Cap::SyncRegs) as u32 & wanted == wanted;
         if sync_regs {

@@ -6,6 +6,7 @@ mod boot;
 mod clock;
 mod config;
 mod control;
+mod cpuid;
 mod crash;
 mod debugger;
 mod descriptors;

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use spore_abi::boot::{BootInfo, FileRecord, KernelHeader, LayerRecord, VmaRecord};
+use spore_abi::cpuid::Table;
 use spore_abi::hostcall::{CrashRecord, DebugRegisters, HostCall};
 use spore_abi::layout::{HUGE, PAGE};
 use spore_abi::time::TimePage;
@@ -46,7 +47,8 @@ plain!(
     BootInfo,
     LayerRecord,
     VmaRecord,
-    FileRecord
+    FileRecord,
+    Table
 );
 plain!(CrashRecord, DebugRegisters);
 plain!(spore_abi::restore::RestoreRecord);

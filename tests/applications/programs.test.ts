@@ -15,6 +15,8 @@ const toolchains: readonly (readonly [name: string, command: string, ...flags: s
   ["static glibc", "gcc", "-static", "-pthread"],
   ["static glibc, position-independent", "gcc", "-static-pie", "-pthread"],
   ["static musl", "musl-gcc", "-static", "-pthread"],
+  ["static musl without symbols", "musl-gcc", "-static", "-s", "-pthread"],
+  ["dynamic musl", "musl-gcc", "-pthread"],
 ];
 
 describe.each(toolchains)("C, %s", (_, command, ...flags) => {
@@ -34,6 +36,14 @@ describe.each(toolchains)("C, %s", (_, command, ...flags) => {
     const program = build("threads.c");
     const native = await run(program, []);
     expect(native.stdout).toContain("counter 500000, lockless 500000, ");
+    expect(await runTarget([program])).toEqual(native);
+    expect(await runTarget(["--no-patch", program])).toEqual(native);
+  });
+
+  test("50 threads are cancelled while they wait", async () => {
+    const program = build("cancel.c");
+    const native = await run(program, []);
+    expect(native.stdout).toBe("cancelled 50, cleaned 2525\n");
     expect(await runTarget([program])).toEqual(native);
     expect(await runTarget(["--no-patch", program])).toEqual(native);
   });

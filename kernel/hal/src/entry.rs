@@ -17,7 +17,7 @@ const SCRATCH: usize = offset_of!(VcpuBlock, scratch);
 
 global_asm!(
     r#"
-    // ---- header page: offset 0 is KernelHeader, offset 0x100 the fast entry ----
+    // ---- header page: offset 0 is KernelHeader, 0x100 the fast entry, 0x140 that of cpuid ----
     .section .spore.header,"ax",@progbits
     .globl spore_header
 spore_header:
@@ -39,6 +39,10 @@ spore_header:
 spore_fast_entry:
     mov r11d, 0x202
     jmp spore_fast_call
+    .org 0x140
+    .globl spore_cpuid_entry
+spore_cpuid_entry:
+    jmp spore_cpuid_call
 
     .section .spore.entry,"ax",@progbits
     .macro push_frame
@@ -183,6 +187,23 @@ spore_fast_call:
     mov rcx, [rsp + 8]
     mov rsp, [rsp + 32]
     jmp rcx
+
+    // As cpuid does, it changes four registers and no flag, and `iretq` makes the
+    // processor wait for everything before it.
+    .p2align 4
+spore_cpuid_call:
+    push_frame
+    pushfq
+    push 0x33
+    push rdx
+    push rax
+    push_registers
+    save_xmm
+    cld
+    mov rdi, rsp
+    call spore_cpuid
+    load_xmm
+    jmp spore_full_return
 
     .globl spore_full_return
 spore_full_return:

@@ -2,6 +2,8 @@
 //!
 //! - `spore_fast_entry` (constant address): patched code jumps here; rcx is the
 //!   return address.
+//! - `spore_cpuid_entry` (constant address): patched code jumps here instead of
+//!   executing `cpuid`; rdx is the return address.
 //! - `spore_syscall_entry` (LSTAR): reached by the `syscall` instruction, at CPL3
 //!   under software KVM, at CPL0 on hardware, where it bounces to CPL3 at once.
 //! - `spore_exception_entry`: the ring-0 gate goes here with any exception.
@@ -126,6 +128,10 @@ macro_rules! install_kernel {
                 $crate::trap::kernel_exception::<$kernel>(frame);
             }
             #[unsafe(no_mangle)]
+            extern "C" fn spore_cpuid(frame: &mut $crate::trap::TrapFrame) {
+                $crate::trap::cpuid::<$kernel>(frame);
+            }
+            #[unsafe(no_mangle)]
             extern "C" fn spore_upcall(frame: &mut $crate::trap::TrapFrame) {
                 frame.rip = $crate::host::vcpu()
                     .upcall_rip
@@ -158,6 +164,14 @@ fn gate_exception() -> Exception {
 #[doc(hidden)]
 pub fn exception<K: Kernel>(frame: &mut TrapFrame) {
     K::exception(frame, gate_exception());
+}
+
+/// Called by the entry that stands for the CPUID instruction. What the monitor wants
+/// meanwhile is seen to on the way out, as after a system call.
+#[doc(hidden)]
+pub fn cpuid<K: Kernel>(frame: &mut TrapFrame) {
+    crate::cpu::answer(frame);
+    K::upcall(frame);
 }
 
 /// Called by the entry for exceptions inside the kernel: only user copies may have any.

@@ -285,6 +285,15 @@ fn stop_if_requested(frame: &mut TrapFrame) {
 /// Called before every return to the application: attention, time slices, signals.
 /// Answers true if registers other than the result may have changed.
 pub fn leave(frame: &mut TrapFrame) -> bool {
+    leave_after(frame, None)
+}
+
+/// The same after an exception: what it tells the thread is told where it happened.
+pub fn leave_after_exception(frame: &mut TrapFrame) {
+    leave_after(frame, Some(current().tid()));
+}
+
+fn leave_after(frame: &mut TrapFrame, faulted: Option<i32>) -> bool {
     let mut changed = false;
     loop {
         if host::vcpu().attention.load(Ordering::Relaxed) != 0 {
@@ -300,6 +309,11 @@ pub fn leave(frame: &mut TrapFrame) -> bool {
             break;
         }
         changed = true;
+        // A call that is to run again is not on its way to the kernel, wherever it returns to.
+        let settled = faulted == Some(thread.tid()) || thread.restart.load(Ordering::Relaxed);
+        if !settled && crate::signal::stub::is_before_call(frame.rip) {
+            break;
+        }
         if !crate::signal::deliver(thread, frame) {
             // The thread was stopped or ended by the signal.
             switch(frame, false);

@@ -2,6 +2,7 @@
 
 pub mod crash;
 pub mod frame;
+pub mod stub;
 
 use alloc::collections::VecDeque;
 use core::sync::atomic::Ordering;

@@ -37,6 +37,7 @@ use spore_abi::layout::FAST_ENTRY_VA;
 use spore_hal::trap::{Return, TrapFrame};
 
 use crate::errno::{Errno, Result};
+use crate::mm::user::{self, UserAddr};
 use crate::sched::block::Flow;
 use crate::sched::thread::Thread;
 use crate::sched::{self};
@@ -117,6 +118,9 @@ pub fn finish(thread: &'static Thread, frame: &mut TrapFrame, result: u64) {
     }
 }
 
+/// The `syscall` instruction.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
 /// Makes an interrupted call run again: the registers of the call are still there,
 /// and the fast entry takes it wherever it came from.
 fn run_again(frame: &mut TrapFrame) {
@@ -133,10 +137,18 @@ pub fn restart_without_handler(thread: &'static Thread, frame: &mut TrapFrame) {
 }
 
 /// A handler runs first: then the call goes on if SA_RESTART is set, else it ends with EINTR.
+/// The handler sees where the call is made from, as on Linux: the instruction is still there,
+/// behind the jump that stands for it, unless there was no room.
 pub fn restart_with_handler(thread: &'static Thread, frame: &mut TrapFrame, restart: bool) {
     if thread.restart.swap(false, Ordering::Relaxed) {
         if restart {
-            run_again(frame);
+            let site = frame.rip.wrapping_sub(SYSCALL.len() as u64);
+            if user::read::<[u8; 2]>(UserAddr::new(site)) == Ok(SYSCALL) {
+                frame.rax = frame.orig;
+                frame.rip = site;
+            } else {
+                run_again(frame);
+            }
         } else {
             frame.rax = encode(Err(Errno::EINTR));
         }

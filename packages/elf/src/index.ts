@@ -20,6 +20,7 @@ export {
   segmentOfType,
 } from "./file.ts";
 export { type FrameCommon, type FrameRecord, frameFinder, readFrames } from "./frames.ts";
+export { type GoFunction, readGoFunctions } from "./go.ts";
 export { buildId } from "./notes.ts";
 export {
   type ObjectRelocation,

@@ -19,18 +19,24 @@ import { fingerprint } from "./build-record.ts";
 import type { LayerObject } from "./guest-tree.ts";
 import { guarded } from "./program-file.ts";
 import type { Store } from "./store.ts";
-import type { Decision } from "./types.ts";
+import type { Decision, PatchedObject } from "./types.ts";
 
 /** Reads the objects of an image, or remembers what they showed, and derives the needs. `mode`: how pieces are chosen. */
 export function findNeeds(
   objects: readonly LayerObject[],
+  patches: readonly PatchedObject[],
   mode: PiecesMode,
   store: Store,
   decisions: Decision[],
 ): Needs {
+  const jumps = new Map(patches.map(({ object, counts }) => [object, counts.syscall.patched]));
   const isLibc = ({ path }: LayerObject): boolean => /^(libc\.so|libc\.musl|ld-|libc-)/.test(basename(path));
   const read = (object: LayerObject, passed: Readonly<Record<string, Passed>>): AppObject => {
-    return { path: object.path, summary: summaryOf(object.host, passed, store), patched: 0 };
+    return {
+      path: object.path,
+      summary: summaryOf(object.host, passed, store),
+      patched: jumps.get(object.path) ?? 0,
+    };
   };
   // What the C library takes from its callers tells what to look for in them.
   const own = objects.filter(isLibc).map((object) => read(object, {}));

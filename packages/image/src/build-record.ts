@@ -8,7 +8,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Store } from "./store.ts";
-import type { BuildResult, Decision, TargetKind } from "./types.ts";
+import type { BuildResult, Decision, PatchedObject, TargetKind } from "./types.ts";
 
 /** Changes whenever records of older builders must not be believed. */
 const RECORD_VERSION = 2;
@@ -19,6 +19,7 @@ export interface BuildRecord {
   readonly image: string;
   readonly kind: TargetKind;
   readonly decisions: readonly Decision[];
+  readonly patches: readonly PatchedObject[];
 }
 
 /** Collects the paths that a build depends on. */

@@ -25,7 +25,8 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
       ? opened
       : (await import("./image-import.ts")).importImage(opened, store);
     const decisions = [{ topic: "target", what: target, why: "an image that was built before" }];
-    return { image, kind, reused: true, ms: performance.now() - started, record: null, decisions };
+    const ms = performance.now() - started;
+    return { image, kind, reused: true, ms, record: null, decisions, patches: [] };
   }
   const patch = options.patch ?? true;
   const build: ResolvedBuild = { options, target, kernel: options.kernel ?? defaultKernel(), patch, store };
@@ -33,8 +34,8 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   const record = recordPath(store, key);
   const known = options.fresh ? null : reuse(store, key);
   if (known) return { ...known, ms: performance.now() - started, record };
-  const { image, decisions } = await construct(build, kind, key);
-  return { image, kind, reused: false, ms: performance.now() - started, record, decisions };
+  const made = await construct(build, kind, key);
+  return { ...made, kind, reused: false, ms: performance.now() - started, record };
 }
 
 /** What a target is; throws SPORE_TARGET_NOT_FOUND. */
@@ -62,7 +63,7 @@ function reuse(store: Store, key: string): Omit<BuildResult, "ms" | "record"> | 
   if (!record) return null;
   try {
     const image = openImageSync(record.image, store);
-    return { image, kind: record.kind, reused: true, decisions: record.decisions };
+    return { ...record, image, reused: true };
   } catch {
     // A cleaned or damaged store: build again.
     return null;
@@ -73,23 +74,26 @@ async function construct(
   build: ResolvedBuild,
   kind: "project" | "program",
   key: string,
-): Promise<{ image: Image; decisions: readonly Decision[] }> {
+): Promise<Pick<BuildResult, "image" | "decisions" | "patches">> {
   const { store } = build;
   prepareStore(store);
   const inputs = new Inputs();
   addBuilderSources(inputs);
   inputs.add(build.kernel);
   const decisions: Decision[] = [];
+  const { Patcher } = await import("./patcher.ts");
+  const patcher = new Patcher(build.patch ? store : null, decisions);
   const content =
     kind === "program"
-      ? await (await import("./program-target.ts")).buildProgram(build, inputs, decisions)
-      : await (await import("./project-target.ts")).buildProject(build, inputs, decisions);
+      ? await (await import("./program-target.ts")).buildProgram(build, patcher, inputs, decisions)
+      : await (await import("./project-target.ts")).buildProject(build, patcher, inputs, decisions);
   const { storeImage } = await import("./image-writer.ts");
   const path = storeImage(content, store);
-  await keepRecord(store, key, inputs, { image: path, kind, decisions });
+  const patches = patcher.objects;
+  await keepRecord(store, key, inputs, { image: path, kind, decisions, patches });
   const image = openImageSync(path, store);
   (await import("./store-sweep.ts")).sweepStore(store);
-  return { image, decisions };
+  return { image, decisions, patches };
 }
 
 /** Writes an image with all its blobs into one file, atomically. */

@@ -29,6 +29,7 @@ export type {
   Include,
   LaunchFile,
   NodeMajor,
+  PatchedObject,
   Piece,
   PrivateRegion,
   ProgramLayout,

@@ -1,6 +1,5 @@
 /** Reading an ELF program or library of the host, with errors that users understand. */
 
-import { readFileSync } from "node:fs";
 import { ElfError, type ElfFile, FileType, interpreter, parseElf, readDynamic } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import { looksLikeElf } from "./host-file.ts";
@@ -22,9 +21,9 @@ const MACHINES: Readonly<Record<number, string>> = {
   258: "LoongArch",
 };
 
-/** Parses a program; throws SPORE_ELF_MACHINE or SPORE_ELF_INVALID. */
-export function readProgram(path: string): ElfFile {
-  const elf = parseFor(path, readFileSync(path));
+/** Throws SPORE_ELF_MACHINE or SPORE_ELF_INVALID unless the bytes are a program that can run. */
+export function checkProgram(path: string, bytes: Uint8Array): void {
+  const elf = parseFor(path, bytes);
   if (elf.header.type === FileType.relocatable) throw invalid(path, "it is an object file: link it first");
   if (elf.loads.length === 0) throw invalid(path, "it has no loadable segment");
   if (elf.header.type === FileType.shared && interpreterOf(path, elf) === undefined) {
@@ -35,7 +34,6 @@ export function readProgram(path: string): ElfFile {
   if (!elf.loads.some((load) => entry >= load.vaddr && entry < load.vaddr + load.memorySize)) {
     throw invalid(path, "its entry point lies outside its segments");
   }
-  return elf;
 }
 
 /** Parses any ELF file for the name of `path`. */

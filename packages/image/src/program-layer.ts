@@ -15,8 +15,8 @@ import { type LoadedFile, planMemory, wantedRanges } from "./layout.ts";
 import { hasBuiltInLookups, type Library, LibraryFinder } from "./libraries.ts";
 import { writeLibraryCache } from "./library-cache.ts";
 import { alignUp, HUGE, INTERP_BASE, PAGE, PIE_BASE } from "./memory-map.ts";
-import { patchedLibc } from "./patched-libc.ts";
-import { guarded, interpreterOf, loadSegments, readProgram } from "./program-file.ts";
+import type { Patcher } from "./patcher.ts";
+import { checkProgram, guarded, interpreterOf, loadSegments } from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Blob, BlobPlace, Decision, Include, ProgramLayout } from "./types.ts";
 
@@ -31,7 +31,6 @@ export interface ProgramRequest {
   readonly include: readonly Include[];
   /** Files made by the builder, by guest path. */
   readonly texts?: readonly (readonly [path: string, text: string])[];
-  readonly patch: boolean;
 }
 
 /** A program layer and what is needed to run from it. */
@@ -59,16 +58,16 @@ interface Loadable {
 export function buildProgramLayer(
   request: ProgramRequest,
   store: Store,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): ProgramLayer {
   const tree = new GuestTree();
   addBaseFiles(tree, inputs, decisions);
-  const elf = readProgram(request.host);
   inputs.add(request.host);
-  const program = addProgram(tree, request, elf);
-  const interpreter = addInterpreter(tree, request, elf, inputs, decisions);
-  const libraries = addLibraries(tree, request, interpreter, inputs, decisions);
+  const program = addProgram(tree, request, patcher);
+  const interpreter = addInterpreter(tree, request, program.elf, patcher, inputs, decisions);
+  const libraries = addLibraries(tree, request, interpreter, patcher, inputs, decisions);
   for (const { host, guest } of request.include) graft(tree, host, guest, inputs, decisions);
   for (const [path, text] of request.texts ?? []) tree.text(path, text);
   const layer = buildLayer(request.name, tree, store);
@@ -98,15 +97,23 @@ export function graft(
   decisions.push({ topic: "include", what: `${host} at ${guest}`, why: "asked for" });
 }
 
-function addProgram(tree: GuestTree, request: ProgramRequest, elf: ElfFile): Loadable {
-  const { size } = statSync(request.host);
-  const bias = programBias(request.host, elf);
+function addProgram(tree: GuestTree, request: ProgramRequest, patcher: Patcher): Loadable {
+  const { host } = request;
+  const original = readFileSync(host);
+  checkProgram(host, original);
+  const named = request.guest === "" ? host : request.guest;
+  const patched = patcher.patch(host, request.guest || realpathSync(host), original);
+  const bytes = patched ?? original;
+  const elf = guarded(host, () => parseElf(bytes));
+  const bias = programBias(host, elf);
+  const size = bytes.length;
   const placement = wantedRanges(loadSegments(elf), bias, size);
-  if (request.guest === "") {
-    return { path: tree.hostFile(request.host, undefined, placement), named: request.host, elf, bias, size };
-  }
-  const source = { host: realpathSync(request.host), size };
-  return { path: tree.file(request.guest, source, 0o755, placement), named: request.guest, elf, bias, size };
+  const source = patched ? { bytes: patched, original: host } : { host: realpathSync(host), size };
+  const path =
+    request.guest === ""
+      ? tree.hostFile(host, source, placement)
+      : tree.file(request.guest, source, 0o755, placement);
+  return { path, named, elf, bias, size };
 }
 
 /** ET_EXEC stands where it was linked; anything else moves to PIE_BASE. */
@@ -128,6 +135,7 @@ function addInterpreter(
   tree: GuestTree,
   request: ProgramRequest,
   elf: ElfFile,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): Loadable | null {
@@ -142,7 +150,7 @@ function addInterpreter(
   if (!existsSync(host)) {
     throw sporeError("SPORE_INTERPRETER_MISSING", { program: request.host, interpreter: named });
   }
-  const bytes = libcBytes(host, request.patch, decisions);
+  const bytes = patcher.patch(host, included ? named : realpathSync(host)) ?? readFileSync(host);
   const path = included
     ? tree.file(named, { bytes, original: host }, 0o755)
     : tree.hostFile(named, { bytes });
@@ -151,19 +159,11 @@ function addInterpreter(
   return { path, named, elf: interpreter, bias: INTERP_BASE, size: bytes.length };
 }
 
-/** A C library or dynamic linker, rewritten unless told not to. */
-function libcBytes(host: string, patch: boolean, decisions: Decision[]): Uint8Array {
-  const bytes = readFileSync(host);
-  return patch ? patchedLibc(host, bytes, decisions) : bytes;
-}
-
-/** Libraries whose system calls are rewritten: the C library, and its threads before glibc 2.34. */
-const PATCHED = new Set(["libc.so.6", "libpthread.so.0"]);
-
 function addLibraries(
   tree: GuestTree,
   request: ProgramRequest,
   interpreter: Loadable | null,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): (readonly [string, string])[] {
@@ -180,7 +180,7 @@ function addLibraries(
   for (const library of finder.libraries) {
     result.push([library.name, library.path]);
     if (library.neededBy === "" || included.has(library.path)) continue;
-    addLibrary(tree, library, request.patch, inputs, decisions);
+    addLibrary(tree, library, patcher, inputs, decisions);
   }
   if (!musl) tree.file("/etc/ld.so.cache", { bytes: writeLibraryCache(new Map(result)) });
   return result;
@@ -211,17 +211,16 @@ function addOpenedAtRunTime(finder: LibraryFinder, libc: Library): void {
   }
 }
 
-/** Adds one library at its own path; the C library rewritten if wanted. */
+/** Adds one library at its own path. */
 export function addLibrary(
   tree: GuestTree,
   library: Library,
-  patch: boolean,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): void {
   inputs.add(library.source);
-  const rewrite = patch && PATCHED.has(library.name);
-  const bytes = rewrite ? patchedLibc(library.source, readFileSync(library.source), decisions) : undefined;
+  const bytes = patcher.patch(library.source, realpathSync(library.path));
   tree.hostFile(library.path, bytes && { bytes });
   decisions.push({
     topic: "library",

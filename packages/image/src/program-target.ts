@@ -8,6 +8,7 @@ import { NEEDS_DOCUMENT, PIECES_DOCUMENT } from "./document.ts";
 import type { ImageContent } from "./image-file.ts";
 import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
+import type { Patcher } from "./patcher.ts";
 import { buildProgramLayer } from "./program-layer.ts";
 import { defaultsOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
 import type { Decision } from "./types.ts";
@@ -18,18 +19,19 @@ const GUEST_ONLY = /^\/(dev|proc|sys)\//;
 /** One layer with everything, and the kernel. */
 export async function buildProgram(
   build: ResolvedBuild,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): Promise<ImageContent> {
-  const { target, options, patch, store } = build;
+  const { target, options, store } = build;
   decisions.push({ topic: "target", what: target, why: "an ELF program" });
   const real = realpathSync(target);
   // At its own path it finds what it looks for beside itself ($ORIGIN, /proc/self/exe).
   const moved = GUEST_ONLY.test(real);
   const guest = moved ? join("/app", nameOf(target)) : "";
-  const request = { host: target, guest, name: nameOf(target), include: options.include ?? [], patch };
-  const layer = buildProgramLayer(request, store, inputs, decisions);
-  const needs = findNeeds(layer.objects, "full", store, decisions);
+  const request = { host: target, guest, name: nameOf(target), include: options.include ?? [] };
+  const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
+  const needs = findNeeds(layer.objects, patcher.objects, "full", store, decisions);
   const kernel = storeKernel(build.kernel, null, store);
   return {
     ...policyOf(options),

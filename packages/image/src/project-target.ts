@@ -26,6 +26,7 @@ import {
   traceOwnModules,
   tracePackages,
 } from "./package-trace.ts";
+import type { Patcher } from "./patcher.ts";
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
 import { defaultsOf, nameOf, PROJECT_MEMORY, policyOf, type ResolvedBuild } from "./resolved-build.ts";
@@ -43,6 +44,7 @@ interface AppContents {
 /** Bundles the app and puts it over the Node layer. */
 export async function buildProject(
   build: ResolvedBuild,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): Promise<ImageContent> {
@@ -58,15 +60,16 @@ export async function buildProject(
   decisions.push({ topic: "node", what: release.version, why: asked });
   const request = { project, entry: entry.path, nodeMajor: major };
   const app = await collectApp(request, manifest, inputs, decisions);
-  const runtime = runtimeLayer(release, patch, store, inputs, decisions);
+  const runtime = runtimeLayer(release, patch, store, patcher, inputs, decisions);
   const tree = new GuestTree();
-  addApp(tree, project, app, inputs);
-  addAddOnLibraries(tree, project, app, runtime, patch, inputs, decisions);
+  addApp(tree, project, app, patcher, inputs);
+  addAddOnLibraries(tree, project, app, runtime, patcher, inputs, decisions);
   for (const { host, guest } of options.include ?? []) graft(tree, host, guest, inputs, decisions);
   const { blob } = buildLayer("app", tree, store);
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
-  const needs = findNeeds([...runtime.objects, ...tree.objects()], "full", store, decisions);
+  const objects = [...runtime.objects, ...tree.objects()];
+  const needs = findNeeds(objects, patcher.objects, "full", store, decisions);
   const kernel = storeKernel(build.kernel, null, store);
   const argv = [NODE_PATH, "--require", PRELOAD_PATH, "--enable-source-maps", app.bundle.entry];
   return {
@@ -195,7 +198,7 @@ function explain(
 }
 
 /** The files under /app (and /node_modules for packages above the project). */
-function addApp(tree: GuestTree, project: string, app: AppContents, inputs: Inputs): void {
+function addApp(tree: GuestTree, project: string, app: AppContents, patcher: Patcher, inputs: Inputs): void {
   tree.directory(APP);
   addManifest(tree, project, app);
   for (const file of app.own.data) {
@@ -204,7 +207,9 @@ function addApp(tree: GuestTree, project: string, app: AppContents, inputs: Inpu
     // A file that appears beside it may be opened the same way.
     inputs.add(dirname(file));
   }
-  for (const file of app.packageFiles) addAsIs(tree, project, file);
+  for (const file of app.packageFiles) {
+    if (!isNative(file) || !addAddOn(tree, project, file, patcher)) addAsIs(tree, project, file);
+  }
   for (const { path, bytes } of app.bundle.files) tree.file(path, { bytes });
 }
 
@@ -238,13 +243,27 @@ function addAsIs(tree: GuestTree, project: string, file: string): void {
     tree.file(at, { host: file, size: stat.size }, (stat.mode & 0o111) === 0 ? 0o644 : 0o755);
 }
 
+/** A native add-on with its system calls rewritten; false if there is nothing to rewrite or to read. */
+function addAddOn(tree: GuestTree, project: string, file: string, patcher: Patcher): boolean {
+  const at = guestPath(project, file);
+  try {
+    const bytes = patcher.patch(file, at);
+    if (bytes) tree.file(at, { bytes, original: file }, 0o755);
+    return bytes !== undefined;
+  } catch (error) {
+    // A package may bring files that no loader takes; one that the app loads fails then.
+    if (!(error instanceof SporeError)) throw error;
+    return false;
+  }
+}
+
 /** Shared libraries that native add-ons need beyond those of Node. */
 function addAddOnLibraries(
   tree: GuestTree,
   project: string,
   app: AppContents,
   runtime: ProgramLayer,
-  patch: boolean,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): void {
@@ -267,7 +286,7 @@ function addAddOnLibraries(
   for (const { path } of found.filter((library) => isInstalled(library.path))) addAsIs(tree, project, path);
   const libraries = found.filter((library) => !isInstalled(library.path));
   if (libraries.length === 0) return;
-  for (const library of libraries) addLibrary(tree, library, patch, inputs, decisions);
+  for (const library of libraries) addLibrary(tree, library, patcher, inputs, decisions);
   const all = new Map([...runtime.libraries, ...libraries.map(({ name, path }) => [name, path] as const)]);
   tree.file("/etc/ld.so.cache", { bytes: writeLibraryCache(all) });
 }

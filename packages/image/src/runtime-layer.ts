@@ -8,9 +8,10 @@ import { writeWhole } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
 import { touch } from "./layer.ts";
 import type { NodeRelease } from "./node-release.ts";
+import { Patcher } from "./patcher.ts";
 import { buildProgramLayer, type ProgramLayer } from "./program-layer.ts";
 import type { Store } from "./store.ts";
-import type { Decision } from "./types.ts";
+import type { Decision, PatchedObject } from "./types.ts";
 
 /** Where Node is in the guest. */
 export const NODE_PATH = "/usr/local/bin/node";
@@ -40,6 +41,7 @@ interface RuntimeRecord {
   readonly inputs: readonly (readonly [path: string, seen: string])[];
   readonly layer: ProgramLayer;
   readonly decisions: readonly Decision[];
+  readonly patches: readonly PatchedObject[];
 }
 
 /** The layer of a release; notes its inputs and decisions as if it had just been built. */
@@ -47,6 +49,7 @@ export function runtimeLayer(
   release: NodeRelease,
   patch: boolean,
   store: Store,
+  patcher: Patcher,
   inputs: Inputs,
   decisions: Decision[],
 ): ProgramLayer {
@@ -55,6 +58,7 @@ export function runtimeLayer(
   const record = usable(path) ?? build(release, patch, store, path);
   for (const [input] of record.inputs) inputs.add(input);
   decisions.push(...record.decisions);
+  patcher.objects.push(...record.patches);
   return record.layer;
 }
 
@@ -68,10 +72,10 @@ function build(release: NodeRelease, patch: boolean, store: Store, path: string)
     name: `node ${release.version}`,
     include: [],
     texts: [[PRELOAD_PATH, preload(release, inputs)] as const],
-    patch,
   };
-  const layer = buildProgramLayer(request, store, inputs, decisions);
-  const record = { inputs: inputs.entries(), layer, decisions };
+  const patcher = new Patcher(patch ? store : null, decisions);
+  const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
+  const record = { inputs: inputs.entries(), layer, decisions, patches: patcher.objects };
   writeWhole(path, store.tmp, JSON.stringify(record));
   return record;
 }

@@ -27,8 +27,8 @@ export function sweepStore(store: Store, now: number = Date.now()): void {
     if (age(path) > RECORD_MS) rmSync(path, { force: true });
     else wanted.add(/"blob":\{[^}]*"sha256":"([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] ?? "");
   }
-  for (const path of [...entriesOf(store.links), ...entriesOf(store.needs)]) {
-    if (age(path) > RECORD_MS) rmSync(path, { force: true });
+  for (const folder of [store.links, store.needs, store.patches]) {
+    for (const path of entriesOf(folder)) if (age(path) > RECORD_MS) rmSync(path, { force: true });
   }
   // What was written within the hour may be an image whose record comes next.
   for (const path of entriesOf(store.blobs)) {

@@ -8,6 +8,7 @@
  *   builds/<key>.json   what a target was built from, to know it again
  *   runtimes/<key>.json layers that many images share, by what went into them
  *   needs/<key>.json    what the code of a program or library shows of its system calls
+ *   patches/<file>.json how the instructions of a program or library are rewritten
  *   node/<version>/     Node releases other than the bundled one
  *   links/              what kernels were linked from, and their symbols
  *   tmp/                files being written, named after the process
@@ -28,6 +29,7 @@ export interface Store {
   readonly builds: string;
   readonly runtimes: string;
   readonly needs: string;
+  readonly patches: string;
   readonly node: string;
   readonly links: string;
   readonly tmp: string;
@@ -51,6 +53,7 @@ export function storeAt(root: string): Store {
     builds: at("builds"),
     runtimes: at("runtimes"),
     needs: at("needs"),
+    patches: at("patches"),
     node: at("node"),
     links: at("links"),
     tmp: at("tmp"),
@@ -59,8 +62,8 @@ export function storeAt(root: string): Store {
 
 /** Creates the folders and removes what interrupted builds left behind. */
 export function prepareStore(store: Store): void {
-  const { blobs, kept, referrers, builds, runtimes, needs, node, links, tmp } = store;
-  for (const folder of [blobs, kept, referrers, builds, runtimes, needs, node, links, tmp]) {
+  const { blobs, kept, referrers, builds, runtimes, needs, patches, node, links, tmp } = store;
+  for (const folder of [blobs, kept, referrers, builds, runtimes, needs, patches, node, links, tmp]) {
     try {
       mkdirSync(folder, { recursive: true });
     } catch (error) {

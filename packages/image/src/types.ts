@@ -1,5 +1,7 @@
 /** What the image builder takes and gives: the types that leave the package. */
 
+import type { PatchCounts } from "@spore/patch";
+
 /** Node releases that an image can carry. */
 export type NodeMajor = 22 | 24 | 26;
 
@@ -29,7 +31,7 @@ export interface BuildOptions {
   readonly entry?: string;
   /** Node release for project targets. Default: 24. */
   readonly node?: NodeMajor;
-  /** False: leave the system calls of libc and ld.so as they are. Default true. */
+  /** False: leave the system calls of programs and libraries as they are. Default true. */
   readonly patch?: boolean;
   /** Default environment kept in the image (a run may override it). */
   readonly env?: Readonly<Record<string, string>>;
@@ -114,6 +116,13 @@ export interface Decision {
   readonly why: string;
 }
 
+/** A file of the image with instructions that leave the guest: how many of them were made jumps. */
+export interface PatchedObject {
+  /** Guest path. */
+  readonly object: string;
+  readonly counts: PatchCounts;
+}
+
 /** The result of `buildImage`. */
 export interface BuildResult {
   readonly image: Image;
@@ -126,6 +135,8 @@ export interface BuildResult {
   readonly record: string | null;
   /** What was decided and why, in order (kept with a reused build). */
   readonly decisions: readonly Decision[];
+  /** The files that were looked through for system calls and had some; empty for an image that was given. */
+  readonly patches: readonly PatchedObject[];
 }
 
 /** Where a blob's bytes are on this host. */

@@ -1,8 +1,9 @@
 /** Adds an executable segment to a file without moving anything that is in it. */
-import { type ElfFile, type Segment, SegmentType } from "@spore/elf";
+import { type ElfFile, readSections, SectionType, type Segment, SegmentType } from "@spore/elf";
 
 const PAGE = 4096;
 const ENTRY_SIZE = 56;
+const SECTION_HEADER_SIZE = 64;
 const READ = 4;
 const READ_EXECUTE = 5;
 
@@ -16,14 +17,31 @@ export interface Appendix {
   readonly reserved: number;
 }
 
-/** Finds a place behind everything else; undefined for a file that has no loadable segments. */
+/**
+ * Finds a place behind everything else; undefined for a file that has no
+ * loadable segments, or that carries something behind what ELF knows of: a
+ * program that looks there counts from the end of its file.
+ */
 export function planAppendix(elf: ElfFile): Appendix | undefined {
-  if (elf.loads.length === 0) return undefined;
+  if (elf.loads.length === 0 || carriesMore(elf)) return undefined;
   const slot = spareSlot(elf.segments);
   const end = Math.max(...elf.loads.map((load) => load.vaddr + load.memorySize));
   const tableSize = (elf.header.programHeaderCount + 1) * ENTRY_SIZE;
   const reserved = slot === undefined ? Math.ceil(tableSize / 16) * 16 : 0;
   return { vaddr: roundUp(end), offset: roundUp(elf.view.length), slot, reserved };
+}
+
+/** Self-extracting programs and those with a bundled script keep it there. */
+function carriesMore(elf: ElfFile): boolean {
+  const { header, segments, view } = elf;
+  const sections = readSections(elf);
+  const ends = [
+    ...segments.map(({ offset, fileSize }) => offset + fileSize),
+    ...sections.filter(({ type }) => type !== SectionType.nobits).map(({ offset, size }) => offset + size),
+    header.sectionHeaderOffset + sections.length * SECTION_HEADER_SIZE,
+  ];
+  const end = ends.reduce((highest, each) => Math.max(highest, each), 0);
+  return view.bytes.subarray(end).some((byte) => byte !== 0);
 }
 
 /**

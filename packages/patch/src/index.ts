@@ -1,13 +1,17 @@
-/** Rewrites `syscall` instructions into jumps to the library OS. */
+/** Rewrites `syscall` and `cpuid` instructions into jumps to the library OS. */
 
-export { Region, readRegions, type Span } from "./code.ts";
+export { Region, type Span } from "./code.ts";
+export { readRegions } from "./functions.ts";
 export { iced } from "./iced.ts";
-export { FAST_ENTRY_ADDRESS, patchSyscalls } from "./patch.ts";
+export { FAST_ENTRY, patchSyscalls } from "./patch.ts";
 export type {
+  PatchCounts,
   PatchEntry,
   PatchOptions,
   PatchReport,
   PatchResult,
+  SiteCounts,
+  SiteKind,
   SkippedSite,
   SkipReason,
 } from "./report.ts";

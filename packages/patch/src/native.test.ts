@@ -73,7 +73,7 @@ function counters(path: string): { calls: number; othersForbidden: boolean } {
 }
 
 describe("with the system call in the stub", () => {
-  const prefix = patchedLoader("stub", { entry: { kind: "syscall" } });
+  const prefix = patchedLoader("stub", { entry: { kind: "itself" } });
   test.each(commands)("%s does what it does unpatched", (_name, command) => {
     expect(run([...prefix, ...command])).toEqual(run(command));
   });

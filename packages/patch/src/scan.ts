@@ -1,54 +1,86 @@
-/** Finds every `syscall` instruction and everything that may be jumped to. */
+/** Finds every `syscall` and `cpuid` instruction and everything that may be jumped to. */
 import { type ElfFile, type FrameRecord, readLandingPads, SegmentFlag } from "@spore/elf";
 import type { Instruction } from "iced-x86";
 import { firstAbove, type Region, type Span } from "./code.ts";
+import { branchTarget } from "./follow.ts";
+import { SIGNAL_RETURN } from "./functions.ts";
 import { iced } from "./iced.ts";
+import type { SiteKind, SkippedSite, SkipReason } from "./report.ts";
 
-/** One `syscall` instruction. */
+/** One `syscall` or `cpuid` instruction. */
 export interface Site {
   readonly address: number;
+  readonly kind: SiteKind;
   readonly region: Region;
   readonly span: Span;
-  /** False if the function holds bytes that are no code: then nothing in it is moved. */
-  readonly readable: boolean;
+  /** Why nothing around it may be moved, whatever stands there. */
+  readonly fixed: SkipReason | undefined;
 }
 
 /** A jump table holds no more entries than this. */
 const LONGEST_TABLE = 4096;
 
 /**
- * Whether any function holds a `syscall` instruction. Decodes only the functions
- * with the right two bytes somewhere: most programs have none at all, and large
- * ones take seconds to decode.
+ * The sites in functions that hold the right two bytes somewhere. Nothing else
+ * is decoded: most programs have no site at all, and large ones take seconds.
  */
-export function hasSites(regions: readonly Region[]): boolean {
-  const { Code } = iced();
-  let found = false;
+export function glanceAt(regions: readonly Region[]): Omit<SkippedSite, "reason">[] {
+  const found: Omit<SkippedSite, "reason">[] = [];
   for (const region of regions) {
     for (const span of region.spans) {
-      if (!span.isFunction || !region.holdsSyscallBytes(span)) continue;
-      region.visit(span.start, span.end, ({ code }) => {
-        found ||= code === Code.Syscall;
+      if (!span.isFunction || !region.holdsSiteBytes(span)) continue;
+      region.visit(span.start, span.end, (instruction, address) => {
+        const kind = kindOf(instruction);
+        if (kind !== undefined) found.push({ address, kind });
       });
-      if (found) return true;
     }
   }
-  return false;
+  return found;
 }
 
 /** Decodes all code once: marks branch targets in the regions and returns the sites by address. */
 export function scanCode(elf: ElfFile, regions: readonly Region[], frames: readonly FrameRecord[]): Site[] {
-  const scan = new Scan(elf, regions);
+  const scan = new Scan(elf, regions, frames);
   for (const region of regions) for (const span of region.spans) scan.span(region, span);
   for (const record of frames) for (const pad of readLandingPads(elf, record)) scan.mark(pad);
   scan.markPossible();
-  return scan.sites;
+  return scan.setsFlags
+    ? scan.sites.map((site) => ({ ...site, fixed: site.fixed ?? "sets-flags" }))
+    : scan.sites;
+}
+
+function kindOf({ code }: Instruction): SiteKind | undefined {
+  const { Code } = iced();
+  return code === Code.Syscall ? "syscall" : code === Code.Cpuid ? "cpuid" : undefined;
+}
+
+/** A `popf` so close behind a change of what lies on the stack loads flags of the program's choice. */
+const CLOSE = 16;
+
+/** Go's runtime, for one, only takes back what it has put there. */
+function changesStackTop({ code, op0Kind, memoryBase }: Instruction): boolean {
+  const { Code, OpKind, Register } = iced();
+  switch (code) {
+    case Code.Push_r64:
+    case Code.Push_rm64:
+    case Code.Pushq_imm32:
+    case Code.Pushq_imm8:
+      return true;
+    default:
+      return op0Kind === OpKind.Memory && memoryBase === Register.RSP;
+  }
 }
 
 class Scan {
   readonly sites: Site[] = [];
+  /**
+   * The program loads the processor's flags: a system call that traps keeps them,
+   * and a program that steps through itself finds its own instructions.
+   */
+  setsFlags = false;
   readonly #elf: ElfFile;
   readonly #regions: readonly Region[];
+  readonly #signalFrames: readonly FrameRecord[];
   /** Functions that jump to computed addresses, and what they load. */
   readonly #dispatchers: { span: Span; loaded: ReadonlySet<number> }[] = [];
   /** All addresses that `lea` instructions load. */
@@ -56,9 +88,10 @@ class Scan {
   /** Addresses found in data: jumped to, or numbers that look so. */
   readonly #possible = new Set<number>();
 
-  constructor(elf: ElfFile, regions: readonly Region[]) {
+  constructor(elf: ElfFile, regions: readonly Region[], frames: readonly FrameRecord[]) {
     this.#elf = elf;
     this.#regions = regions;
+    this.#signalFrames = frames.filter(({ common }) => common.augmentation.includes("S"));
   }
 
   mark(address: number): void {
@@ -67,15 +100,20 @@ class Scan {
 
   span(region: Region, span: Span): void {
     const { Code, FlowControl } = iced();
-    const found: number[] = [];
+    const found: { address: number; kind: SiteKind }[] = [];
     const loaded: number[] = [];
     let indirect = false;
     let readable = true;
+    let changed = Number.NEGATIVE_INFINITY;
     region.visit(span.start, span.end, (instruction, address) => {
       if (span.isFunction) region.markBoundary(address);
       const { code } = instruction;
-      if (code === Code.Syscall) {
-        found.push(address);
+      if (changesStackTop(instruction)) changed = address;
+      const kind = kindOf(instruction);
+      if (kind !== undefined) {
+        found.push({ address, kind });
+      } else if (code === Code.Popfq) {
+        this.setsFlags ||= span.isFunction && address - changed <= CLOSE;
       } else if (code === Code.INVALID || address + instruction.length > span.end) {
         readable = false;
       } else if (code === Code.Lea_r64_m) {
@@ -95,9 +133,20 @@ class Scan {
       // Without known instructions every address may be the start of one.
       for (let address = span.start; address < span.end; address++) region.markBoundary(address);
     }
-    // Between functions only branches count: what looks like a syscall there may be data.
+    // Between functions only branches count: what looks like a site there may be data.
     if (!span.isFunction) return;
-    for (const address of found) this.sites.push({ address, region, span, readable });
+    for (const { address, kind } of found) {
+      const fixed = readable ? this.#reasonToLeave(region, span, address) : "unreadable-function";
+      this.sites.push({ address, kind, region, span, fixed });
+    }
+  }
+
+  /** The end of a signal handler stays, unless a record says what it is: then nobody looks at its bytes. */
+  #reasonToLeave(region: Region, span: Span, address: number): SkipReason | undefined {
+    if (span.isFound && !region.isReached(address)) return "not-reached";
+    if (!region.holds(address + 2 - SIGNAL_RETURN.length, SIGNAL_RETURN)) return undefined;
+    const recorded = this.#signalFrames.some(({ start, end }) => address >= start && address < end);
+    return recorded ? undefined : "signal-return";
   }
 
   /** Entries of `jmp [table + register * 8]`, as programs at a fixed address use it. */
@@ -181,21 +230,5 @@ class Scan {
       if (within >= 0 && within < load.fileSize) return load.offset + within;
     }
     return undefined;
-  }
-}
-
-/** Where a direct branch or call goes. */
-function branchTarget(instruction: Instruction): number | undefined {
-  const { FlowControl } = iced();
-  switch (instruction.flowControl) {
-    case FlowControl.UnconditionalBranch:
-    case FlowControl.ConditionalBranch:
-    case FlowControl.Call:
-    case FlowControl.XbeginXabortXend: {
-      const target = Number(instruction.nearBranchTarget);
-      return target === 0 ? undefined : target;
-    }
-    default:
-      return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** Chooses the bytes around a `syscall` that make room for a five-byte jump. */
+/** Chooses the bytes around a site that make room for a five-byte jump. */
 import type { Instruction } from "iced-x86";
 import { iced } from "./iced.ts";
 import type { SkipReason } from "./report.ts";
@@ -6,6 +6,8 @@ import type { Site } from "./scan.ts";
 
 /** Length of `jmp rel32`. */
 export const JUMP_SIZE = 5;
+/** Length of `syscall` and `cpuid`. */
+export const SITE_SIZE = 2;
 /** No more instructions than this are moved on either side. */
 const MOST_MOVED = 4;
 
@@ -41,16 +43,22 @@ export interface Window {
   readonly after: readonly number[];
   /** False if the last one of `after` never falls through. */
   readonly returns: boolean;
+  /**
+   * The instruction stays where it is, behind the jump: an interrupted system
+   * call is then made again from there, and a handler sees that address.
+   */
+  readonly keepsSite: boolean;
 }
 
 /** All instructions of the site's function. */
 export function listCandidates(site: Site): Candidate[] {
   const list: Candidate[] = [];
   site.region.visit(site.span.start, site.span.end, (instruction, address) => {
+    const isCode = !site.span.isFound || site.region.isReached(address);
     list.push({
       address,
       size: instruction.length,
-      kind: kindOf(instruction),
+      kind: isCode ? kindOf(instruction) : "fixed",
       movesStack: instruction.stackPointerIncrement !== 0 || writesStackPointer(instruction),
     });
   });
@@ -67,6 +75,7 @@ function kindOf(instruction: Instruction): Kind {
     // An indirect branch may have to land on it.
     case Code.Endbr64:
     case Code.Syscall:
+    case Code.Cpuid:
     case Code.INVALID:
       return "fixed";
     default:
@@ -94,7 +103,7 @@ export function chooseWindow(
   candidates: readonly Candidate[],
   isTaken: (address: number) => boolean,
 ): Window | SkipReason {
-  if (!site.readable) return "unreadable-function";
+  if (site.fixed !== undefined) return site.fixed;
   const at = candidates.findIndex((each) => each.address === site.address);
   let best: { cost: number; first: number; last: number } | undefined;
   let reason: SkipReason = "not-relocatable";
@@ -108,7 +117,9 @@ export function chooseWindow(
         reason = "branch-target";
         continue;
       }
-      const cost = costOf(candidates, first, at, last);
+      const start = candidates[first]?.address ?? 0;
+      const keeps = keepsSite(site, start, start + sizeOf(candidates, first, last));
+      const cost = costOf(candidates, first, at, last) + (keeps || site.kind === "cpuid" ? 0 : 20);
       if (!best || cost < best.cost) best = { cost, first, last };
     }
   }
@@ -144,8 +155,13 @@ function isFree(
   return true;
 }
 
+/** Whether a window has room for the jump before a system call that ends it. */
+function keepsSite(site: Site, start: number, end: number): boolean {
+  return site.kind === "syscall" && end === site.address + SITE_SIZE && site.address - start >= JUMP_SIZE;
+}
+
 /**
- * Windows that end with the syscall are far better: the system call then
+ * Windows that end with the site are far better: the system call then
  * returns straight to the address that it would return to unpatched, where the
  * unwind records hold.
  */
@@ -167,14 +183,16 @@ function makeWindow(
   last: number,
 ): Window {
   const start = candidates[first]?.address ?? 0;
+  const end = start + sizeOf(candidates, first, last);
   const addresses = (from: number, to: number): number[] =>
     candidates.slice(from, to).map((each) => each.address);
   return {
     site,
     start,
-    end: start + sizeOf(candidates, first, last),
+    end,
     before: addresses(first, at),
     after: addresses(at + 1, last + 1),
     returns: candidates[last]?.kind !== "final",
+    keepsSite: keepsSite(site, start, end),
   };
 }

@@ -1,5 +1,6 @@
-# Functions with a `syscall` in every position that matters to the patcher. The
-# program calls them all and exits with 0 if each got the process id.
+# Functions with a `syscall` in every position that matters to the patcher, and
+# some with a `cpuid`. The program calls them all and exits with 0 if each got the
+# process id, or what it knows of the processor.
 	.text
 	.macro function name
 	.globl \name
@@ -113,6 +114,53 @@ at_returns:
 	mov $7, %eax
 finish returns_at_once
 
+# Nothing but rax, rbx, rcx and rdx changes, flags included; what follows is moved.
+function identified
+	push %rbx
+	mov $7, %esi
+	mov $8, %r11d
+	xor %ecx, %ecx
+	xor %eax, %eax
+	stc
+	cpuid
+	jnc failed_identity
+	cmp $7, %esi
+	jne failed_identity
+	cmp $8, %r11d
+	jne failed_identity
+	mov %ebx, %edi
+	pop %rbx
+	mov %edi, %eax
+	ret
+failed_identity:
+	pop %rbx
+	xor %eax, %eax
+	ret
+finish identified
+
+function identified_in_a_corner
+	mov %rbx, %r8
+	xor %eax, %eax
+	test %edi, %edi
+	jne at_identity
+	nop
+at_identity:
+	cpuid
+	mov %rbx, %rax
+	mov %r8, %rbx
+	ret
+finish identified_in_a_corner
+
+# Unwinders know it by its bytes, and there is no record that says what it is.
+	.p2align 4
+	.globl signal_return
+	.type signal_return, @function
+signal_return:
+	mov $15, %rax
+at_signal_return:
+	syscall
+	.size signal_return, . - signal_return
+
 # These bytes are no syscall.
 function no_syscall
 	mov $0x0000050f, %eax
@@ -129,7 +177,7 @@ finish nothing
 function _start
 	call relative
 	mov %rax, %rbx
-	.irp name, entered, cornered, between_calls, pointed, cut_short, returns_at_once
+	.irp name, identified, identified_in_a_corner, entered, cornered, between_calls, pointed, cut_short, returns_at_once
 	xor %edi, %edi
 	call \name
 	cmp $0, %eax

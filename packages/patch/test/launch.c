@@ -1,7 +1,7 @@
 /*
- * Runs a dynamic loader whose code was patched to jump to a fixed address
- * instead of executing `syscall`: puts code at that address which makes the
- * system call and counts it, forbids the first thread every other system call,
+ * Runs a dynamic loader whose code was patched to jump to fixed addresses
+ * instead of executing `syscall` and `cpuid`: puts code at the one which makes
+ * the system call and counts it, at the other which executes cpuid, forbids the first thread every other system call,
  * then enters the loader as the kernel would.
  *
  *   launch COUNTER-FILE LD.SO ARGUMENT...
@@ -25,6 +25,7 @@
 
 #define ENTRY_PAGE 0x7f8000200000UL
 #define ENTRY_OFFSET 0x100
+#define CPUID_OFFSET 0x140
 #define COUNTER_PAGE 0x7f8000201000UL
 #define PAGE 4096UL
 
@@ -67,6 +68,10 @@ static void map_entry(const char *counter_file) {
   /* syscall; movq rcx, xmm15; jmp rcx */
   const unsigned char rest[] = {0x0f, 0x05, 0x66, 0x4c, 0x0f, 0x7e, 0xf9, 0xff, 0xe1};
   memcpy(at, rest, sizeof rest);
+  /* rdx holds the return address: mov [rsp - 136], rdx; cpuid; jmp [rsp - 136] */
+  const unsigned char identify[] = {0x48, 0x89, 0x94, 0x24, 0x78, 0xff, 0xff, 0xff, 0x0f, 0xa2,
+                                    0xff, 0xa4, 0x24, 0x78, 0xff, 0xff, 0xff};
+  memcpy(page + CPUID_OFFSET, identify, sizeof identify);
   if (mprotect(page, PAGE, PROT_READ | PROT_EXEC) < 0) fail("mprotect");
 }
 

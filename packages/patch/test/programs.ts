@@ -18,8 +18,24 @@ export function sourceFile(name: string): string {
 
 /** Compiles a source file and answers the program's path. */
 export function compile(folder: string, source: string, ...flags: string[]): string {
-  const path = join(folder, `${source.replace(/\W/g, "-")}${flags.length}`);
-  execFileSync("cc", ["-O1", "-Wall", ...flags, "-o", path, sourceFile(source), "-lpthread"]);
+  return compileWith(folder, "cc", source, ...flags);
+}
+
+/** The same with a compiler of one's own. */
+export function compileWith(folder: string, compiler: string, source: string, ...flags: string[]): string {
+  const path = join(folder, `${compiler}-${source.replace(/\W/g, "-")}${flags.length}`);
+  execFileSync(compiler, ["-O1", "-Wall", ...flags, "-o", path, sourceFile(source), "-lpthread"]);
+  return path;
+}
+
+/** Kept from one run of the tests to the next. */
+const goCache = fileURLToPath(new URL("../../../build/go-cache", import.meta.url));
+
+/** Compiles a Go program, statically linked. */
+export function compileGo(folder: string, source: string): string {
+  const path = join(folder, source.replace(/\W/g, "-"));
+  const env = { ...process.env, CGO_ENABLED: "0", GO111MODULE: "off", GOCACHE: goCache };
+  execFileSync("go", ["build", "-o", path, sourceFile(source)], { env });
   return path;
 }
 
@@ -48,9 +64,12 @@ export function writeProgram(path: string, bytes: Uint8Array): string {
   return path;
 }
 
-/** Addresses of the `syscall` instructions that objdump finds in a file's sections. */
-export function objdumpSyscalls(path: string): number[] {
-  return addressesOf(path, /^ +([0-9a-f]+):\tsyscall/gm);
+/** Addresses of the instructions that objdump finds in a file's sections. */
+export function objdumpSites(path: string): { syscall: number[]; cpuid: number[] } {
+  return {
+    syscall: addressesOf(path, /^ +([0-9a-f]+):\tsyscall/gm),
+    cpuid: addressesOf(path, /^ +([0-9a-f]+):\tcpuid/gm),
+  };
 }
 
 /** Addresses of all instructions that objdump finds. */

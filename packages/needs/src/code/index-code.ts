@@ -30,7 +30,7 @@ export interface Code extends CodeIndex {
 export function readCode(elf: ElfFile): Code {
   const frames: FrameRecord[] = readFrames(elf);
   const regions = readRegions(elf, frames);
-  const sites = scanCode(elf, regions, frames);
+  const sites = scanCode(elf, regions, frames).filter(({ kind }) => kind === "syscall");
   splitLinkage(elf, regions);
   const functions = readFunctions(elf, regions).sort((a, b) => a.span.start - b.span.start);
   const holder = (address: number): CodeFunction | undefined => {

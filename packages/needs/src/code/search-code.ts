@@ -134,7 +134,8 @@ class Search {
         if (!span || seen.has(span.start)) continue;
         seen.add(span.start);
         region.visit(span.start, span.end, ({ code }, address) => {
-          if (code === Codes.Syscall) sites.push({ address, region, span, readable: true });
+          if (code === Codes.Syscall)
+            sites.push({ address, region, span, kind: "syscall", fixed: undefined });
         });
       }
     }
