@@ -19,6 +19,9 @@ const Tag = {
 } as const;
 
 const ENTRY_SIZE = 16;
+/** Libraries that one file may need, and the length of a name or search path: far more than any has. */
+const MOST_NEEDED = 4096;
+const LONGEST_TEXT: number = 64 << 10;
 
 /** What the dynamic section says; addresses are link-time virtual addresses. */
 export interface DynamicInfo {
@@ -47,8 +50,10 @@ export function readDynamic(elf: ElfFile): DynamicInfo | undefined {
   if (!segment) return undefined;
   const { values, needed } = collect(elf, segment.offset, segment.fileSize);
   const strings = stringTable(elf, values);
-  const text = (offset: number): string =>
-    elf.view.string(strings.offset + offset, strings.offset + strings.size);
+  const text = (offset: number): string => {
+    const start = strings.offset + offset;
+    return elf.view.string(start, Math.min(strings.offset + strings.size, start + LONGEST_TEXT));
+  };
   const list = (tag: number): string[] => {
     const offset = values.get(tag);
     if (offset === undefined) return [];
@@ -91,6 +96,9 @@ function collect(elf: ElfFile, offset: number, size: number): Collected {
     // Tags and values of other systems may use all 64 bits; none matters here.
     const value = elf.view.u64OrUndefined(at + 8);
     if (tag === undefined || value === undefined) continue;
+    if (tag === Tag.needed && needed.length >= MOST_NEEDED) {
+      throw new ElfError("bad-dynamic", `the file needs more than ${MOST_NEEDED} libraries`);
+    }
     if (tag === Tag.needed) needed.push(value);
     else if (!values.has(tag)) values.set(tag, value);
   }

@@ -62,6 +62,8 @@ export interface ElfFile {
 export const HEADER_SIZE = 64;
 export const PROGRAM_HEADER_SIZE = 56;
 const MACHINE_X86_64 = 62;
+/** Segments may share a page of the file at their bounds. */
+const SHARED_PAGES: number = 1 << 20;
 const EXTENDED_COUNT = 0xffff;
 
 /** Reads and checks header and program headers. Throws {@link ElfError} only. */
@@ -74,6 +76,10 @@ export function parseElf(bytes: Uint8Array): ElfFile {
   }
   const loads = segments.filter((segment) => segment.type === SegmentType.load);
   checkLoads(loads);
+  const shown = loads.reduce((sum, load) => sum + load.fileSize, 0);
+  if (shown > 2 * view.length + SHARED_PAGES) {
+    throw new ElfError("bad-segment", "the loadable segments show the same bytes again and again");
+  }
   return { view, header, segments, loads };
 }
 

@@ -57,11 +57,18 @@ export function readSections(elf: ElfFile): Section[] {
   const nameSize = count > 0 ? view.u64(names + 32) : 0;
   view.check(nameOffset, nameSize, "the section name table");
   const sections: Section[] = [];
+  let letters = 0;
   for (let index = 0; index < count; index++) {
     const at = table + index * SECTION_HEADER_SIZE;
     const nameAt = nameOffset + view.u32(at);
     const nameEnd = Math.min(nameOffset + nameSize, nameAt + LONGEST_NAME);
-    sections.push(parseSection(elf, at, nameSize === 0 ? "" : view.string(nameAt, nameEnd)));
+    const name = nameSize === 0 ? "" : view.string(nameAt, nameEnd);
+    // Names may share bytes, but not so that they take more memory than the file.
+    letters += name.length;
+    if (letters > view.length + LONGEST_NAME) {
+      throw new ElfError("bad-section", "the section names are longer than the file");
+    }
+    sections.push(parseSection(elf, at, name));
   }
   return sections;
 }

@@ -12,7 +12,7 @@ import { sporeError } from "@spore/errors";
 import type { Inputs } from "./build-record.ts";
 import { looksLikeElf, readStart } from "./host-file.ts";
 import { readLibraryCache } from "./library-cache.ts";
-import { guarded, parseFor } from "./program-file.ts";
+import { guarded, parseFor, readBinary } from "./program-file.ts";
 
 /** A library that goes into the image. */
 export interface Library {
@@ -114,7 +114,7 @@ export class LibraryFinder {
   }
 
   #object(path: string, source: string, loader: LoadedObject | null): LoadedObject | null {
-    const elf = parseFor(path, readFileSync(source));
+    const elf = parseFor(path, readBinary(source));
     const dynamic = guarded(path, () => readDynamic(elf));
     if (!dynamic) return null;
     const origin = dirname(loader === null ? source : path);
@@ -174,7 +174,7 @@ export class LibraryFinder {
 
 /** True if this libc looks names up without opening more libraries (glibc 2.34 and later, musl). */
 export function hasBuiltInLookups(libc: string): boolean {
-  const elf = parseFor(libc, readFileSync(libc));
+  const elf = parseFor(libc, readBinary(libc));
   return guarded(libc, () => readDynamicSymbols(elf)?.find("_nss_dns_gethostbyname4_r")) !== undefined;
 }
 

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { buildId, parseElf } from "@spore/elf";
 import { type PatchCounts, patchSyscalls } from "@spore/patch";
 import { writeWhole } from "./atomic-file.ts";
-import { guarded } from "./program-file.ts";
+import { guarded, readBinary } from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Decision, PatchedObject } from "./types.ts";
 
@@ -43,7 +43,7 @@ export class Patcher {
   }
 
   /** The patched bytes of a file of the host; undefined: it goes into the image as it is. */
-  patch(host: string, guest: string, bytes: Uint8Array = readFileSync(host)): Uint8Array | undefined {
+  patch(host: string, guest: string, bytes: Uint8Array = readBinary(host)): Uint8Array | undefined {
     if (this.#store === null) return undefined;
     const path = guarded(host, () => recordPath(this.#store as Store, bytes));
     const known = readRecord(path) ?? look(host, bytes, path, this.#store);

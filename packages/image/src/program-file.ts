@@ -1,9 +1,11 @@
 /** Reading an ELF program or library of the host, with errors that users understand. */
 
+import { readFileSync, statSync } from "node:fs";
 import { ElfError, type ElfFile, FileType, interpreter, parseElf, readDynamic } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import { looksLikeElf } from "./host-file.ts";
 import type { LoadSegment } from "./layout.ts";
+import { MAX_RAM } from "./memory-map.ts";
 
 /** e_machine values that people come across. */
 const MACHINES: Readonly<Record<number, string>> = {
@@ -34,6 +36,25 @@ export function checkProgram(path: string, bytes: Uint8Array): void {
   if (!elf.loads.some((load) => entry >= load.vaddr && entry < load.vaddr + load.memorySize)) {
     throw invalid(path, "its entry point lies outside its segments");
   }
+  checkExtent(path, elf);
+}
+
+/** Throws SPORE_ELF_INVALID for a file that takes more memory than a guest can have. */
+export function checkExtent(path: string, elf: ElfFile): void {
+  const [first, last] = [elf.loads[0], elf.loads.at(-1)];
+  const extent = first && last ? last.vaddr + last.memorySize - first.vaddr : 0;
+  if (extent > MAX_RAM) throw invalid(path, "its segments take more memory than a guest can have");
+}
+
+/** Nothing that is loaded is larger. */
+const LARGEST_FILE: number = 2 ** 31 - 1;
+
+/** Reads a program or library: a regular file, and not one that fills the memory. */
+export function readBinary(path: string): Buffer {
+  const stat = statSync(path);
+  if (!stat.isFile()) throw invalid(path, "it is not a regular file");
+  if (stat.size > LARGEST_FILE) throw invalid(path, "it is larger than 2 GiB");
+  return readFileSync(path);
 }
 
 /** Parses any ELF file for the name of `path`. */

@@ -3,7 +3,7 @@
  * memory that follows from where they lie in it.
  */
 
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type ElfFile, FileType, parseElf, SegmentType, segmentOfType } from "@spore/elf";
 import { sporeError } from "@spore/errors";
@@ -16,7 +16,14 @@ import { hasBuiltInLookups, type Library, LibraryFinder } from "./libraries.ts";
 import { writeLibraryCache } from "./library-cache.ts";
 import { alignUp, HUGE, INTERP_BASE, PAGE, PIE_BASE } from "./memory-map.ts";
 import type { Patcher } from "./patcher.ts";
-import { checkProgram, guarded, interpreterOf, loadSegments } from "./program-file.ts";
+import {
+  checkExtent,
+  checkProgram,
+  guarded,
+  interpreterOf,
+  loadSegments,
+  readBinary,
+} from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Blob, BlobPlace, Decision, Include, ProgramLayout } from "./types.ts";
 
@@ -99,7 +106,7 @@ export function graft(
 
 function addProgram(tree: GuestTree, request: ProgramRequest, patcher: Patcher): Loadable {
   const { host } = request;
-  const original = readFileSync(host);
+  const original = readBinary(host);
   checkProgram(host, original);
   const named = request.guest === "" ? host : request.guest;
   const patched = patcher.patch(host, request.guest || realpathSync(host), original);
@@ -145,12 +152,18 @@ function addInterpreter(
     return null;
   }
   const included = request.include.find((each) => each.guest === named);
+  if (!named.startsWith("/")) {
+    const problem = `its interpreter "${named}" is not an absolute path`;
+    throw sporeError("SPORE_ELF_INVALID", { file: request.host, problem });
+  }
   const host = included?.host ?? named;
   inputs.add(host);
   if (!existsSync(host)) {
     throw sporeError("SPORE_INTERPRETER_MISSING", { program: request.host, interpreter: named });
   }
-  const bytes = patcher.patch(host, included ? named : realpathSync(host)) ?? readFileSync(host);
+  const original = readBinary(host);
+  guarded(host, () => checkExtent(host, parseElf(original)));
+  const bytes = patcher.patch(host, included ? named : realpathSync(host), original) ?? original;
   const path = included
     ? tree.file(named, { bytes, original: host }, 0o755)
     : tree.hostFile(named, { bytes });

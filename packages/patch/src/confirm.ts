@@ -84,16 +84,17 @@ function isSameBranch(original: Instruction, copy: Instruction): boolean {
   );
 }
 
-/** Nothing in the function jumps into the window, and its instructions end where the window does. */
+/** The window is whole instructions, and nothing jumps into it. */
 function isLeftAlone({ site, start, end }: Window): boolean {
-  const { region, span } = site;
-  let alone = false;
-  region.visit(span.start, span.end, (instruction, address) => {
-    const next = address + instruction.length;
-    if (address < end && next >= end) alone = next === end;
+  const { region } = site;
+  let at = start;
+  region.follow(start, (instruction) => {
+    at += instruction.length;
+    return at < end;
   });
+  let alone = at === end && end - start >= JUMP_SIZE;
   for (let address = start + 1; address < end; address++) alone &&= !region.isTarget(address);
-  return alone && end - start >= JUMP_SIZE;
+  return alone;
 }
 
 /** What `use` says of all instructions of some bytes. */

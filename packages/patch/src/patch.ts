@@ -25,6 +25,8 @@ export const FAST_ENTRY: PatchEntry = {
   cpuid: 0x7f80_0020_0140,
 };
 
+/** C libraries have five hundred. */
+const MOST_SITES = 20_000;
 /** Bytes of code beyond which a program without system calls of its own is left as it is: Node has 43 MB. */
 const LARGE: number = 32 << 20;
 
@@ -67,6 +69,7 @@ function reasonToLeaveAll(
   found: readonly { readonly kind: SiteKind }[],
   regions: readonly Region[],
 ): SkipReason | undefined {
+  if (found.length > MOST_SITES) return "too-many";
   const size = regions.reduce((sum, { start, end }) => sum + end - start, 0);
   return size > LARGE && found.every(({ kind }) => kind === "cpuid") ? "large-program" : undefined;
 }
@@ -98,10 +101,14 @@ function chooseWindows(sites: readonly Site[], skipped: SkippedSite[]): Window[]
   const windows: Window[] = [];
   const taken = new Set<number>();
   const siteAddresses = new Set(sites.map((site) => site.address));
-  const lists = new Map<Span, Candidate[]>();
+  let span: Span | undefined;
+  let candidates: Candidate[] = [];
   for (const site of sites) {
-    const candidates = lists.get(site.span) ?? listCandidates(site);
-    lists.set(site.span, candidates);
+    // Sites come function by function: one list at a time is enough.
+    if (site.span !== span && site.fixed === undefined) {
+      span = site.span;
+      candidates = listCandidates(site);
+    }
     const others = (address: number): boolean =>
       taken.has(address) || (address !== site.address && siteAddresses.has(address));
     const window = chooseWindow(site, candidates, others);

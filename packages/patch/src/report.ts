@@ -29,6 +29,7 @@ export type SiteKind = "syscall" | "cpuid";
  * - `sets-flags`: the program loads the processor's flags, and may notice that jumps do not keep them;
  * - `trailing-data`: the file carries something behind its end, which it finds by counting from there;
  * - `large-program`: reading all of the code takes longer than its few `cpuid` do;
+ * - `too-many`: more sites than any program has;
  * - `too-far`: the stub would lie more than 2 GiB away;
  * - `not-confirmed`: what was written did not read back as what it stands for.
  */
@@ -41,6 +42,7 @@ export type SkipReason =
   | "sets-flags"
   | "trailing-data"
   | "large-program"
+  | "too-many"
   | "too-far"
   | "not-confirmed";
 

@@ -19,6 +19,10 @@ export interface Site {
 
 /** A jump table holds no more entries than this. */
 const LONGEST_TABLE = 4096;
+/** Entries of all tables together, a thousand times what large programs have. Beyond, everything may be a target. */
+const MOST_ENTRIES: number = 1 << 26;
+/** In functions larger than this nothing is moved: none that people write comes near. */
+const LARGEST_FUNCTION: number = 1 << 20;
 
 /**
  * The sites in functions that hold the right two bytes somewhere. Nothing else
@@ -78,6 +82,8 @@ class Scan {
    * and a program that steps through itself finds its own instructions.
    */
   setsFlags = false;
+  /** There are more jump tables than any program has. */
+  isOverwhelming = false;
   readonly #elf: ElfFile;
   readonly #regions: readonly Region[];
   readonly #signalFrames: readonly FrameRecord[];
@@ -87,6 +93,9 @@ class Scan {
   readonly #loaded = new Set<number>();
   /** Addresses found in data: jumped to, or numbers that look so. */
   readonly #possible = new Set<number>();
+  /** Tables that were read, by place and base. */
+  readonly #tables = new Set<string>();
+  #entries = 0;
 
   constructor(elf: ElfFile, regions: readonly Region[], frames: readonly FrameRecord[]) {
     this.#elf = elf;
@@ -127,6 +136,7 @@ class Scan {
       }
     });
     readable &&= region.isInStep(span.start, span.end);
+    const isLarge = span.end - span.start > LARGEST_FUNCTION;
     for (const address of loaded) this.#loaded.add(address);
     if (indirect) this.#dispatchers.push({ span, loaded: new Set(loaded) });
     if (!span.isFunction || !readable) {
@@ -136,7 +146,7 @@ class Scan {
     // Between functions only branches count: what looks like a site there may be data.
     if (!span.isFunction) return;
     for (const { address, kind } of found) {
-      const fixed = readable ? this.#reasonToLeave(region, span, address) : "unreadable-function";
+      const fixed = readable && !isLarge ? this.#reasonToLeave(region, span, address) : "unreadable-function";
       this.sites.push({ address, kind, region, span, fixed });
     }
   }
@@ -155,8 +165,9 @@ class Scan {
     if (instruction.memoryBase !== None || instruction.memoryIndex === None) return;
     const { view } = this.#elf;
     const offset = this.#dataOffset(Number(instruction.memoryDisplacement));
-    if (offset === undefined) return;
+    if (offset === undefined || !this.#isNew(offset, 0)) return;
     for (let at = offset; at < offset + LONGEST_TABLE * 8 && at + 8 <= view.length; at += 8) {
+      if (this.#entries++ > MOST_ENTRIES) return;
       const target = view.u64OrUndefined(at);
       if (target === undefined || !this.#isCode(target)) return;
       this.#possible.add(target);
@@ -179,17 +190,28 @@ class Scan {
       for (const table of loaded) {
         const size = (firstAbove(starts, table) ?? Number.POSITIVE_INFINITY) - table;
         this.#relativeTable(table, size, table, (target) => this.#isCode(target));
-        for (const label of labels) this.#relativeTable(table, size, label, inside);
+        for (const label of labels) {
+          if (this.#entries > MOST_ENTRIES) return;
+          this.#relativeTable(table, size, label, inside);
+        }
       }
     }
+  }
+
+  #isNew(offset: number, base: number): boolean {
+    const key = `${offset} ${base}`;
+    if (this.#tables.has(key)) return false;
+    this.#tables.add(key);
+    return true;
   }
 
   #relativeTable(table: number, size: number, base: number, isTarget: (target: number) => boolean): void {
     const { view } = this.#elf;
     const offset = this.#dataOffset(table);
-    if (offset === undefined) return;
+    if (offset === undefined || this.#entries++ > MOST_ENTRIES || !this.#isNew(offset, base)) return;
     const end = Math.min(view.length, offset + Math.min(size, LONGEST_TABLE * 4));
     for (let at = offset; at + 4 <= end; at += 4) {
+      if (this.#entries++ > MOST_ENTRIES) return;
       const target = base + view.i32(at);
       if (!isTarget(target)) return;
       this.#possible.add(target);
@@ -204,6 +226,8 @@ class Scan {
    */
   markPossible(): void {
     this.#relativeTables();
+    // A file that only looks like a program: no place in it is known to be safe.
+    this.isOverwhelming = this.#entries > MOST_ENTRIES;
     const { view } = this.#elf;
     for (const load of this.#elf.loads) {
       if ((load.flags & SegmentFlag.execute) !== 0) continue;

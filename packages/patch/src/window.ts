@@ -1,5 +1,6 @@
 /** Chooses the bytes around a site that make room for a five-byte jump. */
 import type { Instruction } from "iced-x86";
+import { indexAbove } from "./code.ts";
 import { iced } from "./iced.ts";
 import type { SkipReason } from "./report.ts";
 import type { Site } from "./scan.ts";
@@ -104,7 +105,7 @@ export function chooseWindow(
   isTaken: (address: number) => boolean,
 ): Window | SkipReason {
   if (site.fixed !== undefined) return site.fixed;
-  const at = candidates.findIndex((each) => each.address === site.address);
+  const at = indexAbove(candidates, site.address, ({ address }) => address) - 1;
   let best: { cost: number; first: number; last: number } | undefined;
   let reason: SkipReason = "not-relocatable";
   for (let first = at; first >= Math.max(0, at - MOST_MOVED); first--) {
