@@ -11,7 +11,7 @@ import type { Blob, BlobPlace, Image } from "./types.ts";
 /** Files and folders of a layer, at most; the largest images have tens of thousands. */
 const MOST_FILES = 4_000_000;
 /** Folders within folders, at most. */
-const DEEPEST = 512;
+const DEEPEST = 128;
 
 /** Copies an image into the store; gives it as it is there. */
 export function importImage(image: Image, store: Store): Image {

@@ -36,7 +36,7 @@ export interface ImageView {
 /** As many as Linux follows in one path. */
 const MOST_LINKS = 40;
 /** Folders within folders, at most. */
-const DEEPEST = 512;
+const DEEPEST = 128;
 const PIECE = 1 << 20;
 
 /** Opens the layers of an image. */

@@ -10,7 +10,7 @@ import { isDestination } from "./destination.ts";
 import { isRecord, type Schema, violation } from "./json-schema.ts";
 import { MANIFEST_SCHEMA } from "./manifest-schema.ts";
 import { BLOB_TYPES, CONFIG_TYPE, IMAGE_TYPE, INDEX_TYPE, MANIFEST_TYPE } from "./media-types.ts";
-import { KERNEL_END, KERNEL_GPA, PAGE } from "./memory-map.ts";
+import { ARENA_VA, KERNEL_END, KERNEL_GPA, PAGE, USER_MIN } from "./memory-map.ts";
 import type { Blob, ImageManifest, ProgramLayout } from "./types.ts";
 
 /** What a layout's `oci-layout` says. */
@@ -212,11 +212,24 @@ function checkPlaces(image: ImageManifest): void {
   );
 }
 
-function checkMappings({ mappings }: ProgramLayout): void {
+/** What is mapped lies where programs may be, and in frames that are there. */
+function checkMappings({ mappings, brkStart, shared, private: regions }: ProgramLayout): void {
+  const frames = [...shared, ...regions].sort((a, b) => a.va - b.va);
+  for (const { va, length } of frames) {
+    if (va < USER_MIN || va + length > ARENA_VA) {
+      throw new DocumentError("a region lies where no program may be");
+    }
+  }
   for (const { start, end } of mappings) {
     const sound = start % PAGE === 0 && end % PAGE === 0 && start < end;
     if (!sound) throw new DocumentError("a mapping has an impossible place");
+    let covered = start;
+    for (const { va, length } of frames) {
+      if (va <= covered && covered < va + length) covered = va + length;
+    }
+    if (covered < end) throw new DocumentError("a mapping has no frames behind it");
   }
+  if (brkStart < USER_MIN || brkStart > ARENA_VA) throw new DocumentError("the heap has an impossible place");
   checkOverlaps(
     "mappings",
     mappings.map(({ start, end }) => [start, end - start]),
