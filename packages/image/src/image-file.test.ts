@@ -77,13 +77,13 @@ describe("image file", () => {
 });
 
 describe("damage", () => {
-  /** Flips a bit of every byte in [from, to) in turn and notes how opening ends. */
+  /** Flips a bit of two bytes in three of [from, to) in turn and notes how opening ends. */
   async function flipEach(path: string, from: number, to: number): Promise<Map<string, number>> {
     const seen = new Map<string, number>();
     const fd = openSync(path, "r+");
     const byte = Buffer.alloc(1);
     try {
-      for (let at = from; at < to; at++) {
+      for (let at = from; at < to; at += 1 + (at % 3)) {
         readSync(fd, byte, 0, 1, at);
         const flipped = Buffer.from([(byte[0] ?? 0) ^ (1 << (at & 7))]);
         writeSync(fd, flipped, 0, 1, at);
