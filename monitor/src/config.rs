@@ -289,6 +289,8 @@ pub struct Policy {
     pub deny_link_local: bool,
     /// 169.254.169.254 and fd00:ec2::254.
     pub deny_metadata: bool,
+    /// The host's own loopback, where its other services listen.
+    pub deny_loopback: bool,
 }
 
 impl Default for Policy {
@@ -296,6 +298,7 @@ impl Default for Policy {
         Self {
             deny_link_local: true,
             deny_metadata: true,
+            deny_loopback: false,
         }
     }
 }

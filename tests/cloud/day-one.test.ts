@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Cloud, cloud, gone } from "../support/cloud.ts";
+import { type Cloud, cloud } from "../support/cloud.ts";
 import { root } from "../support/spore.ts";
 
 const hello = join(root, "examples/hello");
@@ -105,10 +105,9 @@ test("a monitor that is killed is noticed, also by a daemon that did not start i
   const { instances } = await spore.json<Ps>(["ps", "hello"]);
   const [{ pid, id } = { pid: 0, id: "" }] = instances;
   process.kill(pid, "SIGKILL");
-  await gone(pid);
-  expect(await spore.get("hello")).toMatchObject({ status: 200 });
   const state = async (): Promise<string> => (await spore.json<{ state: string }>(["inspect", id])).state;
   await expect.poll(state, { timeout: 30_000 }).toBe("stopped");
+  expect(await spore.get("hello")).toMatchObject({ status: 200 });
 });
 
 test("a release goes back and forth", async () => {

@@ -1,6 +1,6 @@
 /** A daemon of a test's own, with its state in a folder of its own. */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,10 @@ export interface Cloud extends AsyncDisposable {
   json<T>(words: readonly string[], options?: StartOptions): Promise<T>;
   /** Asks for a path of an app. */
   get(app: string, path?: string, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  /** Monitors that run for it. */
+  monitors(): readonly number[];
+  /** Waits until the daemon is gone by itself. */
+  died(): Promise<void>;
   /** Ends the daemon as the kernel would. */
   kill(): Promise<void>;
   /** Starts it anew, at the same port. */
@@ -52,6 +56,8 @@ export async function cloud(words: readonly string[] = []): Promise<Cloud> {
     json: async <T>(what: readonly string[], options?: StartOptions) =>
       JSON.parse((await expectDone([...what, "--json"], options)).stdout) as T,
     get: (app, path = "/", headers = {}) => ask(port, `${app}.localhost`, path, headers),
+    monitors: () => monitorsOf(join(home, "run/")),
+    died: () => gone(Number(readFileSync(join(home, "daemon.pid"), "utf8"))),
     kill: async () => {
       const pid = Number(readFileSync(join(home, "daemon.pid"), "utf8"));
       process.kill(pid, "SIGKILL");
@@ -63,6 +69,19 @@ export async function cloud(words: readonly string[] = []): Promise<Cloud> {
       rmSync(state, { recursive: true, force: true });
     },
   };
+}
+
+/** Living processes whose command line names a file under `folder`. */
+function monitorsOf(folder: string): readonly number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const words = readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0");
+      return words.some((word) => word.startsWith(folder)) ? [Number(name)] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** Waits until a process is gone, or is only what its parent has not yet asked about. */

@@ -55,7 +55,7 @@ impl Gate {
         let why = if !self.network {
             "its image declares no network"
         } else if self.denies(to.ip()) {
-            "link-local and metadata addresses are denied"
+            "link-local, metadata and the host's own addresses are denied"
         } else if !self.declares(to) {
             "its image does not declare it"
         } else {
@@ -91,7 +91,10 @@ impl Gate {
     fn denies(&self, ip: IpAddr) -> bool {
         let link_local = self.policy.deny_link_local;
         let metadata = self.policy.deny_metadata;
+        // Linux takes the unspecified address for its loopback.
+        let loopback = self.policy.deny_loopback && (ip.is_loopback() || ip.is_unspecified());
         match ip {
+            _ if loopback => true,
             IpAddr::V4(ip) => link_local && ip.is_link_local() || metadata && ip == METADATA_V4,
             IpAddr::V6(ip) => {
                 link_local && ip.is_unicast_link_local()
@@ -218,11 +221,35 @@ mod tests {
     fn each_rule_can_be_lifted() {
         let policy = Policy {
             deny_link_local: false,
-            deny_metadata: true,
+            ..Policy::default()
         };
         let mut gate = Gate::new(policy, &Rights::default());
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 80);
         assert!(gate.permits(&at("169.254.0.1")));
         assert!(!gate.permits(&at("169.254.169.254")));
+    }
+
+    #[test]
+    fn the_hosts_own_services_can_be_denied_in_every_notation() {
+        let policy = Policy {
+            deny_loopback: true,
+            ..Policy::default()
+        };
+        let mut gate = Gate::new(policy, &Rights::default());
+        for text in [
+            "127.0.0.1",
+            "127.1.2.3",
+            "0.0.0.0",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+        ] {
+            assert!(
+                !gate.permits(&SocketAddr::new(text.parse().unwrap(), 80)),
+                "{text}"
+            );
+        }
+        assert!(gate.permits(&SocketAddr::new("10.0.0.1".parse().unwrap(), 80)));
     }
 }

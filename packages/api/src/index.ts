@@ -26,6 +26,7 @@ export type {
   InstanceReason,
   InstanceState,
   LogLine,
+  NetworkPolicy,
   NewToken,
   Page,
   Quotas,

@@ -66,11 +66,18 @@ export interface Scaling {
   readonly idleMs: number;
 }
 
+/** What an app may reach outside. */
+export interface NetworkPolicy {
+  /** CIDR ranges and names (`*.example.com`), each with a port if one follows a colon; null: as its image says. */
+  readonly allow: readonly string[] | null;
+}
+
 /** What an app is given and how it is reached; changes at once, without a release. */
 export interface AppSettings {
   readonly scaling: Scaling;
   /** Host names beside the app's own. */
   readonly domains: readonly string[];
+  readonly network: NetworkPolicy;
   /** How long an instance may take to listen. */
   readonly startTimeoutMs: number;
   /** How long the app may take to begin an answer. */
@@ -86,6 +93,7 @@ export type Change<T> = { readonly [K in keyof T]?: T[K] | undefined };
 export interface AppSettingsChange {
   readonly scaling?: Change<Scaling> | undefined;
   readonly domains?: readonly string[] | undefined;
+  readonly network?: NetworkPolicy | undefined;
   readonly startTimeoutMs?: number | undefined;
   readonly requestTimeoutMs?: number | undefined;
   readonly drainTimeoutMs?: number | undefined;
@@ -124,6 +132,8 @@ export interface ReleaseConfig {
   readonly port: number | null;
   /** Path that must answer below 500; null: listening is enough. */
   readonly health: string | null;
+  /** Whether a snapshot is taken of it, so that it wakes from there. */
+  readonly snapshot: boolean;
 }
 
 /** Whether a release may get requests. */
@@ -151,6 +161,7 @@ export type DeploymentState =
   | "created"
   | "starting"
   | "checking"
+  | "freezing"
   | "switching"
   | "draining"
   | "live"

@@ -60,10 +60,17 @@ const hostName = z
   .string()
   .max(253)
   .regex(/^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/);
+const destination = z
+  .string()
+  .min(1)
+  .max(300)
+  .regex(/^[A-Za-z0-9.:/*[\]-]+$/)
+  .describe("A CIDR range or a name, with a port if one follows a colon.");
 const timeout = z.int().min(1).max(86_400_000);
 const settingsFields = z.strictObject({
   scaling,
   domains: z.array(hostName).max(100),
+  network: z.strictObject({ allow: z.array(destination).max(1000).nullable() }),
   startTimeoutMs: timeout,
   requestTimeoutMs: timeout,
   drainTimeoutMs: timeout,
@@ -138,6 +145,7 @@ const configFields = z.strictObject({
     .regex(/^\/[\x21-\x7e]*$/)
     .max(2048)
     .nullable(),
+  snapshot: z.boolean(),
 });
 
 /** What a release is beside its image. */
@@ -169,7 +177,7 @@ export const deployment: z.ZodType<Deployment> = z.strictObject({
   id: z.string(),
   app: appName,
   release: count,
-  state: z.enum(["created", "starting", "checking", "switching", "draining", "live", "failed"]),
+  state: z.enum(["created", "starting", "checking", "freezing", "switching", "draining", "live", "failed"]),
   problem: problem.nullable(),
   createdAt: time,
   finishedAt: time.nullable(),

@@ -4,8 +4,9 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { daemonSocket } from "@spore/api";
 import { type SporeError, sporeError } from "@spore/errors";
-import { type Answered, Gateway } from "@spore/gateway";
+import { type Address, type Answered, Gateway } from "@spore/gateway";
 import type { FastifyInstance } from "fastify";
+import { type CertificateFiles, certificates } from "./certificates.ts";
 import { Apps } from "./cloud/apps.ts";
 import { CanaryWatch } from "./cloud/canary.ts";
 import { faultPoint } from "./cloud/faults.ts";
@@ -14,7 +15,7 @@ import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
 import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
-import { coldDriver } from "./driver/cold.ts";
+import { monitorDriver } from "./driver/monitor.ts";
 import { Events } from "./events.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { type HandlerParts, handlers, streams } from "./http/handlers.ts";
@@ -24,6 +25,7 @@ import { Logs } from "./logs/logs.ts";
 import { Metrics } from "./metrics.ts";
 import { Preparations } from "./prepared.ts";
 import { Secrets } from "./secrets.ts";
+import { Snapshots } from "./snapshots.ts";
 import { openSqlite } from "./store/sqlite.ts";
 
 /** What a daemon is told. */
@@ -33,6 +35,8 @@ export interface DaemonOptions {
   /** Addresses of the gateway. */
   readonly addresses: readonly string[];
   readonly port: number;
+  /** HTTPS beside HTTP. */
+  readonly tls: (CertificateFiles & { readonly port: number }) | null;
   /** Apps are names under it. */
   readonly domain: string;
   /** Where the API listens beside its socket; there every call needs a token. */
@@ -50,30 +54,46 @@ const GRACE_MS = 10_000;
 /** A running daemon. */
 export interface Daemon {
   readonly gatewayPort: number;
+  readonly tlsPort: number | null;
   readonly apiPort: number | null;
   /** Ends; instances live on unless they are to stop too. */
   close(instances: "keep" | "stop"): Promise<void>;
 }
 
-/** Starts a daemon; rejects with a SporeError. */
-export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { home, env } = options;
+/** What keeps state, and needs nothing of what runs. */
+async function keepers({ home, domain }: DaemonOptions) {
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const store = openSqlite(join(home, "state.db"));
   const run = join(home, "run");
   const events = new Events(store);
-  const tenants = new Tenants(store, events);
   const images = new Images(join(home, "images"));
   const secrets = await Secrets.open(store, join(home, "identity.txt"));
-  const preparations = new Preparations(images, secrets);
-  const driver = coldDriver({ folder: run, monitor: options.monitor, reporter: options.reporter });
-  const logs = new Logs(join(home, "logs"), run);
-  const urls = new Urls(store, options.domain);
+  return {
+    store,
+    run,
+    events,
+    images,
+    secrets,
+    tenants: new Tenants(store, events),
+    preparations: new Preparations(images, secrets),
+    snapshots: new Snapshots(join(home, "snapshots")),
+    logs: new Logs(join(home, "logs"), run),
+    urls: new Urls(store, domain),
+  };
+}
+
+/** Starts a daemon; rejects with a SporeError. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { home, env, monitor, reporter } = options;
+  const kept = await keepers(options);
+  const { store, run, events, tenants, preparations, snapshots, logs, urls } = kept;
+  const driver = monitorDriver({ folder: run, monitor, reporter });
   const fleet: Fleet = new Fleet({
     store,
     events,
     logs,
     driver,
+    snapshots,
     prepare: (release) => preparations.of(release),
     admit: (app) => {
       const tenant = store.get("apps", app)?.tenant;
@@ -82,8 +102,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     woken: (member) => metrics.woken(member),
   });
   const metrics = new Metrics(fleet);
-  const rollouts = new Rollouts({ store, events, fleet, fault: faultPoint(env) });
-  const parts = { store, events, fleet, images, secrets, preparations, logs, rollouts, tenants, urls };
+  const rollouts = new Rollouts({ store, events, fleet, snapshots, fault: faultPoint(env) });
+  const parts = { ...kept, fleet, rollouts };
   const apps = new Apps(parts);
   const router = new CloudRouter({ store, fleet, urls, tenants });
   const canaries = new CanaryWatch(store, (app, why) => apps.returnCanary(app, why));
@@ -100,8 +120,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   fleet.retired = (address) => gateway.forget(address);
 
   fleet.adopt();
-  const gatewayPort = await listenGateway(gateway, options);
-  urls.at("http", gatewayPort);
+  const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
+  const tlsPort = await listenTls(gateway, options);
+  if (tlsPort === null) urls.at("http", gatewayPort);
+  else urls.at("https", tlsPort);
   const flags = new Flags(store, events);
   const api = await serve({ ...parts, apps, flags, home, version: options.version }, metrics, options);
 
@@ -111,6 +133,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   events.tell("daemon.started", { tenant: null }, { pid: process.pid, version: options.version });
   return {
     gatewayPort,
+    tlsPort,
     apiPort: api.port,
     close: async (instances) => {
       await gateway.close(GRACE_MS);
@@ -153,11 +176,15 @@ async function serve(
 }
 
 /** All addresses get the same port: the first decides if it may be any. */
-async function listenGateway(gateway: Gateway, options: DaemonOptions): Promise<number> {
-  let { port } = options;
+async function listenGateway(
+  listen: (address: Address) => Promise<number>,
+  wanted: number,
+  options: DaemonOptions,
+): Promise<number> {
+  let port = wanted;
   for (const host of options.addresses) {
     try {
-      port = await gateway.listen({ host, port });
+      port = await listen({ host, port });
     } catch (thrown) {
       const { code } = thrown as NodeJS.ErrnoException;
       // A host without IPv6 serves its names on IPv4 alone.
@@ -166,6 +193,13 @@ async function listenGateway(gateway: Gateway, options: DaemonOptions): Promise<
     }
   }
   return port;
+}
+
+async function listenTls(gateway: Gateway, options: DaemonOptions): Promise<number | null> {
+  const { tls, home } = options;
+  if (tls === null) return null;
+  const found = certificates(join(home, "tls"), tls);
+  return await listenGateway((address) => gateway.listenTls(address, found), tls.port, options);
 }
 
 function portError(code: string | undefined, address: string, cause: unknown): unknown {

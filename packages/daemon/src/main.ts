@@ -14,6 +14,7 @@ const optionsSchema = z.strictObject({
   home: z.string(),
   addresses: z.array(z.string()),
   port: z.int(),
+  tls: z.strictObject({ port: z.int(), cert: z.string(), key: z.string() }).nullable(),
   domain: z.string(),
   api: z.strictObject({ host: z.string(), port: z.int() }).nullable(),
   version: z.string(),

@@ -307,6 +307,12 @@ export const registry = {
     exit: 69,
     fault: "user",
   },
+  SPORE_CERTIFICATE: {
+    message: "certificate {file} cannot be used: {problem}",
+    next: "give a PEM file with the certificate and its chain to --tls-cert, and its key to --tls-key",
+    exit: 65,
+    fault: "user",
+  },
   SPORE_NO_APP: {
     message: "no app answers for {host}",
     next: "see `spore ps` for the apps and their addresses",

@@ -1,6 +1,8 @@
 /** The gateway: listens, and hands every connection to its protocol. */
 
+import type { Http2Server } from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer, type SecureContext, type TLSSocket } from "node:tls";
 import { type ConnectionShared, Http1Connection } from "./http1.ts";
 import type { Address, Answered, Router } from "./target.ts";
 import { Upstreams } from "./upstream.ts";
@@ -12,6 +14,14 @@ export interface GatewayOptions {
   readonly answered?: (what: Answered) => void;
 }
 
+/** Certificates by host name. */
+export interface Certificates {
+  /** For clients that name no host. */
+  readonly usual: { readonly cert: string; readonly key: string };
+  /** For a host; null: the usual one. */
+  find(host: string): SecureContext | null;
+}
+
 /** A running gateway. */
 export class Gateway {
   readonly #upstreams = new Upstreams();
@@ -19,6 +29,7 @@ export class Gateway {
   readonly #servers: Server[] = [];
   readonly #connections = new Set<Http1Connection>();
   readonly #sockets = new Set<Socket>();
+  #http2: Http2Server | null = null;
   #closing = false;
 
   constructor({ router, answered = () => {} }: GatewayOptions) {
@@ -28,7 +39,41 @@ export class Gateway {
   /** Listens; gives the port. Rejects as `net.Server` does. */
   listen(address: Address): Promise<number> {
     // Not half open: a client that has closed its side waits for nothing any more.
-    const server = createServer({ noDelay: true, pauseOnConnect: false }, (socket) => this.#onHttp(socket));
+    const server = createServer({ noDelay: true, pauseOnConnect: false }, (socket) =>
+      this.#onHttp(socket, false),
+    );
+    return this.#listen(server, address);
+  }
+
+  /** The same with TLS; clients may choose HTTP/2. */
+  async listenTls(address: Address, certificates: Certificates): Promise<number> {
+    this.#http2 ??= (await import("./http2.ts")).http2Server(this.#shared);
+    const server = createTlsServer(
+      {
+        ...certificates.usual,
+        noDelay: true,
+        minVersion: "TLSv1.2",
+        ALPNProtocols: ["h2", "http/1.1"],
+        SNICallback: (host, done) => done(null, certificates.find(host.toLowerCase()) ?? undefined),
+      },
+      (socket) => this.#onTls(socket),
+    );
+    server.on("tlsClientError", (_error, socket) => socket.destroy());
+    return await this.#listen(server, address);
+  }
+
+  #onTls(socket: TLSSocket): void {
+    socket.on("error", () => {});
+    if (socket.alpnProtocol !== "h2") {
+      this.#onHttp(socket, true);
+      return;
+    }
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    this.#http2?.emit("connection", socket);
+  }
+
+  #listen(server: Server, address: Address): Promise<number> {
     this.#servers.push(server);
     return new Promise((resolve, reject) => {
       server.once("error", reject);
@@ -40,9 +85,9 @@ export class Gateway {
     });
   }
 
-  #onHttp(socket: Socket): void {
+  #onHttp(socket: Socket, secure: boolean): void {
     this.#sockets.add(socket);
-    const connection = new Http1Connection(socket, this.#shared, false);
+    const connection = new Http1Connection(socket, this.#shared, secure);
     this.#connections.add(connection);
     socket.once("close", () => {
       this.#sockets.delete(socket);

@@ -1,6 +1,6 @@
 /** The gateway in front of apps: routes, parks requests while their target wakes, streams. */
 
-export { Gateway, type GatewayOptions } from "./gateway.ts";
+export { type Certificates, Gateway, type GatewayOptions } from "./gateway.ts";
 export { hostOf } from "./head.ts";
 export {
   type Address,

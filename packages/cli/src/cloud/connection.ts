@@ -28,8 +28,18 @@ export function connectDaemon(env: Context["env"]): Connection {
   const { client, address } = clientOf(env);
   return {
     call: async (name, input) => unwrap(await client.call(name, input), address),
-    follow: async (name, input) => unwrap(await client.follow(name, input), address),
+    follow: async (name, input) => told(unwrap(await client.follow(name, input), address), address),
   };
+}
+
+/** A stream whose end says what it is. */
+async function* told<T>(events: AsyncIterable<T>, address: string): AsyncGenerator<T> {
+  try {
+    yield* events;
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    throw sporeError("SPORE_DAEMON_UNREACHABLE", { address, problem }, { cause });
+  }
 }
 
 /** The client, and what to call the daemon in an error. */

@@ -23,6 +23,8 @@ export interface DeployFlags extends ImageFlags {
   readonly concurrency: number | undefined;
   readonly idle: number | undefined;
   readonly domain: readonly string[];
+  readonly allow: readonly string[];
+  readonly "no-snapshot": boolean;
   readonly json: boolean;
 }
 
@@ -53,7 +55,15 @@ export async function deploy(
     params: { app },
     body: {
       image,
-      config: { args, env, cwd, memory, port, health: flags.health },
+      config: {
+        args,
+        env,
+        cwd,
+        memory,
+        port,
+        health: flags.health,
+        ...(flags["no-snapshot"] && { snapshot: false }),
+      },
       settings: settingsOf(flags),
       canary: flags.canary,
     },
@@ -104,10 +114,11 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (bytes.length > 0) yield bytes;
 }
 
-function settingsOf({ min, max, concurrency, idle, domain }: DeployFlags): AppSettingsChange {
+function settingsOf({ min, max, concurrency, idle, domain, allow }: DeployFlags): AppSettingsChange {
   return {
     scaling: { min, max, concurrency, idleMs: idle },
     ...(domain.length > 0 && { domains: domain }),
+    ...(allow.length > 0 && { network: { allow } }),
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { daemonHome, type Status } from "@spore/api";
 import { type ErrorCode, registry, SporeError, sporeError } from "@spore/errors";
@@ -17,6 +17,9 @@ import { unit } from "./unit.ts";
 export interface UpFlags {
   readonly port: number | undefined;
   readonly listen: readonly string[];
+  readonly "tls-port": number | undefined;
+  readonly "tls-cert": string | undefined;
+  readonly "tls-key": string | undefined;
   readonly domain: string | undefined;
   readonly api: { readonly host: string; readonly port: number } | undefined;
   readonly foreground: boolean;
@@ -26,6 +29,7 @@ export interface UpFlags {
 
 const daemonMain = join(root, "packages/daemon/src/main.ts");
 const DEFAULT_PORT = 8080;
+const DEFAULT_TLS_PORT = 8443;
 const loopback = ["127.0.0.1", "::1"];
 const LOOK_MS = 20;
 
@@ -71,11 +75,21 @@ function daemonWords(flags: UpFlags, context: Context): readonly string[] {
     home: daemonHome(context.env),
     addresses: flags.listen.length > 0 ? flags.listen : loopback,
     port: flags.port ?? DEFAULT_PORT,
+    tls: tlsOf(flags, context),
     domain: flags.domain ?? "localhost",
     api: flags.api ?? null,
     version: version(),
   };
   return [process.execPath, daemonMain, JSON.stringify(options)];
+}
+
+function tlsOf(flags: UpFlags, { cwd }: Context) {
+  const { "tls-port": port, "tls-cert": cert, "tls-key": key } = flags;
+  if (cert === undefined && key === undefined && port === undefined) return null;
+  if (cert === undefined || key === undefined) {
+    throw sporeError("SPORE_USAGE", { problem: "--tls-cert and --tls-key go together", command: "up" });
+  }
+  return { port: port ?? DEFAULT_TLS_PORT, cert: resolve(cwd, cert), key: resolve(cwd, key) };
 }
 
 function become(words: readonly string[], context: Context): never {

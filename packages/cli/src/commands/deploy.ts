@@ -1,6 +1,6 @@
 /** `spore deploy`. */
 
-import { type Command, command, list, value } from "../command.ts";
+import { type Command, command, flag, list, value } from "../command.ts";
 import { imageOptions } from "../settings/options.ts";
 import { readCount, readGuestPath, readPort, readText } from "../settings/values.ts";
 import { json, readDuration, readNumber, readPercent } from "./cloud-options.ts";
@@ -55,6 +55,12 @@ export const deploy: Command = command({
       doc: "Another host name of the app; *.NAME for all below.",
       read: readText,
     }),
+    allow: list({
+      value: "DESTINATION",
+      doc: "Let the app connect there and nowhere else: a CIDR range or a name such as *.example.com, with :PORT if only that one.",
+      read: readText,
+    }),
+    "no-snapshot": flag({ doc: "Take no snapshot: the app boots whenever it wakes." }),
     json,
     ...imageOptions,
   },

@@ -26,6 +26,18 @@ export const up: Command = command({
       otherwise: "127.0.0.1 and ::1",
       read: readText,
     }),
+    "tls-port": value({
+      value: "PORT",
+      doc: "Port of the gateway for HTTPS and HTTP/2, with --tls-cert.",
+      otherwise: "8443",
+      read: readAnyPort,
+    }),
+    "tls-cert": value({
+      value: "FILE",
+      doc: "Certificate for HTTPS, PEM; those of single hosts may lie in tls/NAME.crt and NAME.key of the state.",
+      read: readText,
+    }),
+    "tls-key": value({ value: "FILE", doc: "Its key, PEM.", read: readText }),
     domain: value({
       value: "NAME",
       doc: "Domain under which apps are reached.",

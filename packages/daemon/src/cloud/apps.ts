@@ -8,6 +8,7 @@ import type { Images } from "../images.ts";
 import type { Logs } from "../logs/logs.ts";
 import type { Preparations } from "../prepared.ts";
 import type { Secrets } from "../secrets.ts";
+import type { Snapshots } from "../snapshots.ts";
 import {
   type AppRecord,
   type DeploymentRecord,
@@ -28,6 +29,7 @@ export interface AppsParts {
   readonly images: Images;
   readonly secrets: Secrets;
   readonly preparations: Preparations;
+  readonly snapshots: Snapshots;
   readonly logs: Logs;
   readonly rollouts: Rollouts;
   readonly tenants: Tenants;
@@ -38,6 +40,7 @@ export interface AppsParts {
 export const defaultSettings: AppSettings = {
   scaling: { min: 0, max: 4, concurrency: 200, idleMs: 30_000 },
   domains: [],
+  network: { allow: null },
   startTimeoutMs: 30_000,
   requestTimeoutMs: 60_000,
   drainTimeoutMs: 30_000,
@@ -51,6 +54,7 @@ const emptyConfig: ReleaseConfig = {
   memory: null,
   port: null,
   health: null,
+  snapshot: true,
 };
 
 /** What a deploy says. */
@@ -321,7 +325,7 @@ export class Apps {
 
   /** Stops an app and removes all that was kept of it. */
   remove(name: string, tenant: string | null): void {
-    const { store, fleet, events, logs, secrets, preparations, urls, images } = this.#parts;
+    const { store, fleet, events, logs, secrets, preparations, snapshots, urls, images } = this.#parts;
     const app = this.get(name, tenant);
     const own = new Set(store.list("releases", { prefix: `${name}/` }).map(({ image }) => image));
     store.transaction(() => {
@@ -340,6 +344,7 @@ export class Apps {
     urls.refresh();
     fleet.forget(name);
     preparations.forget(name);
+    snapshots.remove(name);
     logs.remove(name);
     events.tell("app.removed", { tenant: app.tenant, app: name });
     for (const { image } of store.list("releases")) own.delete(image);

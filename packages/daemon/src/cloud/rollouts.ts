@@ -10,6 +10,7 @@ import { asSporeError, sporeError } from "@spore/errors";
 import type { Events } from "../events.ts";
 import { type Fleet, newId, startFailed } from "../fleet/fleet.ts";
 import type { Member } from "../fleet/member.ts";
+import { Snapshots } from "../snapshots.ts";
 import { type DeploymentRecord, type ReleaseRecord, releaseKey, type Store } from "../store/types.ts";
 import type { FaultPoint } from "./faults.ts";
 
@@ -22,6 +23,7 @@ export interface RolloutParts {
   readonly store: Store;
   readonly events: Events;
   readonly fleet: Fleet;
+  readonly snapshots: Snapshots;
   /** A place where a test may end the process. */
   readonly fault: FaultPoint;
 }
@@ -79,14 +81,23 @@ export class Rollouts {
       if (record === null || record.finishedAt !== null) return;
       const release = store.get("releases", releaseKey(record.app, record.release));
       if (release === null) throw sporeError("SPORE_NOT_FOUND", { what: `release ${record.release}` });
-      if (["created", "starting", "checking"].includes(record.state)) {
+      if (["created", "starting", "checking", "freezing"].includes(record.state)) {
         record = this.#step(record, "starting");
         fault("rollout.starting");
         const member = await this.#start(release);
-        record = this.#step(record, "checking");
-        fault("rollout.checking");
-        await this.#check(release, member);
-        record = this.#step(record, "switching");
+        // It must not fall asleep while it is looked at.
+        const letGo = this.#parts.fleet.pool(release.app, release.number).hold(member);
+        try {
+          record = this.#step(record, "checking");
+          fault("rollout.checking");
+          await this.#check(release, member);
+          record = this.#step(record, "freezing");
+          fault("rollout.freezing");
+          await this.#freeze(release, member);
+          record = this.#step(record, "switching");
+        } finally {
+          letGo();
+        }
       }
       fault("rollout.switching");
       this.#switch(record, release);
@@ -139,6 +150,24 @@ export class Rollouts {
     } while (Date.now() < end);
     this.#parts.fleet.pool(app, number).drain(member, "unhealthy");
     throw sporeError("SPORE_UNHEALTHY", { app, path: config.health, problem });
+  }
+
+  /** A snapshot of the warm instance. A release without one is as good, and wakes more slowly. */
+  async #freeze(release: ReleaseRecord, member: Member): Promise<void> {
+    const { snapshots, events, store } = this.#parts;
+    if (!Snapshots.allowed(release) || snapshots.of(release) !== null) return;
+    const { app, number } = release;
+    const about = { tenant: store.get("apps", app)?.tenant ?? null, app, release: number };
+    try {
+      const { endpoint, handle } = member;
+      if (endpoint === null || handle === null) return;
+      // The code behind the first request is compiled before, not after, every wake.
+      await ask(endpoint.host, endpoint.port, release.config.health ?? "/", `${app}.localhost`);
+      await snapshots.take(release, (path) => handle.freeze(path));
+      events.tell("snapshot.taken", about);
+    } catch (thrown) {
+      events.tell("snapshot.failed", about, { why: asSporeError(thrown).message });
+    }
   }
 
   /** Moves the pointer. */

@@ -10,6 +10,7 @@ export interface MonitorEvent {
   readonly exitCode?: number;
   readonly signal?: string;
   readonly ms?: number;
+  readonly message?: string;
 }
 
 /** Follows a file of events from its start. */

@@ -1,7 +1,7 @@
 /**
- * What the fleet asks of whatever brings instances to life. One implementation
- * boots (cold.ts); another restores a snapshot. driver.contract.ts holds the
- * behaviour that all of them share.
+ * What the fleet asks of whatever brings instances to life: monitor.ts boots them
+ * or restores a snapshot, fake.ts pretends to, for tests. driver.test.ts holds
+ * the behaviour that all of them share.
  */
 
 import type { StartKind } from "@spore/api";
@@ -27,6 +27,10 @@ export interface LaunchSpec {
   readonly memory: number | null;
   /** Port of the guest that gets the requests; null: the first that it listens on. */
   readonly port: number | null;
+  /** Snapshot to go on from; null: boot. One that does not fit is told of, and the instance boots. */
+  readonly snapshot: string | null;
+  /** Destinations outside: CIDR ranges and names; null: as the image says. */
+  readonly destinations: readonly string[] | null;
   /** How long the program may take to stop. */
   readonly graceMs: number;
 }
@@ -40,6 +44,8 @@ export interface Ended {
 
 /** Told of what happens to an instance, in this order, `ended` once and last. */
 export interface InstanceWatch {
+  /** The snapshot cannot be used; the instance boots instead. */
+  refused(why: string): void;
   listening(endpoint: Endpoint): void;
   ended(how: Ended): void;
 }
@@ -48,7 +54,10 @@ export interface InstanceWatch {
 export interface Handle {
   readonly pid: number;
   readonly ticks: string;
+  /** Once it listens, how it came to do so. */
   readonly start: StartKind;
+  /** Writes a snapshot of the instance, which runs on. Rejects with a SporeError. */
+  freeze(path: string): Promise<void>;
   /** Asks the program to stop; after its grace period it is stopped. */
   stop(): void;
   /** Ends it at once. */
@@ -60,6 +69,8 @@ export interface Found {
   readonly id: string;
   readonly app: string;
   readonly port: number | null;
+  /** It was to go on from a snapshot. */
+  readonly restored: boolean;
 }
 
 /** Brings instances to life. They outlive the daemon. */

@@ -20,14 +20,21 @@ const KILL_AFTER_MS: number = GRACE_MS + 2000;
 /** What is needed to start an instance of a release; made once and kept. */
 export type Prepared = Pick<LaunchSpec, "image" | "env">;
 
+/** The snapshot of a release, and what to do when it does not fit. */
+export interface SnapshotSource {
+  of(release: ReleaseRecord): string | null;
+  drop(release: ReleaseRecord): void;
+}
+
 /** What a fleet is made of. */
 export interface FleetParts {
   readonly store: Store;
   readonly events: Events;
-  readonly logs: Logs;
+  readonly logs: Pick<Logs, "begin" | "take" | "finish">;
   readonly driver: InstanceDriver;
   /** Image and variables of a release, at once if they are at hand. */
   readonly prepare: (release: ReleaseRecord) => Prepared | Promise<Prepared>;
+  readonly snapshots: SnapshotSource;
   /** Throws a `Refusal` if the tenant may not have another instance. */
   readonly admit: (app: string, running: number) => void;
   /** Told of each instance that became ready. */
@@ -147,10 +154,13 @@ export class Fleet {
       cwd,
       memory,
       port,
+      snapshot: this.#parts.snapshots.of(release),
+      destinations: this.#settings(app).network.allow,
       graceMs: GRACE_MS,
     };
     try {
       member.handle = this.#parts.driver.launch(spec, {
+        refused: (why) => this.#onRefused(member, release, why),
         listening: (endpoint) => this.#onListening(member, endpoint),
         ended: (how) => this.#onEnded(member, how),
       });
@@ -161,6 +171,12 @@ export class Fleet {
     member.start = member.handle.start;
     this.#keep(member);
     this.#parts.logs.begin({ id, app, release: release.number });
+  }
+
+  /** The next one boots from the start. */
+  #onRefused(member: Member, release: ReleaseRecord, why: string): void {
+    this.#parts.snapshots.drop(release);
+    this.#parts.events.tell("snapshot.refused", this.#about(member), { why });
   }
 
   /** Not in this turn: whoever started it does not have it yet. */
@@ -257,8 +273,9 @@ export class Fleet {
         store.get("apps", app) === null
           ? null
           : driver.adopt(
-              { id, app, port },
+              { id, app, port, restored: record.start === "snapshot" },
               {
+                refused: () => {},
                 listening: (endpoint) => this.#onAdopted(member, endpoint),
                 ended: (how) => this.#onEnded(member, how),
               },
@@ -292,6 +309,7 @@ export class Fleet {
   }
 
   #onReady(member: Member, endpoint: Endpoint, reason: InstanceReason): void {
+    member.start = member.handle?.start ?? member.start;
     member.endpoint = endpoint;
     member.state = "ready";
     member.reason = reason;

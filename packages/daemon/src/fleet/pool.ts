@@ -152,6 +152,17 @@ export class Pool {
     return waited;
   }
 
+  /** Keeps a member awake until what this gives is called. */
+  hold(member: Member): () => void {
+    member.inFlight += 1;
+    member.disarm();
+    let held = true;
+    return () => {
+      if (held) this.#release(member);
+      held = false;
+    };
+  }
+
   /** A member listens. */
   onReady(member: Member): void {
     this.#failures = 0;
@@ -256,6 +267,7 @@ export class Pool {
 
   #release(member: Member): void {
     member.inFlight -= 1;
+    if (member.state === "stopped") return;
     if (member.state === "draining") {
       if (member.inFlight === 0) this.#host.stop(member, member.reason);
       return;

@@ -1,9 +1,11 @@
 /**
- * Boots instances: one monitor process each, with files in a folder of its own.
+ * Boots and restores instances: one monitor process each, with files in a folder
+ * of its own.
  *
  *   launch.json   the launch configuration; the monitor removes it
  *   events        what the monitor tells
  *   output        what the program writes
+ *   orders        the socket on which the monitor takes orders
  *
  * Files, not pipes: a monitor neither ends nor waits when the daemon is gone,
  * and a new daemon reads on where the files stand.
@@ -24,7 +26,7 @@ import {
 import { join } from "node:path";
 import { asSporeError, sporeError } from "@spore/errors";
 import { launchPlan } from "@spore/image";
-import { launchConfig } from "@spore/monitor-client";
+import { freezeRunning, launchConfig } from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
 import { processesWith, signalProcess, startTicks } from "./process.ts";
 import type { Ended, Endpoint, Found, Handle, InstanceDriver, InstanceWatch, LaunchSpec } from "./types.ts";
@@ -32,8 +34,11 @@ import type { Ended, Endpoint, Found, Handle, InstanceDriver, InstanceWatch, Lau
 /** How often a monitor that is not a child is looked for: nobody tells of its end. */
 const LOOK_MS = 500;
 
+/** Longest path of a Unix socket. */
+const SOCKET_PATH = 107;
+
 /** What a driver needs of the daemon. */
-export interface ColdOptions {
+export interface MonitorOptions {
   /** Folder of the instances' folders. */
   readonly folder: string;
   /** Path of the monitor. */
@@ -46,7 +51,7 @@ export interface ColdOptions {
 export const DEFAULT_PORT = 8080;
 
 /** Makes the driver. */
-export function coldDriver(options: ColdOptions): InstanceDriver {
+export function monitorDriver(options: MonitorOptions): InstanceDriver {
   mkdirSync(options.folder, { recursive: true, mode: 0o700 });
   return {
     launch: (spec, watch) => launch(options, spec, watch),
@@ -56,7 +61,7 @@ export function coldDriver(options: ColdOptions): InstanceDriver {
   };
 }
 
-function launch(options: ColdOptions, spec: LaunchSpec, watch: InstanceWatch): Handle {
+function launch(options: MonitorOptions, spec: LaunchSpec, watch: InstanceWatch): Handle {
   const folder = join(options.folder, spec.id);
   const file = join(folder, "launch.json");
   const port = portOf(spec);
@@ -72,12 +77,12 @@ function launch(options: ColdOptions, spec: LaunchSpec, watch: InstanceWatch): H
       env: { PATH: process.env["PATH"] ?? "" },
       cwd: "/",
     });
-    const life = new Life(folder, port, watch);
+    const life = new Life(folder, port, spec.snapshot !== null, watch);
     child.on("error", (error) => life.end({ kind: "start-failed", outcome: error.message }));
     child.on("exit", (code, signal) => life.onExit(code, signal));
     child.unref();
     const pid = child.pid ?? 0;
-    return handleOf(pid, startTicks(pid) ?? "");
+    return handleOf(pid, startTicks(pid) ?? "", life);
   } catch (thrown) {
     rmSync(folder, { recursive: true, force: true });
     const { message } = asSporeError(thrown);
@@ -92,8 +97,9 @@ function portOf(spec: LaunchSpec): number {
   return spec.port ?? spec.image.defaults.publish?.[0]?.guest ?? DEFAULT_PORT;
 }
 
-function configOf(options: ColdOptions, spec: LaunchSpec, port: number): object {
-  const plan = launchPlan(spec.image, {
+function configOf(options: MonitorOptions, spec: LaunchSpec, port: number): object {
+  const { image, snapshot, destinations } = spec;
+  const plan = launchPlan(image, {
     env: { PORT: String(port), ...spec.env },
     hostname: spec.app,
     publish: [{ address: "127.0.0.1", host: 0, guest: port }],
@@ -101,27 +107,47 @@ function configOf(options: ColdOptions, spec: LaunchSpec, port: number): object 
     ...(spec.cwd !== null && { cwd: spec.cwd }),
     ...(spec.memory !== null && { memory: spec.memory }),
   });
+  const rights = { ...plan.rights, destinations: narrowed(plan.rights.destinations, destinations) };
   const { reporter } = options;
   const run = { events: "json", built: null, trace: false, gdb: null, reporter } as const;
-  return { ...launchConfig(plan, run), graceMs: spec.graceMs };
+  const orders = ordersOf(join(options.folder, spec.id));
+  const about = { format: 1, image: { path: image.path, name: image.name }, run: {} } as const;
+  const config = launchConfig({ ...plan, rights }, run, {
+    snapshot: { image: image.digest, kernel: image.kernel.sha256, about },
+    restore: snapshot,
+    instance: spec.id,
+    orders: orders.length > SOCKET_PATH ? null : orders,
+  });
+  // What listens on the host's own addresses (other apps, the daemon) is not the guest's to reach.
+  return { ...config, policy: { ...config.policy, denyLoopback: true }, graceMs: spec.graceMs };
 }
 
-function adopt(options: ColdOptions, found: Found, watch: InstanceWatch): Handle | null {
+/** What the image and the host allow both. */
+function narrowed(image: readonly string[] | null, host: readonly string[] | null): readonly string[] | null {
+  if (image === null || host === null) return image ?? host;
+  return image.filter((destination) => host.includes(destination));
+}
+
+function ordersOf(folder: string): string {
+  return join(folder, "orders");
+}
+
+function adopt(options: MonitorOptions, found: Found, watch: InstanceWatch): Handle | null {
   const folder = join(options.folder, found.id);
   const file = join(folder, "launch.json");
   const pid = processesWith(file).find(({ word }) => word === file)?.pid;
   const ticks = pid === undefined ? null : startTicks(pid);
   if (pid === undefined || ticks === null || !existsSync(join(folder, "events"))) return null;
-  const life = new Life(folder, found.port ?? DEFAULT_PORT, watch);
+  const life = new Life(folder, found.port ?? DEFAULT_PORT, found.restored, watch);
   const timer = setInterval(() => {
     if (startTicks(pid) === ticks) return;
     clearInterval(timer);
     life.onExit(null, null);
   }, LOOK_MS).unref();
-  return handleOf(pid, ticks);
+  return handleOf(pid, ticks, life);
 }
 
-function sweep({ folder }: ColdOptions, known: ReadonlySet<string>): void {
+function sweep({ folder }: MonitorOptions, known: ReadonlySet<string>): void {
   const strays = processesWith(`${folder}/`);
   for (const { pid, word } of strays) {
     const id = word.slice(folder.length + 1).split("/")[0] ?? "";
@@ -133,11 +159,16 @@ function sweep({ folder }: ColdOptions, known: ReadonlySet<string>): void {
   }
 }
 
-function handleOf(pid: number, ticks: string): Handle {
+function handleOf(pid: number, ticks: string, life: Life): Handle {
   return {
     pid,
     ticks,
-    start: "cold",
+    get start() {
+      return life.restored ? "snapshot" : "cold";
+    },
+    freeze: async (path) => {
+      await freezeRunning(ordersOf(life.folder), path);
+    },
     stop: () => signalProcess(pid, ticks, "SIGTERM"),
     kill: () => signalProcess(pid, ticks, "SIGKILL"),
   };
@@ -145,15 +176,18 @@ function handleOf(pid: number, ticks: string): Handle {
 
 /** Follows one monitor from its events to its end. */
 class Life {
-  readonly #folder: string;
+  readonly folder: string;
+  /** It goes on from a snapshot. */
+  restored: boolean;
   readonly #port: number;
   readonly #watch: InstanceWatch;
   readonly #events: EventFile;
   #ended: Ended | null = null;
   #over = false;
 
-  constructor(folder: string, port: number, watch: InstanceWatch) {
-    this.#folder = folder;
+  constructor(folder: string, port: number, restored: boolean, watch: InstanceWatch) {
+    this.folder = folder;
+    this.restored = restored;
     this.#port = port;
     this.#watch = watch;
     this.#events = new EventFile(join(folder, "events"), (event) => this.#onEvent(event));
@@ -162,7 +196,10 @@ class Life {
   }
 
   #onEvent(event: MonitorEvent): void {
-    if (event.event === "listening" && event.guestPort === this.#port && event.url !== undefined) {
+    if (event.event === "refused") {
+      this.restored = false;
+      this.#watch.refused(event.message ?? "");
+    } else if (event.event === "listening" && event.guestPort === this.#port && event.url !== undefined) {
       const url = new URL(event.url);
       const endpoint: Endpoint = { guestPort: this.#port, host: url.hostname, port: Number(url.port) };
       this.#watch.listening(endpoint);
@@ -184,7 +221,7 @@ class Life {
   /** What the monitor said last, else how it ended. */
   #words(code: number | null, signal: NodeJS.Signals | null): string {
     if (signal !== null) return `the monitor was ended by ${signal}`;
-    const line = lastLine(join(this.#folder, "output"));
+    const line = lastLine(join(this.folder, "output"));
     const said = line === null ? null : /^error\[[A-Z_]+\]: (.*)/.exec(line)?.[0];
     return said ?? (code === null ? "the monitor is gone" : `the monitor ended with status ${code}`);
   }

@@ -1,0 +1,139 @@
+import { describe, expect, test } from "vitest";
+import { testCloud } from "../test-cloud.ts";
+import { testDriver } from "../test-driver.ts";
+
+const host = "a.localhost";
+
+describe("an app that sleeps", () => {
+  test("is woken once by all who call", async () => {
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a");
+    const answers = await Promise.all(Array.from({ length: 100 }, () => cloud.get(host)));
+    expect(new Set(answers.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
+    expect(answers.map(({ start }) => start)).toContain("cold");
+    expect(driver.launched).toHaveLength(1);
+  });
+
+  test("loses no request of a client that calls at the moment of sleeping, ten thousand times", async () => {
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a", { idleMs: 0 });
+    let wakes = 0;
+    for (let round = 0; round < 10_000; round += 1) {
+      const { status, text } = await cloud.get(host);
+      if (status !== 200) throw new Error(`round ${round}: ${status} ${text}`);
+      wakes = driver.launched.length;
+      // Now before, now after the timer that puts it to sleep.
+      if (round % 3 === 0) await new Promise(setImmediate);
+      else if (round % 50 === 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(driver.late).toBe(0);
+    expect(wakes).toBeGreaterThan(100);
+  }, 120_000);
+
+  test("that does not start gives an answer that says so, and is left alone for a while after failing again", async () => {
+    const driver = testDriver({
+      instead: (_, watch) => watch.ended({ kind: "exited", outcome: "exit status 3" }),
+    });
+    await using cloud = await testCloud(driver);
+    cloud.app("a");
+    for (let round = 0; round < 3; round += 1) {
+      const { status, text } = await cloud.get(host);
+      expect({ status, text }).toEqual({
+        status: 502,
+        text: "SPORE_START_FAILED: the app did not start: exit status 3\n",
+      });
+    }
+    expect((await cloud.get(host)).status).toBe(503);
+    expect(driver.launched).toHaveLength(3);
+  });
+
+  test("that does not listen in time is given up with 504", async () => {
+    const driver = testDriver({ instead: () => {} });
+    await using cloud = await testCloud(driver);
+    cloud.app("a", {}, { startTimeoutMs: 30 });
+    expect((await cloud.get(host)).status).toBe(504);
+    await expect.poll(() => cloud.fleet.members.size).toBe(0);
+    const stopped = cloud.store.list("instances").map(({ reason }) => reason);
+    expect(stopped).toEqual(["start-timeout"]);
+  });
+});
+
+describe("scaling", () => {
+  test("starts as many as the waiting requests need, and not more than the app may have", async () => {
+    // Nobody is answered before all instances have as much as they take.
+    const full = Promise.withResolvers<void>();
+    let taken = 0;
+    const driver = testDriver({
+      answer: async ({ id }) => {
+        taken += 1;
+        if (taken === 15) full.resolve();
+        await full.promise;
+        return { status: 200, text: id };
+      },
+    });
+    await using cloud = await testCloud(driver);
+    cloud.app("a", { concurrency: 5, max: 3 });
+    const answers = await Promise.all(Array.from({ length: 40 }, () => cloud.get(host)));
+    expect(answers.every(({ status }) => status === 200)).toBe(true);
+    expect(driver.launched).toHaveLength(3);
+    expect(new Set(answers.map(({ text }) => text)).size).toBe(3);
+  });
+
+  test("goes back to nothing, but for what is to stay awake", async () => {
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a", { concurrency: 1, max: 5, idleMs: 1 });
+    cloud.fleet.pool("a", 1).minimum = 2;
+    cloud.fleet.pool("a", 1).ensureMinimum();
+    await Promise.all(Array.from({ length: 10 }, () => cloud.get(host)));
+    await expect.poll(() => driver.running.size).toBe(2);
+    cloud.fleet.pool("a", 1).minimum = 0;
+    cloud.fleet.pool("a", 1).onSettings();
+    await expect.poll(() => driver.running.size).toBe(0);
+  });
+
+  test("replaces an instance that died, and never below the minimum", async () => {
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a");
+    const pool = cloud.fleet.pool("a", 1);
+    pool.minimum = 1;
+    pool.ensureMinimum();
+    await expect.poll(() => driver.running.size).toBe(1);
+    for (const member of cloud.fleet.members.values()) member.handle?.kill();
+    await expect.poll(() => driver.launched.length).toBe(2);
+    expect(await cloud.get(host)).toMatchObject({ status: 200 });
+  });
+});
+
+test("a quota of instances keeps a tenant from starting more", async () => {
+  const driver = testDriver();
+  await using cloud = await testCloud(driver);
+  cloud.app("a");
+  cloud.app("b");
+  cloud.tenants.put("default", { instances: 1 });
+  expect((await cloud.get(host)).status).toBe(200);
+  expect(await cloud.get("b.localhost")).toMatchObject({
+    status: 429,
+    text: "SPORE_QUOTA: the tenant has used up its instances\n",
+  });
+});
+
+test("every start and stop is told with its reason", async () => {
+  const driver = testDriver();
+  await using cloud = await testCloud(driver);
+  cloud.app("a", { idleMs: 1 });
+  await cloud.get(host);
+  await expect.poll(() => driver.running.size).toBe(0);
+  await expect.poll(() => cloud.fleet.members.size).toBe(0);
+  const told = cloud.store
+    .events({ after: 0, limit: 100 })
+    .map(({ kind, details }) => [kind, details["reason"]]);
+  expect(told).toEqual([
+    ["instance.starting", "demand"],
+    ["instance.ready", undefined],
+    ["instance.stopped", "idle"],
+  ]);
+});

@@ -1,0 +1,220 @@
+/** Clients that speak HTTP/2: each stream is an exchange of its own. */
+
+import {
+  constants,
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { Socket } from "node:net";
+import { Exchange, type Inbound, type Shared } from "./exchange.ts";
+import {
+  bad,
+  type Framing,
+  HEAD_LIMIT,
+  type Header,
+  hostOf,
+  type RequestHead,
+  type ResponseHead,
+} from "./head.ts";
+import { Refusal } from "./target.ts";
+
+/** Streams that a client may have open on one connection. */
+const STREAMS = 256;
+
+/** What of HTTP/1.1 does not exist here; an app that says it is not passed on. */
+const foreign = /^(connection|keep-alive|proxy-connection|transfer-encoding|upgrade)$/i;
+
+/** A server for connections that have agreed on HTTP/2. */
+export function http2Server(shared: Shared): Http2Server {
+  const server = createServer({
+    settings: { maxConcurrentStreams: STREAMS, maxHeaderListSize: HEAD_LIMIT, enablePush: false },
+  });
+  server.on("stream", (stream, headers, flags) => {
+    const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    new Http2Inbound(stream, headers, ended).begin(shared);
+  });
+  server.on("sessionError", () => {});
+  return server;
+}
+
+class Http2Inbound implements Inbound {
+  readonly #stream: ServerHttp2Stream;
+  readonly #headers: IncomingHttpHeaders;
+  readonly #ended: boolean;
+  readonly peer: string;
+  readonly secure: boolean = true;
+  readonly started: number = performance.now();
+  request: RequestHead = emptyHead;
+  #exchange: Exchange | null = null;
+  #trailers: readonly Header[] = [];
+  #finished = false;
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ended: boolean) {
+    this.#stream = stream;
+    this.#headers = headers;
+    this.#ended = ended;
+    const socket: Pick<Socket, "remoteAddress"> | undefined = stream.session?.socket;
+    this.peer = (socket?.remoteAddress ?? "").replace(/^::ffff:/, "");
+    stream.on("error", () => {});
+    stream.on("close", () => {
+      if (!this.#finished) this.#exchange?.clientGone();
+    });
+    stream.on("drain", () => this.#exchange?.clientDrained());
+    stream.on("trailers", (trailers: IncomingHttpHeaders) => {
+      this.#trailers = headerList(trailers);
+    });
+  }
+
+  begin(shared: Shared): void {
+    try {
+      this.request = headOf(this.#headers, this.#ended);
+    } catch (thrown) {
+      this.refuse(thrown instanceof Refusal ? thrown : bad(String(thrown)));
+      return;
+    }
+    this.#exchange = new Exchange(this, shared);
+    this.#exchange.begin();
+  }
+
+  openBody(): void {
+    const exchange = this.#exchange;
+    this.#stream.on("data", (bytes: Buffer) => exchange?.bodyData(bytes));
+    this.#stream.on("end", () => exchange?.bodyEnd(this.#trailers));
+  }
+
+  pauseBody(): void {
+    this.#stream.pause();
+  }
+
+  resumeBody(): void {
+    this.#stream.resume();
+  }
+
+  interim(head: ResponseHead): void {
+    if (!this.#gone) this.#stream.additionalHeaders(fields(head));
+  }
+
+  respond(head: ResponseHead, extra: string): void {
+    if (this.#gone) return;
+    const headers = fields(head);
+    for (const line of extra.split("\r\n")) {
+      const colon = line.indexOf(":");
+      if (colon > 0) headers[line.slice(0, colon)] = line.slice(colon + 2);
+    }
+    const waitForTrailers = head.framing.kind === "chunked";
+    this.#stream.respond(headers, { waitForTrailers, endStream: head.framing.kind === "none" });
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#gone || bytes.length === 0 || this.#stream.write(bytes);
+  }
+
+  finish(trailers: readonly Header[]): void {
+    this.#finished = true;
+    if (this.#gone || this.#stream.writableEnded) return;
+    this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(grouped(trailers)));
+    this.#stream.end();
+  }
+
+  abort(): void {
+    this.#finished = true;
+    this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  }
+
+  refuse(why: Refusal): void {
+    this.#finished = true;
+    if (this.#gone) return;
+    const body = `${why.code}: ${why.message}\n`;
+    this.#stream.respond({
+      ":status": why.status,
+      "content-type": "text/plain; charset=utf-8",
+      "content-length": Buffer.byteLength(body),
+      "x-spore-error": why.code,
+      ...(why.retryAfter !== null && { "retry-after": String(why.retryAfter) }),
+    });
+    this.#stream.end(this.request.method === "HEAD" ? undefined : body);
+    // What is left of a body that nobody wants.
+    this.#stream.resume();
+  }
+
+  upgrade(_head: ResponseHead, _extra: string, app: Socket, _rest: Buffer | null, done: () => void): void {
+    // Nothing here asks for one: the app has answered what it was not asked.
+    app.destroy();
+    done();
+    this.refuse(new Refusal(502, "SPORE_APP_ANSWER", "the app changed the protocol"));
+  }
+
+  get #gone(): boolean {
+    return this.#stream.destroyed || this.#stream.closed;
+  }
+}
+
+const emptyHead: RequestHead = {
+  method: "",
+  path: "",
+  host: "",
+  authority: "",
+  headers: [],
+  framing: { kind: "none" },
+  minor: 1,
+  keepAlive: true,
+  upgrade: null,
+};
+
+/** The head of a request, held to the rules of HTTP/1.1, which the app will read. */
+function headOf(headers: IncomingHttpHeaders, ended: boolean): RequestHead {
+  const method = headers[":method"] ?? "";
+  const path = headers[":path"] ?? "";
+  const authority = headers[":authority"] ?? headers.host ?? "";
+  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/.test(method) || method === "CONNECT")
+    throw bad("the method cannot be used");
+  if (!/^(\/[\x21-\x22\x24-\x7e]*|\*)$/.test(path)) throw bad("the path cannot be read");
+  if (headers.host !== undefined && headers[":authority"] !== undefined && headers.host !== authority) {
+    throw bad("two hosts");
+  }
+  return {
+    ...emptyHead,
+    method,
+    path,
+    authority,
+    host: hostOf(authority),
+    headers: headerList(headers),
+    framing: framingOf(headers["content-length"], ended),
+  };
+}
+
+function framingOf(length: string | undefined, ended: boolean): Framing {
+  if (length !== undefined && !/^[0-9]{1,15}$/.test(length)) throw bad("content-length is not a number");
+  if (ended) return { kind: "none" };
+  return length === undefined ? { kind: "chunked" } : { kind: "length", length: Number(length) };
+}
+
+function headerList(headers: IncomingHttpHeaders): Header[] {
+  const list: Header[] = [];
+  for (const [name, value] of Object.entries(headers)) {
+    if (name.startsWith(":") || name === "host" || foreign.test(name) || value === undefined) continue;
+    for (const each of Array.isArray(value) ? value : [value]) {
+      if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(each)) throw bad("a header cannot be read");
+      list.push([name, each]);
+    }
+  }
+  return list;
+}
+
+function fields({ status, headers }: ResponseHead): OutgoingHttpHeaders {
+  return { ":status": status, ...grouped(headers.filter(([name]) => !foreign.test(name))) };
+}
+
+/** Headers of one name together, as the library wants them. */
+function grouped(headers: readonly Header[]): OutgoingHttpHeaders {
+  const found: Record<string, string | string[]> = {};
+  for (const [written, value] of headers) {
+    const name = written.toLowerCase();
+    const before = found[name];
+    found[name] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value];
+  }
+  return found;
+}

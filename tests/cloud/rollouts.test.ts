@@ -1,0 +1,53 @@
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { cloud } from "../support/cloud.ts";
+import { root } from "../support/spore.ts";
+
+const vars = join(root, "tests/fixtures/cloud-vars");
+/** Deploys under load; `SPORE_DEPLOYS=100` for the whole promise. */
+const DEPLOYS = Number(process.env["SPORE_DEPLOYS"] ?? 8);
+
+test("no request fails while releases come and go", async () => {
+  await using spore = await cloud();
+  await spore.json(["deploy", "--name", "app", "-e", "GREETING=0", vars]);
+  let running = true;
+  const seen = new Set<string>();
+  let requests = 0;
+  const client = async (): Promise<void> => {
+    while (running) {
+      const { status, text } = await spore.get("app");
+      if (status !== 200) throw new Error(`request ${requests}: ${status} ${text}`);
+      seen.add((JSON.parse(text) as { GREETING: string }).GREETING);
+      requests += 1;
+    }
+  };
+  const clients = Array.from({ length: 4 }, client);
+  for (let deploy = 1; deploy <= DEPLOYS; deploy += 1) {
+    await spore.json(["env", "app", "--set", `GREETING=${deploy}`]);
+  }
+  running = false;
+  await Promise.all(clients);
+  // Every release has answered somebody.
+  expect(seen.size).toBeGreaterThan(DEPLOYS / 2);
+  expect(requests).toBeGreaterThan(DEPLOYS);
+}, 600_000);
+
+test("a canary gets its part, can be promoted, and is given up when it fails", async () => {
+  await using spore = await cloud();
+  await spore.json(["deploy", "--name", "app", "-e", "GREETING=old", vars]);
+  await spore.json(["deploy", "--name", "app", "-e", "GREETING=new", "--canary", "50", vars]);
+  const answers = async (count: number): Promise<string[]> => {
+    const found: string[] = [];
+    for (let index = 0; index < count; index += 1) found.push((await spore.get("app")).text);
+    return found;
+  };
+  const both = new Set(await answers(40));
+  expect([...both].sort()).toEqual(['{"GREETING":"new"}', '{"GREETING":"old"}']);
+  await spore.json(["promote", "app"]);
+  expect(new Set(await answers(10))).toEqual(new Set(['{"GREETING":"new"}']));
+  // One that answers with errors.
+  await spore.json(["deploy", "--name", "app", "-e", "FAIL=1", "--canary", "50", vars]);
+  await answers(100);
+  expect(new Set(await answers(10))).toEqual(new Set(['{"GREETING":"new"}']));
+  expect((await spore.spore(["events", "app"])).stdout).toMatch(/canary\.returned app r3 reason=/);
+}, 200_000);
