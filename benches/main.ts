@@ -6,6 +6,7 @@
 import { sporeError } from "@spore/errors";
 import { boot } from "./boot.ts";
 import { calls } from "./calls.ts";
+import { cloud } from "./cloud.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
 import { thisMachine } from "./machine.ts";
@@ -36,6 +37,7 @@ const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = {
   idle,
   http,
   wake,
+  cloud,
 };
 
 /** Measures and prints; the result is the exit status. */

@@ -17,6 +17,7 @@ export type {
   AppSettingsChange,
   Canary,
   Change,
+  Crash,
   Deployment,
   DeploymentState,
   Event,

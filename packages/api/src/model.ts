@@ -204,6 +204,20 @@ export interface LogLine {
   readonly lost: number;
 }
 
+/** What is known of an instance that ended as nobody had asked. */
+export interface Crash {
+  /** The instance. */
+  readonly id: string;
+  readonly app: string;
+  readonly release: number;
+  readonly time: number;
+  readonly reason: InstanceReason;
+  /** Signal, exit status or what the monitor said. */
+  readonly outcome: string;
+  /** Its last lines: of a crash, with the stack in symbols and the last system calls. */
+  readonly lines: readonly string[];
+}
+
 /** What a token may do. */
 export type Role = "viewer" | "deployer" | "admin" | "operator";
 
@@ -225,7 +239,6 @@ export interface NewToken extends Token {
 export interface Quotas {
   readonly apps: number | null;
   readonly instances: number | null;
-  readonly memory: number | null;
   readonly wakesPerMinute: number | null;
   readonly requestsPerMinute: number | null;
 }

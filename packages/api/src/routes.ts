@@ -5,6 +5,7 @@ import type {
   App,
   AppSettingsChange,
   Change,
+  Crash,
   Deployment,
   Event,
   Flag,
@@ -81,6 +82,8 @@ export interface Calls {
   >;
   getInstance: Of<Instance, { readonly params: { readonly id: string } }>;
   stopInstance: Of<Instance, { readonly params: { readonly id: string } }>;
+  listCrashes: Of<Page<Crash>, InApp<{ readonly query: Paged }>>;
+  getCrash: Of<Crash, { readonly params: { readonly id: string } }>;
   listEvents: Of<Page<Event>, { readonly query: Followed & { readonly app?: string | undefined } }>;
   followEvents: Of<Event, { readonly query: Followed & { readonly app?: string | undefined } }>;
   readLogs: Of<Page<LogLine>, InApp<{ readonly query: Followed & { readonly last?: number | undefined } }>>;
@@ -356,6 +359,24 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     role: "deployer",
     params: byId,
     result: s.instance,
+  },
+  listCrashes: {
+    ...ofOneApp,
+    method: "GET",
+    path: "/v1/apps/{app}/crashes",
+    summary: "Instances that ended as nobody had asked, the oldest first.",
+    role: "viewer",
+    query: paged,
+    result: s.page(s.crash),
+  },
+  getCrash: {
+    ...bare,
+    method: "GET",
+    path: "/v1/crashes/{id}",
+    summary: "What is known of such an end: reason, signal, stack, last system calls, last lines.",
+    role: "viewer",
+    params: byId,
+    result: s.crash,
   },
   listEvents: {
     ...bare,

@@ -7,6 +7,7 @@ import type {
   AppSettings,
   AppSettingsChange,
   Change,
+  Crash,
   Deployment,
   Event,
   Flag,
@@ -84,27 +85,29 @@ export const appSettingsChange: z.ZodType<AppSettingsChange> = settingsFields
   .extend({ scaling: scaling.partial() })
   .partial();
 
+const reason = z.enum([
+  "demand",
+  "minimum",
+  "rollout",
+  "listening",
+  "adopted",
+  "idle",
+  "superseded",
+  "requested",
+  "exited",
+  "crashed",
+  "start-timeout",
+  "unhealthy",
+  "start-failed",
+  "lost",
+]);
+
 const instanceFields = z.strictObject({
   id: z.string(),
   app: appName,
   release: count,
   state: z.enum(["starting", "ready", "draining", "stopped"]),
-  reason: z.enum([
-    "demand",
-    "minimum",
-    "rollout",
-    "listening",
-    "adopted",
-    "idle",
-    "superseded",
-    "requested",
-    "exited",
-    "crashed",
-    "start-timeout",
-    "unhealthy",
-    "start-failed",
-    "lost",
-  ]),
+  reason,
   start: z.enum(["warm", "snapshot", "cold"]),
   pid: z.int().nullable(),
   createdAt: time,
@@ -206,6 +209,17 @@ export const logLine: z.ZodType<LogLine> = z.strictObject({
   lost: count,
 });
 
+/** A crash. */
+export const crash: z.ZodType<Crash> = z.strictObject({
+  id: z.string(),
+  app: appName,
+  release: count,
+  time,
+  reason,
+  outcome: z.string(),
+  lines: z.array(z.string()),
+});
+
 /** A role. */
 export const role: z.ZodType<Role> = z.enum(["viewer", "deployer", "admin", "operator"]);
 
@@ -227,7 +241,6 @@ const limit = z.int().min(0).nullable();
 const quotaFields = z.strictObject({
   apps: limit,
   instances: limit,
-  memory: limit,
   wakesPerMinute: limit,
   requestsPerMinute: limit,
 });

@@ -19,6 +19,7 @@ import { monitorDriver } from "./driver/monitor.ts";
 import { Events } from "./events.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { type HandlerParts, handlers, streams } from "./http/handlers.ts";
+import { sweepAnswers } from "./http/idempotency.ts";
 import { apiServer } from "./http/server.ts";
 import { Images } from "./images.ts";
 import { Logs } from "./logs/logs.ts";
@@ -119,6 +120,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const gateway = new Gateway({ router, answered });
   fleet.retired = (address) => gateway.forget(address);
 
+  sweepAnswers(store);
   fleet.adopt();
   const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
   const tlsPort = await listenTls(gateway, options);

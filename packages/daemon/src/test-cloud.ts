@@ -36,7 +36,7 @@ export async function testCloud(driver: TestDriver): Promise<TestCloud> {
     store,
     events,
     driver,
-    logs: { begin: () => {}, take: () => {}, finish: () => {} },
+    logs: { begin: () => {}, take: () => {}, finish: () => {}, tail: () => [] },
     snapshots: { of: () => null, drop: () => {} },
     // The driver of a test does not look at it.
     prepare: () => ({ image: {} as Image, env: {} }),

@@ -20,7 +20,22 @@ beforeAll(() => {
   const name = ["-subj", "/CN=a", "-addext", "subjectAltName=DNS:a,DNS:localhost"];
   execFileSync(
     "openssl",
-    ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert, ...name],
+    [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-days",
+      "2",
+      "-keyout",
+      key,
+      "-out",
+      cert,
+      ...name,
+    ],
     { stdio: "ignore" },
   );
   usual = { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") };

@@ -124,10 +124,35 @@ function eventText({ seq, time, kind, app, release, instance, details }: Event):
   return [new Date(time).toISOString(), seq, kind, ...about, ...said].join(" ");
 }
 
+/** Carries out `spore crash`: the crashes of an app, or all that is known of one. */
+export async function crash(flags: Json, what: string, context: Context): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  if (instanceId.test(what)) {
+    const found = await daemon.call("getCrash", { params: { id: what } });
+    const { app, release, time, reason, outcome, lines } = found;
+    const about = `${app} r${release}, ${new Date(time).toISOString()}: ${reason}, ${outcome}`;
+    context.out(flags.json ? `${JSON.stringify(found)}\n` : `${[about, "", ...lines].join("\n")}\n`);
+    return 0;
+  }
+  const { items } = await daemon.call("listCrashes", { params: { app: what }, query: { limit: 1000 } });
+  const rows = items.map(({ id, release, time, reason, outcome }) => [
+    id,
+    String(release),
+    ago(time),
+    reason,
+    outcome,
+  ]);
+  const heading = ["INSTANCE", "RELEASE", "AGE", "REASON", "OUTCOME"];
+  context.out(flags.json ? `${JSON.stringify(items)}\n` : table(heading, rows));
+  return 0;
+}
+
+const instanceId = /^[0-9a-z]{9}-[0-9a-f]{10}$/;
+
 /** Carries out `spore inspect`: all that is known of an app or an instance. */
 export async function inspect(what: string, context: Context): Promise<number> {
   const daemon = connectDaemon(context.env);
-  if (/^[0-9a-z]{9}-[0-9a-f]{10}$/.test(what)) {
+  if (instanceId.test(what)) {
     const instance = await daemon.call("getInstance", { params: { id: what } });
     context.out(`${JSON.stringify(instance, null, 2)}\n`);
     return 0;

@@ -51,13 +51,7 @@ export interface TenantFlags {
   readonly json: boolean;
 }
 
-const quotaNames: readonly (keyof Quotas)[] = [
-  "apps",
-  "instances",
-  "memory",
-  "wakesPerMinute",
-  "requestsPerMinute",
-];
+const quotaNames: readonly (keyof Quotas)[] = ["apps", "instances", "wakesPerMinute", "requestsPerMinute"];
 
 /** Carries out `spore tenant`. */
 export async function tenant(

@@ -12,7 +12,7 @@ import { fork } from "./fork.ts";
 import { help } from "./help.ts";
 import { image } from "./image.ts";
 import { run } from "./run.ts";
-import { events, inspect, logs, ps } from "./see.ts";
+import { crash, events, inspect, logs, ps } from "./see.ts";
 import { shells } from "./shells.ts";
 import { snapshot } from "./snapshot.ts";
 import { tenant, token } from "./tenancy.ts";
@@ -32,6 +32,7 @@ export const commands: readonly Command[] = [
   ps,
   logs,
   events,
+  crash,
   inspect,
   releases,
   rollback,

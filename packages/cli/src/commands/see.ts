@@ -46,6 +46,17 @@ export const events: Command = command({
     (await import("../cloud/see.ts")).events(options, words[0], context),
 });
 
+/** Explains ends that nobody had asked for. */
+export const crash: Command = command({
+  name: "crash",
+  summary: "List the crashes of an app, or show one: signal, stack, last system calls, last lines.",
+  arguments: [{ name: "NAME", doc: "Name of an app, or the id of an instance." }],
+  options: { json },
+  examples: [{ line: "spore crash hello", doc: "Which instances crashed, and how." }],
+  handle: async ({ options, words }, context) =>
+    (await import("../cloud/see.ts")).crash(options, words[0] ?? "", context),
+});
+
 /** Prints all that is known. */
 export const inspect: Command = command({
   name: "inspect",

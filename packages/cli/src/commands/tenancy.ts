@@ -41,7 +41,7 @@ export const tenant: Command = command({
     create: flag({ doc: "Make it, if there is none; the same as without." }),
     quota: list({
       value: "NAME=N",
-      doc: "Set a quota: apps, instances, memory, wakesPerMinute or requestsPerMinute; none for no limit.",
+      doc: "Set a quota: apps, instances, wakesPerMinute or requestsPerMinute; none for no limit.",
       read: readVariable,
     }),
     remove: flag({ doc: "Remove it; it must not have apps." }),

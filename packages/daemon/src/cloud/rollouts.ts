@@ -7,6 +7,7 @@
 import { request } from "node:http";
 import type { DeploymentState } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
+import { Refusal } from "@spore/gateway";
 import type { Events } from "../events.ts";
 import { type Fleet, newId, startFailed } from "../fleet/fleet.ts";
 import type { Member } from "../fleet/member.ts";
@@ -207,8 +208,7 @@ export class Rollouts {
 
   #fail(record: DeploymentRecord, thrown: unknown): void {
     const { store, fleet } = this.#parts;
-    const { code, message, next } = asSporeError(thrown);
-    const failed = { ...record, problem: { code, message, next } };
+    const failed = { ...record, problem: problemOf(thrown) };
     const app = store.get("apps", record.app);
     store.transaction(() => {
       const key = releaseKey(record.app, record.release);
@@ -220,6 +220,13 @@ export class Rollouts {
     // It got no requests; whoever did goes on.
     if (app?.live !== record.release) fleet.pool(record.app, record.release).drainAll("superseded");
   }
+}
+
+/** What the fleet refuses is told as it is. */
+function problemOf(thrown: unknown): NonNullable<DeploymentRecord["problem"]> {
+  const { code, message, next } = asSporeError(thrown);
+  if (!(thrown instanceof Refusal)) return { code, message, next };
+  return { code: thrown.code, message: thrown.message, next: "see `spore events` for what happened" };
 }
 
 /** The status of an answer, or what went wrong. */

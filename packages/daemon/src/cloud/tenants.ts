@@ -21,7 +21,6 @@ export interface Identity {
 const noQuotas: Quotas = {
   apps: null,
   instances: null,
-  memory: null,
   wakesPerMinute: null,
   requestsPerMinute: null,
 };
@@ -126,13 +125,13 @@ export class Tenants {
 
   /** Counts a start; throws a `Refusal` if the tenant may have no more instances. */
   admitInstance(tenant: string, fleet: Fleet): void {
-    const { instances, wakesPerMinute, memory } = this.#quotasOf(tenant);
-    if (instances !== null || memory !== null) {
+    const { instances, wakesPerMinute } = this.#quotasOf(tenant);
+    if (instances !== null) {
       let count = 0;
       for (const member of fleet.members.values()) {
         if (this.#store.get("apps", member.app)?.tenant === tenant) count += 1;
       }
-      if (instances !== null && count >= instances) throw over("instances");
+      if (count >= instances) throw over("instances");
     }
     if (wakesPerMinute === null) return;
     const usage = this.#usageOf(tenant);

@@ -7,12 +7,15 @@ import { type Address, Refusal } from "@spore/gateway";
 import type { Ended, Endpoint, InstanceDriver, LaunchSpec } from "../driver/types.ts";
 import type { Events } from "../events.ts";
 import type { Logs } from "../logs/logs.ts";
-import { type InstanceRecord, type ReleaseRecord, releaseKey, type Store } from "../store/types.ts";
+import { type InstanceRecord, namedKey, type ReleaseRecord, releaseKey, type Store } from "../store/types.ts";
 import { Member } from "./member.ts";
 import { Pool, type PoolHost } from "./pool.ts";
 
 /** Stopped instances that are remembered, for each app. */
 const REMEMBERED = 20;
+/** Crashes that are remembered for each app, and lines of each. */
+const CRASHES = 20;
+const CRASH_LINES = 100;
 /** How long a program may take to stop, and how much longer its monitor. */
 const GRACE_MS = 10_000;
 const KILL_AFTER_MS: number = GRACE_MS + 2000;
@@ -30,7 +33,7 @@ export interface SnapshotSource {
 export interface FleetParts {
   readonly store: Store;
   readonly events: Events;
-  readonly logs: Pick<Logs, "begin" | "take" | "finish">;
+  readonly logs: Pick<Logs, "begin" | "take" | "finish" | "tail">;
   readonly driver: InstanceDriver;
   /** Image and variables of a release, at once if they are at hand. */
   readonly prepare: (release: ReleaseRecord) => Prepared | Promise<Prepared>;
@@ -103,7 +106,11 @@ export class Fleet {
       pool.drainAll("requested");
       this.#pools.delete(releaseKey(app, pool.release));
     }
-    for (const id of this.#stopped.get(app) ?? []) this.#parts.store.delete("instances", id);
+    const { store } = this.#parts;
+    for (const id of this.#stopped.get(app) ?? []) store.delete("instances", id);
+    for (const { id } of store.list("crashes", { prefix: `${app}/` })) {
+      store.delete("crashes", namedKey(app, id));
+    }
     this.#stopped.delete(app);
   }
 
@@ -229,9 +236,19 @@ export class Fleet {
     this.#parts.driver.clean(member.id);
     this.#remember(member);
     const { reason, outcome } = member;
+    if (!asked) this.#report(member, how.outcome);
     this.#parts.events.tell("instance.stopped", this.#about(member), { reason, outcome });
     this.pool(member.app, member.release).onStopped(member, before === "starting");
     for (const settled of member.settled.splice(0)) settled();
+  }
+
+  /** Keeps what is known of an end that nobody had asked for. */
+  #report({ id, app, release, reason }: Member, outcome: string): void {
+    const { store, logs } = this.#parts;
+    const lines = logs.tail(app, id, CRASH_LINES);
+    store.put("crashes", namedKey(app, id), { id, app, release, time: Date.now(), reason, outcome, lines });
+    const all = store.list("crashes", { prefix: `${app}/` });
+    for (const { id: oldest } of all.slice(0, -CRASHES)) store.delete("crashes", namedKey(app, oldest));
   }
 
   /** Keeps the record of a stopped instance, and not too many of them. */

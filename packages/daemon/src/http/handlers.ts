@@ -1,6 +1,6 @@
 /** What each route of the API does. */
 
-import type { Deployment, Event, Flag, Instance, LogLine, Page, Token } from "@spore/api";
+import type { Crash, Deployment, Event, Flag, Instance, LogLine, Page, Token } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Apps } from "../cloud/apps.ts";
 import type { Flags } from "../cloud/flags.ts";
@@ -11,7 +11,7 @@ import type { Fleet } from "../fleet/fleet.ts";
 import type { Images } from "../images.ts";
 import type { Logs } from "../logs/logs.ts";
 import type { Secrets } from "../secrets.ts";
-import type { DeploymentRecord, Store, TokenRecord } from "../store/types.ts";
+import { type DeploymentRecord, namedKey, type Store, type TokenRecord } from "../store/types.ts";
 import type { Handlers, Stream, Streams } from "./call.ts";
 
 /** What handlers are made of. */
@@ -167,6 +167,18 @@ function seeingHandlers({ apps, fleet, store, logs }: HandlerParts) {
       visible(params.id, sees);
       fleet.drain(params.id, "requested");
       return visible(params.id, sees);
+    },
+    listCrashes: ({ params: { app }, query: { after = null, limit = PAGE }, sees }) => {
+      apps.get(app, sees);
+      const from = after === null ? null : namedKey(app, after);
+      const found = store.list("crashes", { prefix: `${app}/`, after: from, limit });
+      return page(found, limit, ({ id }) => id, same<Crash>);
+    },
+    getCrash: ({ params: { id }, sees }) => {
+      const found = store.list("crashes").find((crash) => crash.id === id);
+      if (found === undefined) throw sporeError("SPORE_NOT_FOUND", { what: `crash of instance ${id}` });
+      apps.get(found.app, sees);
+      return found;
     },
     listEvents: ({ query: { after = 0, limit = PAGE, app = null }, sees }) =>
       page(store.events({ after, limit, app, tenant: sees }), limit, ({ seq }) => String(seq), same<Event>),

@@ -33,9 +33,16 @@ export async function once(
   calls.set(key, call);
   try {
     const answer = await call;
-    store.put("answers", key, { question, answer, time: Date.now() });
+    store.put("answers", key, { key, question, answer, time: Date.now() });
     return answer;
   } finally {
     calls.delete(key);
+  }
+}
+
+/** Removes answers that are too old to matter. */
+export function sweepAnswers(store: Store): void {
+  for (const { key, time } of store.list("answers")) {
+    if (time <= Date.now() - KEPT_MS) store.delete("answers", key);
   }
 }

@@ -60,6 +60,16 @@ export class Logs {
     this.#outputs.delete(id);
   }
 
+  /** The last lines of one instance. */
+  tail(app: string, instance: string, count: number): readonly string[] {
+    const segments = this.#of(app);
+    const recent = segments.after(Math.max(0, segments.next - 1 - 20 * count), 20 * count);
+    return recent
+      .filter((line) => line.instance === instance && line.lost === 0)
+      .slice(-count)
+      .map(({ text }) => text);
+  }
+
   /** The number of the last line of an app. */
   last(app: string): number {
     return this.#of(app).next - 1;

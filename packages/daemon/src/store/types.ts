@@ -7,6 +7,7 @@
 import type {
   AppSettings,
   Canary,
+  Crash,
   DeploymentState,
   Event,
   FlagValue,
@@ -120,6 +121,7 @@ export interface TenantRecord {
 
 /** The answer of a call that had an idempotency key. */
 export interface AnswerRecord {
+  readonly key: string;
   /** What was asked, so that another question under the same key is noticed. */
   readonly question: string;
   readonly answer: unknown;
@@ -138,6 +140,7 @@ export interface Records {
   readonly tokens: TokenRecord;
   readonly tenants: TenantRecord;
   readonly answers: AnswerRecord;
+  readonly crashes: Crash;
 }
 
 /** A part of a bucket, in the order of its keys. */

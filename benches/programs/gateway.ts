@@ -1,0 +1,14 @@
+/** The gateway in front of one server, to be measured: `gateway.ts PORT UPSTREAM`. */
+
+import { Gateway, type Lease } from "@spore/gateway";
+
+const [port = 0, upstream = 0] = process.argv.slice(2).map(Number);
+const lease: Lease = {
+  address: { host: "127.0.0.1", port: upstream },
+  start: "warm",
+  phases: {},
+  release: () => {},
+  unreachable: () => {},
+};
+const target = { name: "bench", requestTimeoutMs: 60_000, acquire: () => lease };
+await new Gateway({ router: { find: () => target } }).listen({ host: "127.0.0.1", port });
