@@ -154,6 +154,19 @@ pub fn locate<'a>(base: &Base, path: &'a [u8], follow: bool) -> Result<Place<'a>
     }
 }
 
+/// Walks to an entry that is to be made, moved or removed: a link at the end is
+/// meant itself, even if a slash follows.
+pub fn locate_entry<'a>(base: &Base, path: &'a [u8]) -> Result<Place<'a>> {
+    let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
+    let bare = &path[..path.len() - slashes];
+    if bare.is_empty() {
+        return locate(base, path, false);
+    }
+    let mut place = locate(base, bare, false)?;
+    place.slash = slashes > 0 && place.name.is_some();
+    Ok(place)
+}
+
 /// The rest of the path behind a link's target.
 fn continued(mut target: Vec<u8>, rest: &[u8]) -> Vec<u8> {
     target.extend_from_slice(rest);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::errno::{Errno, Result};
 use crate::fs::file::DirEntry;
 use crate::fs::inode::{InodeRef, New, RenameMode, require_directory};
-use crate::fs::path::{Place, locate, resolve};
+use crate::fs::path::{Place, locate_entry, resolve};
 use crate::fs::stat::mode;
 use crate::mm::user::{self, UserAddr};
 use crate::sched;
@@ -57,7 +57,7 @@ fn vacant<'a>(place: &'a Place<'_>) -> Result<&'a [u8]> {
 /// mkdirat(2).
 pub fn mkdirat(directory: i32, path: UserAddr, permissions: u32) -> Result<()> {
     let (base, path) = at::path(directory, path)?;
-    let place = locate(&base, &path, false)?;
+    let place = locate_entry(&base, &path)?;
     let name = vacant(&place)?;
     place
         .directory
@@ -73,7 +73,7 @@ pub fn mkdir(path: UserAddr, permissions: u32) -> Result<()> {
 /// mknodat(2): regular files, FIFOs and sockets; EPERM for devices.
 pub fn mknodat(directory: i32, path: UserAddr, what: u32, _device: u64) -> Result<()> {
     let (base, path) = at::path(directory, path)?;
-    let place = locate(&base, &path, false)?;
+    let place = locate_entry(&base, &path)?;
     let name = vacant(&place)?;
     if place.slash {
         return Err(Errno::ENOENT);
@@ -100,7 +100,7 @@ pub fn unlinkat(directory: i32, path: UserAddr, flags: u32) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let (base, path) = at::path(directory, path)?;
-    let mut place = locate(&base, &path, false)?;
+    let mut place = locate_entry(&base, &path)?;
     let is_directory = flags & AT_REMOVEDIR != 0;
     // Nothing else may hold the object: its watchers hear of its end before the
     // directory's do.
@@ -151,8 +151,8 @@ pub fn renameat2(from: i32, path: UserAddr, to: i32, to_path: UserAddr, flags: u
     };
     let (base, path) = at::path(from, path)?;
     let (to_base, to_path) = at::path(to, to_path)?;
-    let source = locate(&base, &path, false)?;
-    let target = locate(&to_base, &to_path, false)?;
+    let source = locate_entry(&base, &path)?;
+    let target = locate_entry(&to_base, &to_path)?;
     let (Some(name), Some(to_name)) = (source.name(), target.name()) else {
         return Err(Errno::EBUSY);
     };
@@ -187,7 +187,7 @@ pub fn linkat(from: i32, path: UserAddr, to: i32, to_path: UserAddr, flags: u32)
     };
     let inode = at::object(from, path, flags & AT_EMPTY_PATH | follow)?.inode()?;
     let (base, to_path) = at::path(to, to_path)?;
-    let place = locate(&base, &to_path, false)?;
+    let place = locate_entry(&base, &to_path)?;
     let name = vacant(&place)?;
     if place.slash {
         return Err(Errno::ENOENT);
@@ -207,7 +207,7 @@ pub fn symlinkat(text: UserAddr, directory: i32, path: UserAddr) -> Result<()> {
         return Err(Errno::ENOENT);
     }
     let (base, path) = at::path(directory, path)?;
-    let place = locate(&base, &path, false)?;
+    let place = locate_entry(&base, &path)?;
     let name = vacant(&place)?;
     if place.slash {
         return Err(Errno::ENOENT);

@@ -17,7 +17,13 @@ const PROT_GROWS: u32 = 0x0300_0000;
 
 /// mmap(2).
 pub fn mmap(addr: u64, len: u64, prot: u32, flags: u32, fd: i32, offset: u64) -> Result<usize> {
-    if len == 0 || !offset.is_multiple_of(PAGE) || !matches!(flags & flag::TYPE, 1..=3) {
+    if !offset.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL);
+    }
+    if flags & flag::ANONYMOUS == 0 {
+        sched::current().process().descriptors.get(fd)?;
+    }
+    if len == 0 || !matches!(flags & flag::TYPE, 1..=3) {
         return Err(Errno::EINVAL);
     }
     if flags & flag::HUGETLB != 0 {
