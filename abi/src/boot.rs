@@ -117,6 +117,8 @@ pub mod option {
     pub const DEBUG_STOP: u32 = 8;
     /// The machine may be frozen: the program finds /dev/spore.
     pub const FREEZABLE: u32 = 16;
+    /// Count what the program uses ([`crate::hostcall::number::RECORD`]).
+    pub const RECORD: u32 = 32;
 }
 
 /// What a standard stream is on the host.

@@ -43,6 +43,9 @@ pub mod number {
     pub const FROZEN: u64 = 6;
     /// The program says something about itself. args: 0 = one of [`super::note`], 1 = its value.
     pub const NOTE: u64 = 7;
+    /// What the program uses is counted from now on. args: 0 = GPA of a
+    /// [`super::UseRecord`], which the monitor reads when the run ends.
+    pub const RECORD: u64 = 8;
     /// First number that belongs to sockets ([`crate::net`]).
     pub const NET_FIRST: u64 = 64;
 }
@@ -81,6 +84,33 @@ pub struct CrashRecord {
     pub modules: [ModuleRecord; 32],
     /// Return addresses found by following frame pointers, innermost first.
     pub stack: [u64; 16],
+}
+
+/// What the program used.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UseRecord {
+    /// Calls by number; the last entry counts all numbers above.
+    pub calls: [u64; 512],
+    /// Bit n: it asked for a socket of family n.
+    pub families: u64,
+    /// 1 if there was no room for another name.
+    pub files_full: u64,
+    /// Number of valid bytes in `files`.
+    pub files_len: u64,
+    /// Names below /proc, /sys and /dev that it gave to calls, each ended by a NUL.
+    pub files: [u8; 8192],
+}
+
+impl UseRecord {
+    /// Nothing yet.
+    pub const EMPTY: Self = Self {
+        calls: [0; 512],
+        families: 0,
+        files_full: 0,
+        files_len: 0,
+        files: [0; 8192],
+    };
 }
 
 /// One finished or interrupted system call.

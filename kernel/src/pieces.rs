@@ -40,6 +40,7 @@ services! {
     "socket/unix" crate::ipc::unix::initialise, needs [], for [];
     "snapshot" crate::lifecycle::initialise, needs [], for [];
     "trace" crate::trace::strace::initialise, needs [], for [];
+    "record" crate::trace::record::initialise, needs [], for [];
     "debug" crate::debug::stop::initialise, needs [], for [];
 }
 

@@ -160,6 +160,9 @@ pub fn options(config: &Config, io_thread: bool) -> u32 {
     if config.trace {
         options |= option::TRACE;
     }
+    if config.record {
+        options |= option::RECORD;
+    }
     if io_thread {
         options |= option::IO_THREAD;
     }

@@ -92,6 +92,9 @@ pub struct Config {
     /// Print system calls.
     #[serde(default)]
     pub trace: bool,
+    /// Count what the program uses, and tell it at the end.
+    #[serde(default)]
+    pub record: bool,
     /// TCP port for a debugger.
     #[serde(default)]
     pub gdb: Option<u16>,

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::error::MonitorError;
 use crate::finish::eprintln_quietly;
+use crate::used::Used;
 
 /// How events are told.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -28,12 +30,18 @@ pub enum Style {
 pub struct Events {
     style: Style,
     started: Instant,
+    /// What the program used, if that is recorded.
+    used: OnceLock<Used>,
 }
 
 impl Events {
     /// `started` is the moment from which `booted` counts.
     pub fn new(style: Style, started: Instant) -> Self {
-        Self { style, started }
+        Self {
+            style,
+            started,
+            used: OnceLock::new(),
+        }
     }
 
     /// The image that the launcher built; passed through as it is.
@@ -96,13 +104,26 @@ impl Events {
         }
     }
 
+    /// The guest counts what the program uses; only its first word counts.
+    pub fn record(&self, used: Used) {
+        let _ = self.used.set(used);
+    }
+
+    fn used(&self) {
+        if let Some(event) = self.used.get().and_then(Used::event) {
+            self.machine(&event);
+        }
+    }
+
     /// The program ended by itself.
     pub fn exited(&self, code: u8) {
+        self.used();
         self.machine(&json!({"event": "exited", "exitCode": code}));
     }
 
     /// A signal ended the program.
     pub fn killed(&self, signal: u32) {
+        self.used();
         self.machine(&json!({"event": "exited", "signal": signal_name(signal)}));
     }
 

@@ -28,6 +28,7 @@ mod signals;
 mod snapshot;
 mod standby;
 mod terminal;
+mod used;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -345,6 +346,7 @@ fn start(
             layers: config.layers_as_written,
             reporter: config.reporter,
         },
+        recorder: config.record.then(|| Arc::clone(events)),
         debugger,
         freezer,
         events: Arc::clone(events),

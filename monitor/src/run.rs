@@ -23,6 +23,7 @@ use crate::memory::GuestMemory;
 use crate::net::Net;
 use crate::snapshot::freezer::Freezer;
 use crate::terminal;
+use crate::used::Used;
 
 /// Longest message of a kernel panic that is shown.
 const PANIC_LIMIT: u64 = 1024;
@@ -45,6 +46,8 @@ pub struct Runner {
     pub streams: [RawFd; 3],
     /// What is needed to explain a crash.
     pub crash: CrashContext,
+    /// Who tells what the program used, if that is recorded.
+    pub recorder: Option<Arc<Events>>,
     /// The debugger, if one was asked for.
     pub debugger: Option<Debugger>,
     /// Takes the copy when the guest is at rest.
@@ -115,6 +118,13 @@ impl Runner {
             number::TERMINAL_IOCTL => match self.streams.get(args[0] as usize) {
                 Some(&fd) => terminal::ioctl(&self.memory, fd, args[1], args[2]),
                 None => -i64::from(libc::EBADF),
+            },
+            number::RECORD => match &self.recorder {
+                Some(events) => {
+                    events.record(Used::new(Arc::clone(&self.memory), args[0]));
+                    0
+                }
+                None => -i64::from(libc::ENOSYS),
             },
             number::DEBUG_STOP => match &mut self.debugger {
                 Some(debugger) => debugger.stop(&self.memory, args[0], args[1]),

@@ -1,5 +1,6 @@
 //! Where a tracer of system calls comes in, if the kernel was linked with one.
 
+pub mod record;
 pub mod strace;
 
 use core::sync::atomic::{AtomicBool, Ordering};

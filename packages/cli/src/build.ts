@@ -2,15 +2,16 @@
 
 import { resolve } from "node:path";
 import { sporeError } from "@spore/errors";
-import { buildImage, writeImageFile } from "@spore/image";
+import { type BuildOptions, buildImage, writeImageFile } from "@spore/image";
 import type { Context } from "./command.ts";
 import { explain } from "./explain.ts";
 import { checkTarget } from "./run.ts";
-import { type ImageFlags, resolveSettings } from "./settings/resolve.ts";
+import { type ImageFlags, resolveSettings, type Settings } from "./settings/resolve.ts";
 
 /** The flags of `spore build`, as the parser gives them. */
 export interface BuildFlags extends ImageFlags {
   readonly output: string | undefined;
+  readonly record: string | undefined;
 }
 
 /** Carries out `spore build`. */
@@ -29,8 +30,31 @@ export async function buildTarget(
   }
   checkTarget(target, context.cwd);
   const settings = await resolveSettings(target, flags, rest, context.cwd);
-  const built = await buildImage({ ...settings.contents, ...settings.defaults });
+  const output = resolve(context.cwd, flags.output);
+  const options = { ...settings.contents, ...settings.defaults };
+  const built = await buildImage(
+    flags.record === undefined
+      ? options
+      : await withRecording(options, flags.record, output, settings, context),
+  );
   if (flags.explain) explain(built, settings.configFile, context);
-  await writeImageFile(built.image, resolve(context.cwd, flags.output));
+  await writeImageFile(built.image, output);
   return 0;
+}
+
+/** Records what the app uses while `command` exercises it; what is built next has just that. */
+async function withRecording(
+  options: BuildOptions,
+  command: string,
+  output: string,
+  settings: Settings,
+  context: Context,
+): Promise<BuildOptions> {
+  const { keepRecording, record, recordingPath } = await import("./record.ts");
+  const { image } = await buildImage(options);
+  const recording = await record(image, settings.defaults, command, context);
+  const path = recordingPath(resolve(context.cwd, options.target), output);
+  keepRecording(recording, path);
+  context.err(`spore: recorded ${Object.keys(recording.calls).length} system calls in ${path}\n`);
+  return { ...options, recording };
 }

@@ -49,6 +49,12 @@ export const registry = {
     exit: 66,
     fault: "user",
   },
+  SPORE_RECORD_FAILED: {
+    message: "nothing was recorded: {problem}",
+    next: "run the command by itself against `spore run`, and correct what it says",
+    exit: 65,
+    fault: "user",
+  },
   SPORE_IMAGE_UNEXPLAINED: {
     message: "{image} does not say what is in its library OS",
     next: "build it again with `spore build`",

@@ -11,6 +11,9 @@ import {
   type Passed,
   type PiecesMode,
   passedArguments,
+  profilesOf,
+  type Recording,
+  recordedNeeds,
   type Summary,
   summarise,
 } from "@spore/needs";
@@ -26,6 +29,7 @@ export function findNeeds(
   objects: readonly LayerObject[],
   patches: readonly PatchedObject[],
   mode: PiecesMode,
+  recording: Recording | undefined,
   store: Store,
   decisions: Decision[],
 ): Needs {
@@ -42,13 +46,20 @@ export function findNeeds(
   const own = objects.filter(isLibc).map((object) => read(object, {}));
   const passed = passedArguments(own.map(({ summary }) => summary));
   const others = objects.filter((object) => !isLibc(object)).map((object) => read(object, passed));
-  const needs = { ...deriveNeeds([...others, ...own], []), mode };
+  const derived = deriveNeeds([...others, ...own], profilesOf(objects.map(({ path }) => path)));
+  const needs = recording ? recordedNeeds(recording, derived.sites) : { ...derived, mode };
   decisions.push({
     topic: "needs",
     what: needs.everything.length > 0 ? "everything" : `${needs.calls.length} system calls`,
-    why: needs.everything[0]?.kind === "unknown" ? needs.everything[0].why : "what its code leads to",
+    why: reasonFor(needs),
   });
   return needs;
+}
+
+function reasonFor({ mode, everything }: Needs): string {
+  const [first] = everything;
+  if (first?.kind === "unknown") return first.why;
+  return mode === "recorded" ? "the recording says so" : "what its code leads to";
 }
 
 /** What a file shows, looked for once. */

@@ -50,10 +50,24 @@ function kindOf(target: string, named: string): TargetKind {
 
 /** Everything but file contents that the image depends on. */
 function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
-  const { include, entry, node, env, args, cwd, memory, publish, user, stopSignal, health, rights } = options;
+  const {
+    include,
+    entry,
+    node,
+    env,
+    args,
+    cwd,
+    memory,
+    publish,
+    user,
+    stopSignal,
+    health,
+    rights,
+    recording,
+  } = options;
   // A symbolic link may lead elsewhere tomorrow, to sources that are older still.
   const real = realpathSync(target);
-  const kept = { env, args, cwd, memory, publish, user, stopSignal, health, rights };
+  const kept = { recording, env, args, cwd, memory, publish, user, stopSignal, health, rights };
   return recordKey({ target, real, kernel, patch, include, entry, node, ...kept });
 }
 

@@ -31,7 +31,7 @@ export async function buildProgram(
   const guest = moved ? join("/app", nameOf(target)) : "";
   const request = { host: target, guest, name: nameOf(target), include: options.include ?? [] };
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
-  const needs = findNeeds(layer.objects, patcher.objects, "full", store, decisions);
+  const needs = findNeeds(layer.objects, patcher.objects, "full", options.recording, store, decisions);
   const kernel = storeKernel(build.kernel, null, store);
   return {
     ...policyOf(options),

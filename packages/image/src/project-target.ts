@@ -69,7 +69,7 @@ export async function buildProject(
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
   const objects = [...runtime.objects, ...tree.objects()];
-  const needs = findNeeds(objects, patcher.objects, "full", store, decisions);
+  const needs = findNeeds(objects, patcher.objects, "full", options.recording, store, decisions);
   const kernel = storeKernel(build.kernel, null, store);
   const argv = [NODE_PATH, "--require", PRELOAD_PATH, "--enable-source-maps", app.bundle.entry];
   return {

@@ -1,5 +1,6 @@
 /** What the image builder takes and gives: the types that leave the package. */
 
+import type { Recording } from "@spore/needs";
 import type { PatchCounts } from "@spore/patch";
 
 /** Node releases that an image can carry. */
@@ -50,6 +51,8 @@ export interface BuildOptions {
   readonly health?: HealthCheck;
   /** What of the host it may use. Default: console and network, every port, every destination. */
   readonly rights?: Partial<Rights>;
+  /** Pieces of the library OS as a recording says, instead of what the code may need. */
+  readonly recording?: Recording;
   /** Where blobs and build records live. Default: `defaultStore()`. */
   readonly store?: string;
   /** The archive of the library OS. Default: build/kernel.a of this repository. */

@@ -20,6 +20,13 @@ export type MonitorEvent =
   | { readonly event: "listening"; readonly guestPort: number; readonly url: string }
   | { readonly event: "ready" }
   | { readonly event: "holds"; readonly count: number }
+  | {
+      readonly event: "used";
+      readonly calls: Readonly<Record<string, number>>;
+      readonly families: readonly number[];
+      readonly files: readonly string[];
+      readonly complete: boolean;
+    }
   | { readonly event: "exited"; readonly exitCode?: number; readonly signal?: string };
 
 /** What a freeze has written. */

@@ -109,6 +109,8 @@ export interface RunConfig {
   readonly built: BuiltEvent | null;
   /** Print system calls to standard error. */
   readonly trace: boolean;
+  /** Count what the program uses, and tell it at the end. */
+  readonly record?: boolean;
   /** Port of 127.0.0.1 for gdb. */
   readonly gdb: number | null;
   /** Command that explains a crash, described as JSON on its standard input. */

@@ -2,6 +2,7 @@
 
 import { callName } from "./calls.ts";
 import { Collection } from "./collection.ts";
+import { serviceOfFamily } from "./families.ts";
 import type { GraphNode } from "./graph.ts";
 import type { Profile } from "./profile.ts";
 import type { Passed, Summary } from "./summary.ts";
@@ -18,12 +19,6 @@ export interface AppObject {
 
 /** Calls that name a file, so that it may be one of the library OS: open, stat, readlink and their like. */
 const PATH_CALLS: ReadonlySet<number> = new Set([2, 4, 6, 21, 85, 89, 257, 262, 267, 269, 332, 437, 439]);
-const SERVICES_OF_FAMILY: ReadonlyMap<number, string> = new Map([
-  [1, "socket/unix"],
-  [2, "socket/inet"],
-  [10, "socket/inet6"],
-  [16, "socket/netlink"],
-]);
 
 /** What the C libraries among the objects take from their callers. */
 export function passedArguments(objects: readonly Summary[]): Record<string, Passed> {
@@ -67,7 +62,7 @@ function addOwnUses(collection: Collection, { path, summary }: AppObject): void 
 const FAMILY = "it opens sockets";
 
 function addFamily(collection: Collection, family: number | null, reason: Reason): void {
-  const name = family === null ? "socket/*" : SERVICES_OF_FAMILY.get(family);
+  const name = family === null ? "socket/*" : serviceOfFamily(family);
   if (name !== undefined) collection.service(name, reason);
 }
 

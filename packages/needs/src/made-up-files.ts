@@ -15,7 +15,7 @@ export function madeUpFileAt(elf: ElfFile, address: number): string | undefined 
   let end = start;
   const limit = Math.min(load.offset + load.fileSize, start + LONGEST);
   while (end < limit && isText(bytes[end] ?? 0)) end++;
-  return nameOf(latin1.decode(bytes.subarray(start, end)));
+  return nameOfMadeUpFile(latin1.decode(bytes.subarray(start, end)));
 }
 
 /** All such names in the data of a file, sorted. */
@@ -31,7 +31,7 @@ export function madeUpFiles(elf: ElfFile): string[] {
         if (NAME.has(data[at - 1] ?? 0)) continue;
         let end = at;
         while (end < at + LONGEST && (data[end] === 0x2f || NAME.has(data[end] ?? 0))) end++;
-        const name = nameOf(data.toString("latin1", at, end));
+        const name = nameOfMadeUpFile(data.toString("latin1", at, end));
         if (name !== undefined) found.add(name);
       }
     }
@@ -50,12 +50,12 @@ const latin1 = new TextDecoder("latin1");
  * What a text names: /proc/%d/stat is a file of any process, here `self`; other
  * formats stand for everything below.
  */
-function nameOf(text: string): string | undefined {
+export function nameOfMadeUpFile(text: string): string | undefined {
   const [path = ""] = text.split(/[\s:"'=,;)]/);
   if (!FOLDERS.some((folder) => path === folder || path.startsWith(`${folder}/`))) return undefined;
   const parts = path.split("/").filter((part) => part !== "");
   const named = parts.map((part, index) =>
-    index === 1 && parts[0] === "proc" && /^(%\w+|thread-self)$/.test(part) ? "self" : part,
+    index === 1 && parts[0] === "proc" && /^(%\w+|\d+|thread-self)$/.test(part) ? "self" : part,
   );
   const open = named.findIndex((part) => part.includes("%") || part.includes("*"));
   return `/${(open < 0 ? named : [...named.slice(0, open), "*"]).join("/")}`;

@@ -1,0 +1,79 @@
+/** The programs whose use of the library OS makes the profiles of runtimes, and how they are run to record it. */
+
+import { join } from "node:path";
+import { buildImage, type Image, launchPlan, parseInclude } from "@spore/image";
+import { findMonitor, Instance, launchConfig } from "@spore/monitor-client";
+import { makeRecording, type Recording } from "@spore/needs";
+import { run } from "./process.ts";
+import { fixtures, root } from "./spore.ts";
+
+/** One run of a runtime. */
+export interface ProfiledRun {
+  /** For people, and for `spore explain`. */
+  readonly program: string;
+  readonly image: Image;
+  readonly args: readonly string[];
+}
+
+/** The runtimes that have a profile. */
+export const PROFILES = ["node-22", "node-24", "node-26", "python"] as const;
+export type ProfileName = (typeof PROFILES)[number];
+
+/** Probes of tests/fixtures/node-probes that need nobody else. */
+const PROBES = [
+  "children",
+  "compress",
+  "crypto",
+  "exception",
+  "files",
+  "lookup",
+  "memory",
+  "rejection",
+  "sockets",
+  "streams",
+  "threads",
+  "wasm",
+  "watch",
+];
+
+/** What Python is asked to do, by name. */
+const PYTHON: Readonly<Record<string, string>> = {
+  threads:
+    "import threading, time\nt = [threading.Thread(target=time.sleep, args=(0.01,)) for _ in range(8)]\n[x.start() for x in t]; [x.join() for x in t]",
+  files:
+    "import os, tempfile, shutil, pathlib\nd = pathlib.Path(tempfile.mkdtemp())\n(d / 'a').write_text('x'); os.rename(d / 'a', d / 'b'); os.symlink('b', d / 'c'); os.link(d / 'b', d / 'e'); os.chmod(d / 'b', 0o600); os.utime(d / 'b'); print(os.listdir(d), os.stat(d / 'c').st_size, os.statvfs(d).f_bsize); os.truncate(d / 'b', 0); shutil.rmtree(d)",
+  sockets:
+    "import socket, select, threading\ns = socket.create_server(('127.0.0.1', 0)); threading.Thread(target=lambda: s.accept()[0].sendall(b'x')).start()\nc = socket.create_connection(s.getsockname()); print(select.select([c], [], [])[0][0].recv(1))\na, b = socket.socketpair(); a.sendmsg([b'y']); print(b.recvmsg(5)); e = select.epoll(); e.register(a); print(len(e.poll(0)))",
+  system:
+    "import os, time, resource, signal, subprocess, platform\nprint(os.getpid() > 0, os.uname().sysname, os.cpu_count(), resource.getrusage(0).ru_maxrss > 0)\nsignal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 0.01); signal.pause()\ntry: subprocess.run(['/bin/true'])\nexcept OSError as e: print(type(e).__name__)",
+  asyncio:
+    "import asyncio\nasync def main():\n  s = await asyncio.start_server(lambda r, w: w.close(), '127.0.0.1', 0)\n  r, w = await asyncio.open_connection(*s.sockets[0].getsockname()); print(await r.read()); w.close(); s.close()\nasyncio.run(main())",
+};
+
+/** The runs of a profile, their images built. */
+export async function runsOf(name: ProfileName): Promise<ProfiledRun[]> {
+  if (name === "python") {
+    const library = (await run("/usr/bin/python3", ["-c", "import os; print(os.__file__)"])).stdout.trim();
+    const include = [parseInclude(join(library, ".."), root)];
+    const { image } = await buildImage({ target: "/usr/bin/python3", include });
+    return Object.entries(PYTHON).map(([program, source]) => ({ program, image, args: ["-c", source] }));
+  }
+  const node = Number(name.slice("node-".length)) as 22 | 24 | 26;
+  const { image } = await buildImage({ target: join(fixtures, "node-probes"), node });
+  return PROBES.map((program) => ({ program, image, args: [program] }));
+}
+
+/** Runs it with a library OS that counts. */
+export async function recordRun({ program, image, args }: ProfiledRun): Promise<Recording> {
+  const plan = launchPlan(image, { args });
+  const config = launchConfig(
+    { ...plan, publish: null },
+    { events: "json", built: null, trace: false, record: true, gdb: null, reporter: null },
+    { anyPort: true },
+  );
+  await using instance = Instance.start(findMonitor(root, process.env), config, { output: "ignore" });
+  await instance.ended;
+  const used = instance.events.find(({ event }) => event === "used");
+  if (used?.event !== "used") throw new Error(`${program} did not tell what it used`);
+  return makeRecording(program, used);
+}

@@ -1,0 +1,35 @@
+/**
+ * Records the profiles of runtimes anew: packages/needs/profiles. Usage:
+ * node tools/record-profiles.ts [NAME...], without a name all of them.
+ */
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { callNumber } from "@spore/needs";
+import { PROFILES, type ProfileName, recordRun, runsOf } from "../tests/support/profiles.ts";
+
+const isProfile = (name: string): name is ProfileName => PROFILES.some((each) => each === name);
+const asked = process.argv.slice(2);
+const unknown = asked.find((name) => !isProfile(name));
+if (unknown !== undefined) throw new Error(`there is no profile ${unknown}`);
+
+for (const name of asked.length === 0 ? PROFILES : asked.filter(isProfile)) {
+  const calls = new Map<string, string>();
+  const services = new Map<string, string>();
+  for (const run of await runsOf(name)) {
+    const recording = await recordRun(run);
+    for (const call of Object.keys(recording.calls)) if (!calls.has(call)) calls.set(call, run.program);
+    for (const service of recording.services) {
+      if (!services.has(service)) services.set(service, run.program);
+    }
+  }
+  const byNumber = [...calls].sort(([a], [b]) => (callNumber(a) ?? 0) - (callNumber(b) ?? 0));
+  const profile = {
+    name: name.replace("-", " "),
+    calls: Object.fromEntries(byNumber),
+    services: Object.fromEntries([...services].sort(([a], [b]) => (a < b ? -1 : 1))),
+  };
+  const path = join(import.meta.dirname, `../packages/needs/profiles/${name}.json`);
+  writeFileSync(path, `${JSON.stringify(profile, null, 2)}\n`);
+  process.stdout.write(`${name}: ${calls.size} system calls, ${services.size} services\n`);
+}
