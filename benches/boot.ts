@@ -4,16 +4,21 @@ import { join } from "node:path";
 import { type Row, row, spread } from "./rows.ts";
 import { freePort, node, output, root, type Workshop } from "./workshop.ts";
 
-/** Static hello and the Node.js hello example. */
+/** Hellos of several libraries and the Node.js hello example. */
 export async function boot(shop: Workshop): Promise<Row[]> {
-  return [await staticHello(shop), await nodeHello(shop)];
+  const musl = shop.compileWith("musl-gcc", "hello", "-static");
+  return [
+    await hello(shop, "static hello", shop.compile("hello", "-static")),
+    await hello(shop, "static hello of musl", musl),
+    await hello(shop, "dynamic hello", shop.compile("hello")),
+    await hello(shop, "Go hello", shop.compileGo("hello")),
+    await nodeHello(shop),
+  ];
 }
 
 /** From the monitor's start to the program's first byte, beside `exec` of the same program. */
-async function staticHello(shop: Workshop): Promise<Row> {
-  const program = shop.compile("hello", "-static");
-  const ours = await shop.ours(program);
-  return timed(shop, "static hello, start to first output", "output", ours, [program]);
+async function hello(shop: Workshop, name: string, program: string): Promise<Row> {
+  return timed(shop, `${name}, start to first output`, "output", await shop.ours(program), [program]);
 }
 
 /** From the command to the first byte of an answer, beside Node.js with the same app. */

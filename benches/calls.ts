@@ -11,10 +11,21 @@ const NAMES: Readonly<Record<string, string>> = {
   clock_gettime: "clock_gettime(), vDSO",
 };
 
-/** A call that needs the kernel and one that does not, in turn in the guest and natively. */
+/** A call that needs the kernel and one that does not, in turn in the guest and natively, by the way of each C library. */
 export async function calls(shop: Workshop): Promise<Row[]> {
-  shop.say("calls: loops of system calls");
-  const program = shop.compile("calls");
+  const programs: readonly (readonly [flavour: string, program: string])[] = [
+    ["dynamic glibc", shop.compile("calls")],
+    ["static glibc", shop.compile("calls", "-static")],
+    ["static musl", shop.compileWith("musl-gcc", "calls", "-static")],
+    ["Go", shop.compileGo("calls")],
+  ];
+  const rows: Row[] = [];
+  for (const [flavour, program] of programs) rows.push(...(await callsOf(shop, flavour, program)));
+  return rows;
+}
+
+async function callsOf(shop: Workshop, flavour: string, program: string): Promise<Row[]> {
+  shop.say(`calls: loops of system calls, ${flavour}`);
   const ours = await shop.ours(program, { args: [String(ROUNDS)] });
   const native = [program, String(ROUNDS)];
   const said: [string[], string[]] = [[], []];
@@ -22,10 +33,12 @@ export async function calls(shop: Workshop): Promise<Row[]> {
     said[0].push(await output(ours));
     said[1].push(await output(native));
   }
-  return Object.entries(NAMES).map(([call, name]) => {
-    const [inGuest, onHost] = said.map((texts) => spread(costs(texts.join(""), call)));
-    if (!inGuest || !onHost) throw new Error("a program printed nothing");
-    return row({ bench: "calls", case: name, unit: "ns" }, inGuest, onHost);
+  return Object.entries(NAMES).flatMap(([call, name]) => {
+    const [inGuest = [], onHost = []] = said.map((texts) => costs(texts.join(""), call));
+    if (inGuest.length === 0) return [];
+    return [
+      row({ bench: "calls", case: `${name}, ${flavour}`, unit: "ns" }, spread(inGuest), spread(onHost)),
+    ];
   });
 }
 

@@ -36,8 +36,29 @@ export class Workshop implements Disposable {
 
   /** Compiles programs/NAME.c. */
   compile(name: string, ...flags: string[]): string {
-    const program = join(this.folder, [name, ...flags].join(""));
-    execFileSync("gcc", ["-O2", "-o", program, join(import.meta.dirname, "programs", `${name}.c`), ...flags]);
+    return this.compileWith("gcc", name, ...flags);
+  }
+
+  /** The same with a compiler of one's own. */
+  compileWith(compiler: string, name: string, ...flags: string[]): string {
+    const program = join(this.folder, [compiler, name, ...flags].join(""));
+    const source = join(import.meta.dirname, "programs", `${name}.c`);
+    execFileSync(compiler, ["-O2", "-o", program, source, ...flags]);
+    return program;
+  }
+
+  /** Compiles programs/NAME.go. */
+  compileGo(name: string): string {
+    const program = join(this.folder, `${name}-go`);
+    const env = {
+      ...process.env,
+      CGO_ENABLED: "0",
+      GO111MODULE: "off",
+      GOCACHE: join(root, "build/go-cache"),
+    };
+    execFileSync("go", ["build", "-o", program, join(import.meta.dirname, "programs", `${name}.go`)], {
+      env,
+    });
     return program;
   }
 

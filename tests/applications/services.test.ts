@@ -27,8 +27,21 @@ async function redis(port: number, commands: readonly (readonly string[])[]): Pr
   return answer;
 }
 
-test("redis-server: data structures, pipelining, expiry, Lua, a clean end on SIGTERM", async () => {
-  const words = ["/usr/bin/redis-server", "--", "--save", "", "--appendonly", "no", "--protected-mode", "no"];
+test.each([
+  ["", []],
+  [", through the trap", ["--no-patch"]],
+])("redis-server%s: data structures, pipelining, expiry, Lua, a clean end on SIGTERM", async (_, flags) => {
+  const words = [
+    ...flags,
+    "/usr/bin/redis-server",
+    "--",
+    "--save",
+    "",
+    "--appendonly",
+    "no",
+    "--protected-mode",
+    "no",
+  ];
   await using server = await serve(6379, words);
   expect(
     await redis(server.port, [
