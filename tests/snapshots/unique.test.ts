@@ -2,6 +2,7 @@
 // are made from one snapshot, and from snapshots of those.
 //
 // SPORE_RESTORES says how many of each kind; the number behind the promise is 10,000.
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -63,6 +64,14 @@ test("python: os.urandom, uuid, tempfile, ssl, random with the seed it was told"
   const program = readFileSync(join(fixtures, "programs/unique.py"), "utf8");
   const includes = await pythonIncludes("_ssl", "_hashlib");
   const file = await take("python", "/usr/bin/python3", ...includes, "--", "-c", program);
+  expect(repeated(await draw(file, restores))).toEqual([]);
+});
+
+test("Go: crypto/rand, a generator with the seed it was told", { timeout: patience }, async () => {
+  const program = join(place, "unique_go");
+  const env = { ...process.env, HOME: place, GOCACHE: join(place, "go") };
+  execFileSync("go", ["build", "-o", program, join(fixtures, "programs/unique.go")], { env, stdio: "pipe" });
+  const file = await take("go", program);
   expect(repeated(await draw(file, restores))).toEqual([]);
 });
 
