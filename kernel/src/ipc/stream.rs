@@ -2,7 +2,7 @@
 //! stream sockets and TCP connections to the guest itself.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::events;
@@ -19,6 +19,8 @@ struct Pair {
     notifiers: [Arc<Notifier>; 2],
     /// Error that the next operation of the side answers, 0 for none.
     errors: [AtomicU16; 2],
+    /// The connection of the side is reset, not only closed by the peer.
+    resets: [AtomicBool; 2],
 }
 
 /// One end of a connection. Dropping it closes the connection; if bytes were
@@ -44,6 +46,7 @@ pub fn pair_between(limit: usize, notifiers: [Arc<Notifier>; 2]) -> (End, End) {
         channels: [channel(), channel()],
         notifiers,
         errors: [AtomicU16::new(0), AtomicU16::new(0)],
+        resets: [AtomicBool::new(false), AtomicBool::new(false)],
     });
     (
         End {
@@ -93,6 +96,7 @@ impl End {
                 // The error comes behind the bytes, and before the end of file.
                 if moved.bytes == 0
                     && out.remaining() > 0
+                    && self.error() != Errno::EPIPE
                     && let Some(error) = self.take_error()
                 {
                     return Err(error);
@@ -141,6 +145,7 @@ impl End {
         let slot = &self.pair.errors[1 - self.side];
         if error.0 != 0 {
             slot.store(error.0, Ordering::Relaxed);
+            self.pair.resets[1 - self.side].store(true, Ordering::Relaxed);
         }
         let mut news = events::IN
             | events::RDNORM
@@ -158,6 +163,43 @@ impl End {
         match self.pair.errors[self.side].swap(0, Ordering::Relaxed) {
             0 => None,
             number => Some(Errno(number)),
+        }
+    }
+    /// The error that waits to be reported; 0 for none.
+    fn error(&self) -> Errno {
+        Errno(self.pair.errors[self.side].load(Ordering::Relaxed))
+    }
+    /// The peer has closed and has not heard since that we go on writing.
+    fn half_closed_by_peer(&self) -> bool {
+        let outgoing = self.outgoing();
+        self.incoming().writer_closed()
+            && outgoing.reader_closed()
+            && !outgoing.writer_closed()
+            && !self.pair.resets[self.side].load(Ordering::Relaxed)
+    }
+    /// Writes as TCP does: a peer that has closed cannot say that it will not read
+    /// before something reaches it, so the first write is taken, and answered with a
+    /// reset (EPIPE from then on).
+    pub fn write_tcp(&self, data: &mut Reader<'_>) -> Result<usize> {
+        let len = data.remaining();
+        if len > 0 && self.half_closed_by_peer() {
+            self.pair.resets[self.side].store(true, Ordering::Relaxed);
+            self.pair.errors[self.side].store(Errno::EPIPE.0, Ordering::Relaxed);
+            self.tell_self(events::OUT | events::HUP | events::ERR);
+            return Ok(len);
+        }
+        match self.write(data) {
+            Err(Errno::EPIPE) => Err(self.take_error().unwrap_or(Errno::EPIPE)),
+            result => result,
+        }
+    }
+    /// Readiness as of a TCP socket (`tcp_poll`): the peer's end alone is no hang-up.
+    pub fn poll_tcp(&self) -> u32 {
+        let ready = self.poll();
+        if self.half_closed_by_peer() {
+            ready & !events::HUP
+        } else {
+            ready
         }
     }
     /// Readiness as of a connected unix stream socket.

@@ -190,7 +190,7 @@ impl File for Tcp {
                 }
             }
             State::Host(stream) => poll_host(stream),
-            State::Inside(stream) => stream.end.poll(),
+            State::Inside(stream) => stream.end.poll_tcp(),
         }
     }
     fn notifier(&self) -> Option<&Notifier> {

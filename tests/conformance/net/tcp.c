@@ -121,6 +121,37 @@ static void ends(void) {
     SHOW(recv(ends[1], bytes, 16, 0));
 }
 
+// The peer has closed: the first write is taken, and answered with a reset.
+static void late(void) {
+    puts("late");
+    int ends[2];
+    char bytes[16];
+    connected(ends);
+    send(ends[1], "bye", 3, 0);
+    close(ends[1]);
+    await(ends[0], POLLRDHUP);
+    printf("  poll: %x\n", events_of(ends[0], POLLIN | POLLOUT | POLLRDHUP));
+    SHOW(send(ends[0], "too late", 8, MSG_NOSIGNAL));
+    await(ends[0], POLLHUP);
+    printf("  poll: %x\n", events_of(ends[0], POLLIN | POLLOUT | POLLRDHUP));
+    SHOW(recv(ends[0], bytes, 16, 0));
+    SHOW(recv(ends[0], bytes, 16, 0));
+    SHOW(send(ends[0], "x", 1, MSG_NOSIGNAL));
+    SHOW(send(ends[0], "x", 1, MSG_NOSIGNAL));
+    SHOW(error_of(ends[0]));
+    close(ends[0]);
+
+    connected(ends);
+    close(ends[1]);
+    await(ends[0], POLLRDHUP);
+    SHOW(send(ends[0], "too late", 8, MSG_NOSIGNAL));
+    await(ends[0], POLLHUP);
+    SHOW(error_of(ends[0]));
+    SHOW(send(ends[0], "x", 1, MSG_NOSIGNAL));
+    printf("  poll: %x\n", events_of(ends[0], POLLIN | POLLOUT | POLLRDHUP));
+    close(ends[0]);
+}
+
 static void connecting(void) {
     puts("connecting");
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -213,6 +244,7 @@ int main(void) {
     states();
     transfer();
     ends();
+    late();
     connecting();
     pressure();
     six();

@@ -38,10 +38,7 @@ impl Tcp {
     }
     pub(super) fn write_all(&self, data: &mut Reader<'_>) -> Result<usize> {
         if let Some(end) = self.inside_end() {
-            return match end.write(data) {
-                Err(Errno::EPIPE) => Err(end.take_error().unwrap_or(Errno::EPIPE)),
-                result => result,
-            };
+            return end.write_tcp(data);
         }
         let mut state = self.state.lock();
         match &mut *state {
