@@ -8,7 +8,9 @@ const lease: Lease = {
   start: "warm",
   phases: {},
   release: () => {},
+  rest: () => {},
+  resume: () => {},
   unreachable: () => {},
 };
-const target = { name: "bench", requestTimeoutMs: 60_000, acquire: () => lease };
+const target = { name: "bench", requestTimeoutMs: 60_000, connectionIdleMs: 60_000, acquire: () => lease };
 await new Gateway({ router: { find: () => target } }).listen({ host: "127.0.0.1", port });

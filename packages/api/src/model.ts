@@ -77,6 +77,8 @@ export interface AppSettings {
   readonly scaling: Scaling;
   /** Host names beside the app's own. */
   readonly domains: readonly string[];
+  /** Port of the host that leads to the app as it is, for what does not speak HTTP. */
+  readonly tcp: number | null;
   readonly network: NetworkPolicy;
   /** How long an instance may take to listen. */
   readonly startTimeoutMs: number;
@@ -93,6 +95,7 @@ export type Change<T> = { readonly [K in keyof T]?: T[K] | undefined };
 export interface AppSettingsChange {
   readonly scaling?: Change<Scaling> | undefined;
   readonly domains?: readonly string[] | undefined;
+  readonly tcp?: number | null | undefined;
   readonly network?: NetworkPolicy | undefined;
   readonly startTimeoutMs?: number | undefined;
   readonly requestTimeoutMs?: number | undefined;

@@ -71,6 +71,7 @@ const timeout = z.int().min(1).max(86_400_000);
 const settingsFields = z.strictObject({
   scaling,
   domains: z.array(hostName).max(100),
+  tcp: z.int().min(1).max(65_535).nullable(),
   network: z.strictObject({ allow: z.array(destination).max(1000).nullable() }),
   startTimeoutMs: timeout,
   requestTimeoutMs: timeout,

@@ -13,6 +13,7 @@ import { faultPoint } from "./cloud/faults.ts";
 import { Flags } from "./cloud/flags.ts";
 import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
+import { TcpServices } from "./cloud/tcp-services.ts";
 import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
 import { monitorDriver } from "./driver/monitor.ts";
@@ -51,6 +52,9 @@ export interface DaemonOptions {
 
 /** How long answers may go on when the daemon goes down. */
 const GRACE_MS = 10_000;
+
+/** Events after which a port may have to listen, or not any more. */
+const servicesChange = /^(app\.(changed|removed)|deployment\.created)$/;
 
 /** A running daemon. */
 export interface Daemon {
@@ -122,6 +126,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   sweepAnswers(store);
   fleet.adopt();
+  const services = new TcpServices({
+    store,
+    events,
+    router,
+    gateway,
+    host: options.addresses[0] ?? "127.0.0.1",
+  });
+  events.follow(({ app, kind }) => {
+    if (app !== null && servicesChange.test(kind)) void services.refresh(app);
+  });
+  for (const { name } of store.list("apps")) await services.refresh(name);
   const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
   const tlsPort = await listenTls(gateway, options);
   if (tlsPort === null) urls.at("http", gatewayPort);

@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import { chunkHead, lastChunk } from "./body.ts";
 import type { Framing, Header, RequestHead, ResponseHead } from "./head.ts";
+import type { Holder } from "./splice.ts";
 import { type Answered, type Caller, type Lease, Refusal, type Router, type Target } from "./target.ts";
 import type { AnswerSink, UpstreamConnection, Upstreams } from "./upstream.ts";
 
@@ -34,7 +35,7 @@ export interface Inbound {
   /** Answers in the app's place; only before `respond`. */
   refuse(why: Refusal): void;
   /** Gives the client's connection to the app. */
-  upgrade(head: ResponseHead, extra: string, app: Socket, rest: Buffer | null, done: () => void): void;
+  upgrade(head: ResponseHead, extra: string, app: Socket, rest: Buffer | null, holder: Holder): void;
 }
 
 /** What exchanges share. */
@@ -202,7 +203,12 @@ export class Exchange implements AnswerSink, Caller {
     const lease = this.#lease;
     this.#over = true;
     this.#connection = null;
-    this.#inbound.upgrade(head, this.#extra(), socket, rest, () => lease?.release());
+    this.#inbound.upgrade(head, this.#extra(), socket, rest, {
+      idleMs: this.#target?.connectionIdleMs ?? 60_000,
+      rest: () => lease?.rest(),
+      resume: () => lease?.resume(),
+      done: () => lease?.release(),
+    });
   }
 
   unreachable(): void {

@@ -453,6 +453,68 @@ describe("a connection that changes its protocol", () => {
   });
 });
 
+describe("a TCP service", () => {
+  /** Answers every piece of text with the same in brackets. */
+  const echo = (socket: Socket): void => {
+    socket.on("data", (bytes: Buffer) => void socket.write(`<${bytes.toString("latin1")}>`));
+    socket.on("end", () => socket.end("bye"));
+  };
+
+  test("is waited for like any other, and gets what the client said meanwhile", async () => {
+    const woken = gate<StartKind>();
+    await using server = await app(echo);
+    const a = target(server.address, () => woken.promise);
+    await using gateway = await gatewayFor({});
+    const service = await gateway.gateway.listenTcp({ host: "127.0.0.1", port: 0 }, a);
+    const c = client(service.port);
+    c.send("early");
+    setImmediate(() => woken.resolve("cold"));
+    await c.until(/^<early>$/);
+    c.socket.end();
+    await c.until(/bye$/);
+    await expect.poll(() => a.open).toBe(0);
+    service.close();
+  });
+
+  test("that is gone when it is connected to is replaced, and one that cannot wake ends the connection", async () => {
+    await using dead = await app(() => {});
+    const { address } = dead;
+    await dead[Symbol.asyncDispose]();
+    await using server = await app(echo);
+    const [first, second] = [target(address), target(server.address)];
+    const a = target(address);
+    let asked = 0;
+    a.acquire = (caller) => {
+      asked += 1;
+      if (asked > 2) throw new Refusal(503, "SPORE_OVERLOADED", "no");
+      return (asked === 1 ? first : second).acquire(caller);
+    };
+    await using gateway = await gatewayFor({});
+    const service = await gateway.gateway.listenTcp({ host: "127.0.0.1", port: 0 }, a);
+    const c = client(service.port);
+    c.send("x");
+    await c.until(/^<x>$/);
+    expect(first.unreachable).toBe(1);
+    expect(await client(service.port).all()).toBe("");
+    c.socket.destroy();
+  });
+
+  test("does not keep its instance awake while nothing is said, and does again with the next word", async () => {
+    await using server = await app(echo);
+    const a = target(server.address);
+    await using gateway = await gatewayFor({});
+    const service = await gateway.gateway.listenTcp({ host: "127.0.0.1", port: 0 }, a);
+    const c = client(service.port);
+    c.send("x");
+    await c.until(/^<x>$/);
+    await expect.poll(() => a.resting).toBe(1);
+    c.send("y");
+    await c.until(/<y>$/);
+    expect(a.resting).toBe(0);
+    c.socket.destroy();
+  });
+});
+
 test("a gateway that closes lets answers end and says so to its clients", async () => {
   const finish = gate<void>();
   const asked = gate<void>();

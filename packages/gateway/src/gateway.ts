@@ -4,7 +4,8 @@ import type { Http2Server } from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type SecureContext, type TLSSocket } from "node:tls";
 import { type ConnectionShared, Http1Connection } from "./http1.ts";
-import type { Address, Answered, Router } from "./target.ts";
+import type { Address, Answered, Router, Target } from "./target.ts";
+import { carryTcp } from "./tcp.ts";
 import { Upstreams } from "./upstream.ts";
 
 /** What a gateway is made of. */
@@ -60,6 +61,23 @@ export class Gateway {
     );
     server.on("tlsClientError", (_error, socket) => socket.destroy());
     return await this.#listen(server, address);
+  }
+
+  /** Listens for a TCP service; what it gives ends that. */
+  async listenTcp(address: Address, target: Target): Promise<{ readonly port: number; close(): void }> {
+    const server = createServer({ noDelay: true, pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+      carryTcp(socket, target);
+    });
+    const port = await this.#listen(server, address);
+    return {
+      port,
+      close: () => {
+        server.close();
+        this.#servers.splice(this.#servers.indexOf(server), 1);
+      },
+    };
   }
 
   #onTls(socket: TLSSocket): void {

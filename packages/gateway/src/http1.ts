@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { BodyReader, chunkHead, lastChunk } from "./body.ts";
 import { Exchange, type Inbound, type Shared } from "./exchange.ts";
 import { bad, HEAD_LIMIT, type Header, parseRequest, type RequestHead, type ResponseHead } from "./head.ts";
-import { splice } from "./splice.ts";
+import { type Holder, splice } from "./splice.ts";
 import { Refusal } from "./target.ts";
 
 /** How long a head may take from its first byte. */
@@ -232,7 +232,7 @@ export class Http1Connection implements Inbound {
     else this.#close();
   }
 
-  upgrade(head: ResponseHead, extra: string, app: Socket, rest: Buffer | null, done: () => void): void {
+  upgrade(head: ResponseHead, extra: string, app: Socket, rest: Buffer | null, holder: Holder): void {
     const text =
       headText(head.status, head.reason, head.headers) +
       extra +
@@ -243,7 +243,7 @@ export class Http1Connection implements Inbound {
     this.#ahead = null;
     this.#socket.removeAllListeners("data").removeAllListeners("end").removeAllListeners("drain");
     this.#socket.write(text, "latin1");
-    splice(this.#socket, app, { toClient: rest, toApp: ahead }, done);
+    splice(this.#socket, app, { toClient: rest, toApp: ahead }, holder);
   }
 
   /** Writes of one turn of the event loop leave together. */

@@ -19,6 +19,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "./head.ts";
+import type { Holder } from "./splice.ts";
 import { Refusal } from "./target.ts";
 
 /** Streams that a client may have open on one connection. */
@@ -140,10 +141,10 @@ class Http2Inbound implements Inbound {
     this.#stream.resume();
   }
 
-  upgrade(_head: ResponseHead, _extra: string, app: Socket, _rest: Buffer | null, done: () => void): void {
+  upgrade(_head: ResponseHead, _extra: string, app: Socket, _rest: Buffer | null, holder: Holder): void {
     // Nothing here asks for one: the app has answered what it was not asked.
     app.destroy();
-    done();
+    holder.done();
     this.refuse(new Refusal(502, "SPORE_APP_ANSWER", "the app changed the protocol"));
   }
 

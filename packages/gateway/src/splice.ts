@@ -8,19 +8,41 @@ export interface Ahead {
   readonly toApp: Buffer | null;
 }
 
+/** What a spliced connection is told of and tells. */
+export interface Holder {
+  /** Without traffic for so long, it rests. */
+  readonly idleMs: number;
+  rest(): void;
+  resume(): void;
+  /** Both sides are closed. */
+  done(): void;
+}
+
 /**
  * Carries bytes both ways until both sides have ended; an end is passed on, an
- * abort ends both. `done` is called once.
+ * abort ends both.
  */
-export function splice(client: Socket, app: Socket, ahead: Ahead, done: () => void): void {
-  carry(client, app, ahead.toApp);
-  carry(app, client, ahead.toClient);
+export function splice(client: Socket, app: Socket, ahead: Ahead, holder: Holder): void {
+  let resting = false;
+  const timer = setTimeout(() => {
+    resting = true;
+    holder.rest();
+  }, holder.idleMs);
+  timer.unref();
+  const traffic = (): void => {
+    timer.refresh();
+    if (resting) holder.resume();
+    resting = false;
+  };
+  carry(client, app, ahead.toApp, traffic);
+  carry(app, client, ahead.toClient, traffic);
   let open = 2;
   const closed = (): void => {
     open -= 1;
     client.destroy();
     app.destroy();
-    if (open === 0) done();
+    clearTimeout(timer);
+    if (open === 0) holder.done();
   };
   for (const socket of [client, app]) {
     if (socket.closed) closed();
@@ -28,9 +50,10 @@ export function splice(client: Socket, app: Socket, ahead: Ahead, done: () => vo
   }
 }
 
-function carry(from: Socket, to: Socket, ahead: Buffer | null): void {
+function carry(from: Socket, to: Socket, ahead: Buffer | null, traffic: () => void): void {
   if (ahead !== null) to.write(ahead);
   from.on("data", (bytes: Buffer) => {
+    traffic();
     if (!to.write(bytes)) from.pause();
   });
   to.on("drain", () => from.resume());

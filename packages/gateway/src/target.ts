@@ -17,6 +17,10 @@ export interface Lease {
   readonly phases: Readonly<Record<string, number>>;
   /** The request is over. */
   release(): void;
+  /** An open connection on which nothing happens does not keep the instance awake. */
+  rest(): void;
+  /** Something happens on it again; an instance that is stopping by now closes it. */
+  resume(): void;
   /** Nobody listens there: nothing of the request has reached the app. */
   unreachable(): void;
 }
@@ -33,6 +37,8 @@ export interface Target {
   readonly name: string;
   /** Milliseconds until the app must have begun to answer. */
   readonly requestTimeoutMs: number;
+  /** Milliseconds after which an open WebSocket or TCP connection without traffic rests. */
+  readonly connectionIdleMs: number;
   /** An instance: at once if one is awake; rejects with a `Refusal` if none can be had. */
   acquire(caller: Caller): Lease | Promise<Lease>;
 }

@@ -99,6 +99,7 @@ export interface TestTarget extends Target {
   open: number;
   granted: number;
   unreachable: number;
+  resting: number;
 }
 
 /** Gives leases to `address`, after `before` if it is given. */
@@ -120,6 +121,12 @@ export function target(
       start,
       phases: start === "warm" ? {} : { wait: 1.5 },
       release,
+      rest: () => {
+        made.resting += 1;
+      },
+      resume: () => {
+        made.resting -= 1;
+      },
       unreachable: () => {
         made.unreachable += 1;
         release();
@@ -129,9 +136,11 @@ export function target(
   const made: TestTarget = {
     name: "test",
     requestTimeoutMs,
+    connectionIdleMs: 30,
     open: 0,
     granted: 0,
     unreachable: 0,
+    resting: 0,
     acquire: (caller) => (before === undefined ? lease("warm") : before(caller).then(lease)),
   };
   return made;

@@ -24,6 +24,7 @@ export interface DeployFlags extends ImageFlags {
   readonly idle: number | undefined;
   readonly domain: readonly string[];
   readonly allow: readonly string[];
+  readonly tcp: number | undefined;
   readonly "no-snapshot": boolean;
   readonly json: boolean;
 }
@@ -114,11 +115,12 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (bytes.length > 0) yield bytes;
 }
 
-function settingsOf({ min, max, concurrency, idle, domain, allow }: DeployFlags): AppSettingsChange {
+function settingsOf({ min, max, concurrency, idle, domain, allow, tcp }: DeployFlags): AppSettingsChange {
   return {
     scaling: { min, max, concurrency, idleMs: idle },
     ...(domain.length > 0 && { domains: domain }),
     ...(allow.length > 0 && { network: { allow } }),
+    ...(tcp !== undefined && { tcp }),
   };
 }
 

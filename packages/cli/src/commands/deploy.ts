@@ -55,6 +55,11 @@ export const deploy: Command = command({
       doc: "Another host name of the app; *.NAME for all below.",
       read: readText,
     }),
+    tcp: value({
+      value: "PORT",
+      doc: "Let PORT of this machine lead to the app as it is, for what does not speak HTTP.",
+      read: readPort,
+    }),
     allow: list({
       value: "DESTINATION",
       doc: "Let the app connect there and nowhere else: a CIDR range or a name such as *.example.com, with :PORT if only that one.",

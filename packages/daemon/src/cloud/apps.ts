@@ -40,6 +40,7 @@ export interface AppsParts {
 export const defaultSettings: AppSettings = {
   scaling: { min: 0, max: 4, concurrency: 200, idleMs: 30_000 },
   domains: [],
+  tcp: null,
   network: { allow: null },
   startTimeoutMs: 30_000,
   requestTimeoutMs: 60_000,
@@ -353,6 +354,10 @@ export class Apps {
 
   #checkDomains(name: string, settings: AppSettings): void {
     const { store, urls } = this.#parts;
+    const { tcp } = settings;
+    if (tcp !== null && store.list("apps").some((app) => app.name !== name && app.settings.tcp === tcp)) {
+      throw sporeError("SPORE_CONFLICT", { problem: `another app listens on port ${tcp}` });
+    }
     for (const domain of settings.domains) {
       if (urls.isOwn(domain)) {
         throw sporeError("SPORE_CONFLICT", { problem: `${domain} is a name that Spore gives itself` });

@@ -158,12 +158,15 @@ export class Rollouts {
     const { snapshots, events, store } = this.#parts;
     if (!Snapshots.allowed(release) || snapshots.of(release) !== null) return;
     const { app, number } = release;
-    const about = { tenant: store.get("apps", app)?.tenant ?? null, app, release: number };
+    const record = store.get("apps", app);
+    const about = { tenant: record?.tenant ?? null, app, release: number };
     try {
       const { endpoint, handle } = member;
       if (endpoint === null || handle === null) return;
       // The code behind the first request is compiled before, not after, every wake.
-      await ask(endpoint.host, endpoint.port, release.config.health ?? "/", `${app}.localhost`);
+      if (record?.settings.tcp == null) {
+        await ask(endpoint.host, endpoint.port, release.config.health ?? "/", `${app}.localhost`);
+      }
       await snapshots.take(release, (path) => handle.freeze(path));
       events.tell("snapshot.taken", about);
     } catch (thrown) {

@@ -1,10 +1,13 @@
 /** What the gateway asks: from a host name to the pool that answers. */
 
-import type { Caller, Lease, Router, Target } from "@spore/gateway";
+import { type Caller, type Lease, Refusal, type Router, type Target } from "@spore/gateway";
 import type { Fleet } from "../fleet/fleet.ts";
 import { releaseKey, type Store } from "../store/types.ts";
 import type { Tenants } from "./tenants.ts";
 import type { Urls } from "./urls.ts";
+
+/** An open connection without traffic keeps its instance awake for so long. */
+const CONNECTION_IDLE_MS = 60_000;
 
 /** What a router is made of. */
 export interface RouterParts {
@@ -49,6 +52,20 @@ export class CloudRouter implements Router {
     return canary !== null && Math.random() * 100 < route.percent ? canary : route.live;
   }
 
+  /** Whoever is live of an app, whenever it is asked: for services without host names. */
+  live(name: string): Target {
+    return {
+      name: `${name}/0`,
+      requestTimeoutMs: 0,
+      connectionIdleMs: CONNECTION_IDLE_MS,
+      acquire: (caller) => {
+        const target = (this.#routes.get(name) ?? this.#load(name))?.live ?? null;
+        if (target === null) throw new Refusal(503, "SPORE_NO_APP", `${name} has no release yet`, 2);
+        return target.acquire(caller);
+      },
+    };
+  }
+
   #load(name: string): Route | null {
     const app = this.#parts.store.get("apps", name);
     if (app === null) return null;
@@ -80,6 +97,7 @@ export class CloudRouter implements Router {
     return {
       name: `${app}/${release}`,
       requestTimeoutMs,
+      connectionIdleMs: CONNECTION_IDLE_MS,
       acquire: (caller: Caller): Lease | Promise<Lease> => pool.acquire(caller),
     };
   }

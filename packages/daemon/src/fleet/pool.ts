@@ -246,10 +246,11 @@ export class Pool {
     member.inFlight += 1;
     member.disarm();
     let open = true;
+    let resting = false;
     const release = (): void => {
       if (!open) return;
       open = false;
-      this.#release(member);
+      if (!resting) this.#release(member);
     };
     // It waited for this very start, or for a place.
     const woken = waiter !== null && waiter.since <= member.begun + member.wakeMs;
@@ -258,6 +259,16 @@ export class Pool {
       start: woken ? member.start : "warm",
       phases: waiter === null ? noPhases : phasesOf(member, waiter.since, woken),
       release,
+      rest: () => {
+        if (open && !resting) this.#release(member);
+        resting = true;
+      },
+      resume: () => {
+        if (!open || !resting) return;
+        resting = false;
+        member.inFlight += 1;
+        member.disarm();
+      },
       unreachable: () => {
         release();
         if (member.state === "ready") this.drain(member, "crashed");

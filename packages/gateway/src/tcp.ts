@@ -1,0 +1,57 @@
+/** TCP services on a port of their own: a connection waits while its instance wakes. */
+
+import { connect, type Socket } from "node:net";
+import { splice } from "./splice.ts";
+import type { Caller, Lease, Target } from "./target.ts";
+
+/** An instance that is gone when it is connected to is replaced so many times. */
+const ATTEMPTS = 4;
+const KEEP_ALIVE_MS = 60_000;
+
+/** Carries one connection of a client to an instance. What the client sends first waits in the kernel. */
+export function carryTcp(client: Socket, target: Target): void {
+  client.setNoDelay(true);
+  // A client that is gone without a word is noticed.
+  client.setKeepAlive(true, KEEP_ALIVE_MS);
+  client.on("error", () => {});
+  const caller: Caller = { onGone: null };
+  client.once("close", () => caller.onGone?.());
+  void attempt(client, target, caller, ATTEMPTS);
+}
+
+async function attempt(client: Socket, target: Target, caller: Caller, left: number): Promise<void> {
+  let lease: Lease;
+  try {
+    lease = await target.acquire(caller);
+  } catch {
+    // There is no answer that every protocol would understand.
+    client.destroy();
+    return;
+  }
+  if (client.destroyed) {
+    lease.release();
+    return;
+  }
+  // Either side may end what it says and still listen.
+  const app = connect({ ...lease.address, noDelay: true, allowHalfOpen: true });
+  const refused = (): void => {
+    lease.unreachable();
+    if (left > 1 && !client.destroyed) void attempt(client, target, caller, left - 1);
+    else client.destroy();
+  };
+  app.once("error", refused);
+  app.once("connect", () => {
+    app.off("error", refused);
+    splice(
+      client,
+      app,
+      { toClient: null, toApp: null },
+      {
+        idleMs: target.connectionIdleMs,
+        rest: () => lease.rest(),
+        resume: () => lease.resume(),
+        done: () => lease.release(),
+      },
+    );
+  });
+}
