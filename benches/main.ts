@@ -7,9 +7,11 @@ import { sporeError } from "@spore/errors";
 import { boot } from "./boot.ts";
 import { calls } from "./calls.ts";
 import { cloud } from "./cloud.ts";
+import { fork, memory } from "./clones.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
 import { thisMachine } from "./machine.ts";
+import { snapshot } from "./pause.ts";
 import type { Row } from "./rows.ts";
 import { table } from "./table.ts";
 import { wake } from "./wake.ts";
@@ -38,6 +40,9 @@ const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = {
   http,
   wake,
   cloud,
+  fork,
+  snapshot,
+  memory,
 };
 
 /** Measures and prints; the result is the exit status. */

@@ -131,6 +131,9 @@ pub struct Config {
     /// A pool has left the layers to this shell as open files.
     #[serde(skip)]
     pub layers_inherited: bool,
+    /// ... and behind them the frames of the snapshot, to be mapped.
+    #[serde(skip)]
+    pub frames_inherited: bool,
     /// `layers` once more, as written, for the crash report.
     #[serde(skip)]
     pub layers_as_written: Value,

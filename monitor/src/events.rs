@@ -32,6 +32,8 @@ pub struct Events {
     started: Instant,
     /// What the program used, if that is recorded.
     used: OnceLock<Used>,
+    /// Name of the machine, told with every event; empty: none.
+    instance: String,
 }
 
 impl Events {
@@ -41,7 +43,14 @@ impl Events {
             style,
             started,
             used: OnceLock::new(),
+            instance: String::new(),
         }
+    }
+
+    /// Tells the machine's name with every event.
+    pub fn of(mut self, instance: &str) -> Self {
+        self.instance = instance.to_owned();
+        self
     }
 
     /// The image that the launcher built; passed through as it is.
@@ -129,6 +138,10 @@ impl Events {
 
     fn machine(&self, event: &Value) {
         if self.style == Style::Json {
+            let mut event = event.clone();
+            if !self.instance.is_empty() {
+                event["instance"] = json!(self.instance);
+            }
             let mut stdout = std::io::stdout().lock();
             // A reader that went away must not end the program.
             let _ = stdout

@@ -118,10 +118,7 @@ fn first_state(memory: &GuestMemory, header: &KernelHeader) -> Result<String> {
 /// Everything that is not zero: RAM in runs of pages, then the layers.
 fn pieces(memory: &GuestMemory) -> Result<Vec<Piece<'_>>> {
     let mut pieces: Vec<Piece> = Vec::new();
-    for frame in (0..memory.ram_size()).step_by(HUGE as usize) {
-        if !memory.is_resident(frame) {
-            continue;
-        }
+    for frame in memory.resident_frames() {
         for gpa in (frame..frame + HUGE).step_by(PAGE as usize) {
             let mut page = Vec::new();
             if !memory.append_unless_zero(gpa, &mut page) {

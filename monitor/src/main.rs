@@ -81,10 +81,19 @@ fn carry_out(started: Instant) -> Result<Infallible> {
             println!("{facts}");
             std::process::exit(0)
         }
-        ["--shell" | "--shell-once", _] => {
+        ["--about", _] => {
+            println!("{}", snapshot::about(words[1].as_ref())?);
+            finish::with_status(0)
+        }
+        ["--fork", config, count] => {
+            standby::fork::run(config.as_ref(), count.parse().unwrap_or(1))?;
+            finish::with_status(0)
+        }
+        ["--shell" | "--shell-once" | "--shell-fork", _] => {
             let source = Source::inherited(texts[0] == "--shell");
             let mut config = config::load(words[1].as_ref())?;
-            config.layers_inherited = texts[0] == "--shell";
+            config.layers_inherited = texts[0] != "--shell-once";
+            config.frames_inherited = texts[0] == "--shell-fork";
             let outcome = shell(config, source, started)?;
             finish::with_status(outcome.status())
         }
@@ -181,7 +190,7 @@ fn shell(mut config: Config, source: Source, started: Instant) -> Result<Outcome
     let woken = shell::wait(source, &mut config)?;
     let ready = ready.brought_up_to_date(&config, processors)?;
     let since = if once { started } else { woken };
-    let events = Arc::new(Events::new(config.events, since));
+    let events = Arc::new(Events::new(config.events, since).of(&config.instance));
     shell::prepared();
     match start(config, ready, signals, &events) {
         Ok(outcome) => finish::with_outcome(&events, outcome),
@@ -245,7 +254,7 @@ fn restore(path: &Path, config: &Config, kvm: &Arc<Kvm>, processors: usize) -> R
     let header = image::read_header(&config.kernel)?;
     let memory = Arc::new(image::map_empty(config, restore.ram_size())?);
     let features = Features::read_ahead(kvm, processors, &memory, Vec::new());
-    restore.load(&memory)?;
+    restore.load(&memory, config)?;
     let (kick, doorbell) = doorbell()?;
     let registers = Some(restore.registers());
     let machine = Machine::new(

@@ -5,6 +5,9 @@
 //! that both sides touch are reached as atomics. No reference to plain guest
 //! memory ever exists, because the guest may change it at any time.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use spore_abi::boot::{BootInfo, FileRecord, KernelHeader, LayerRecord, VmaRecord};
@@ -225,17 +228,53 @@ impl GuestMemory {
         }
     }
 
-    /// Whether the host has memory behind any page of a 2 MiB frame of RAM. One that
-    /// it has not reads zero.
-    pub fn is_resident(&self, gpa: u64) -> bool {
-        let Ok(start) = self.ram_pointer(gpa, HUGE) else {
-            return false;
-        };
-        let mut pages = [0_u8; (HUGE / PAGE) as usize];
-        // SAFETY: the range lies in RAM, and the answer has a byte for each page.
-        let result = unsafe { libc::mincore(start.cast(), HUGE as usize, pages.as_mut_ptr()) };
+    /// The 2 MiB frames of RAM with memory of the host behind any of their pages. Others
+    /// read zero.
+    pub fn resident_frames(&self) -> Vec<u64> {
+        let size = self.ram_size();
+        let mut pages = vec![0_u8; (size / PAGE) as usize];
+        // SAFETY: RAM is a mapping of that size, and the answer has a byte for each page.
+        let result =
+            unsafe { libc::mincore(self.ram_base().cast(), size as usize, pages.as_mut_ptr()) };
         // Whatever the host does not say is looked at.
-        result != 0 || pages.iter().any(|page| page & 1 != 0)
+        pages
+            .chunks((HUGE / PAGE) as usize)
+            .zip((0..size).step_by(HUGE as usize))
+            .filter(|(pages, _)| result != 0 || pages.iter().any(|page| page & 1 != 0))
+            .map(|(_, gpa)| gpa)
+            .collect()
+    }
+
+    /// Puts part of a file in the place of a frame of RAM: this guest's own copy, made
+    /// where it writes. The guest must not run yet.
+    pub fn map_frame(&self, gpa: u64, file: &File, offset: u64) -> io::Result<()> {
+        let start = self
+            .ram_pointer(gpa, HUGE)
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the range is a part of RAM, which this object owns; RAM is only ever
+        // reached by copies and atomics.
+        let mapped = unsafe {
+            libc::mmap(
+                start.cast(),
+                HUGE as usize,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                offset as libc::off_t,
+            )
+        };
+        match mapped == libc::MAP_FAILED {
+            true => Err(io::Error::last_os_error()),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes small pages behind a frame of RAM: few of its pages will be used.
+    pub fn want_small_pages(&self, gpa: u64) {
+        if let Ok(start) = self.ram_pointer(gpa, HUGE) {
+            // SAFETY: advice about a part of RAM.
+            unsafe { libc::madvise(start.cast(), HUGE as usize, libc::MADV_NOHUGEPAGE) };
+        }
     }
 
     /// Appends a page of RAM to `bytes` unless it is zero; answers whether it did.

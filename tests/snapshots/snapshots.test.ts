@@ -1,6 +1,6 @@
 // Freezing a warm program and going on from the file, as a user does it.
 import { once } from "node:events";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -64,6 +64,23 @@ describe("a Node.js server with a worker and WebAssembly", () => {
     await using server = await serve(8080, [file]);
     expect((await json<State>(server.url, "/state")).upstream).toBe("error ECONNRESET closed");
     upstream.close();
+  });
+
+  test("a damaged snapshot is refused by name, and the program boots instead", async () => {
+    const file = await take("damaged.snap", "--warm", "/state");
+    const bytes = readFileSync(file);
+    const places = [0, 8, 200, 4100, Math.floor(bytes.length / 2), bytes.length - 5000];
+    for (const at of places) {
+      const damaged = Buffer.from(bytes);
+      damaged[at] = (damaged[at] ?? 0) ^ 1;
+      const copy = join(place, "copy.snap");
+      writeFileSync(copy, damaged);
+      expect((await spore(["snapshot", "verify", copy])).status, `byte ${at}`).toBe(65);
+      await using server = await serve(8080, [copy]);
+      // It has booted: this is its first request.
+      expect((await json<State>(server.url, "/state")).requests, `byte ${at}`).toBe(1);
+      expect(server.said.stderr).toMatch(/^error\[SPORE_SNAPSHOT_(DAMAGED|FOREIGN)\]: .*; booting instead$/m);
+    }
   });
 
   test("leaves nothing beside the file", async () => {

@@ -50,6 +50,7 @@ pub use crate::net::listen::listen_at;
 use crate::net::policy::Gate;
 use crate::net::rings::Rings;
 pub use crate::net::survival::Devices;
+pub use crate::net::sys::raise_descriptor_limit;
 
 /// How long sockets may hold up the exit of a program.
 const EXIT_FLUSH: Duration = Duration::from_secs(2);

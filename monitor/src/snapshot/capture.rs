@@ -1,6 +1,6 @@
 //! The copy of a guest at rest, made while its vCPU stands still.
 
-use spore_abi::layout::{HUGE, PAGE};
+use spore_abi::layout::PAGE;
 
 use super::checksum::crc32c;
 use super::format::{FRAME_PAGES, Frame};
@@ -14,14 +14,13 @@ pub struct Pages {
     pub data: Vec<u8>,
 }
 
-/// Copies every page of RAM that is in use and not zero. The guest must not run.
-pub fn pages(memory: &GuestMemory) -> Pages {
+/// Copies every page of RAM that is in use and not zero, into `data`, which keeps its
+/// room. For a snapshot the guest must not run; while it runs, the copy is good for
+/// finding out how much room is needed, and for having it.
+pub fn pages(memory: &GuestMemory, mut data: Vec<u8>) -> Pages {
+    data.clear();
     let mut frames = Vec::new();
-    let mut data = Vec::with_capacity(32 << 20);
-    for gpa in (0..memory.ram_size()).step_by(HUGE as usize) {
-        if !memory.is_resident(gpa) {
-            continue;
-        }
+    for gpa in memory.resident_frames() {
         let first = data.len() as u64 / PAGE;
         let mut pages = [0_u64; 8];
         for page in 0..FRAME_PAGES {

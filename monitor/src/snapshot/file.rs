@@ -51,14 +51,19 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
         at += bytes.len() as u64;
     }
     contents.header.data_offset = at.next_multiple_of(PAGE);
-    let length = contents.header.data_offset + pages.data.len() as u64;
+    contents.header.data_length = pages.data.len() as u64;
+    let mut tail = contents.about.clone();
+    tail.resize(tail.len().next_multiple_of(PAGE as usize), 0);
+    let tail_length = (tail.len() + HEADER) as u64;
+    let length = contents.header.data_offset + contents.header.data_length + tail_length;
     contents.header.file_length = length;
+    tail.extend(contents.header.to_bytes());
     let mut head = contents.header.to_bytes();
     for bytes in sections {
         head.extend(bytes);
     }
     head.resize(contents.header.data_offset as usize, 0);
-    replace(path, &[&head, &pages.data]).map_err(|error| {
+    replace(path, &[&head, &pages.data, &tail]).map_err(|error| {
         MonitorError::new(
             SPORE_OUTPUT_WRITE,
             format!("cannot write {}: {error}", path.display()),
@@ -101,7 +106,7 @@ fn write_all(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A snapshot that was opened and whose head was checked.
+/// A snapshot that was opened and of which everything but the pages was checked.
 pub struct Snapshot {
     path: PathBuf,
     file: File,
@@ -109,6 +114,8 @@ pub struct Snapshot {
     pub header: Header,
     /// Which pages it holds.
     pub frames: Vec<Frame>,
+    /// Everything before the pages.
+    head: Vec<u8>,
 }
 
 impl Snapshot {
@@ -121,34 +128,65 @@ impl Snapshot {
         file.read_exact_at(&mut first, 0).map_err(unreadable)?;
         let header =
             Header::from_bytes(&first, length).map_err(|refusal| refused(path, &refusal))?;
+        // `Header::from_bytes` has bounded it.
+        let mut head = vec![0; header.data_offset as usize];
+        file.read_exact_at(&mut head, 0).map_err(unreadable)?;
         let mut snapshot = Self {
             path: path.to_owned(),
             file,
             header,
             frames: Vec::new(),
+            head,
         };
-        let table = snapshot.section(Section::Frames)?;
+        snapshot.check_head()?;
+        snapshot.check_tail()?;
+        let table = snapshot.section(Section::Frames);
         snapshot.frames =
-            format::frames(&table, &snapshot.header).map_err(|refusal| refused(path, &refusal))?;
+            format::frames(table, &snapshot.header).map_err(|refusal| refused(path, &refusal))?;
         Ok(snapshot)
     }
 
-    /// The bytes of a section, checked.
-    pub fn section(&self, section: Section) -> Result<Vec<u8>> {
-        let Extent {
-            offset,
-            length,
-            checksum,
-        } = self.header.section(section);
-        // `Header::from_bytes` has bounded the length.
-        let mut bytes = vec![0; length as usize];
-        self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|error| self.damaged(&format!("it cannot be read: {error}")))?;
-        if crc32c(&bytes) != checksum {
-            return Err(self.damaged("its tables have changed"));
+    /// The sections are whole, one behind another, and nothing is between them.
+    fn check_head(&self) -> Result<()> {
+        let mut end = HEADER;
+        for section in &self.header.sections {
+            let bytes = &self.head[end..];
+            let whole = section.offset == end as u64
+                && bytes
+                    .get(..section.length as usize)
+                    .is_some_and(|bytes| crc32c(bytes) == section.checksum);
+            if !whole {
+                return Err(self.damaged("its tables have changed"));
+            }
+            end += section.length as usize;
         }
-        Ok(bytes)
+        match self.head[end..].iter().all(|byte| *byte == 0) {
+            true => Ok(()),
+            false => Err(self.damaged("its tables have changed")),
+        }
+    }
+
+    /// The second copy of notes and header is the same as the first.
+    fn check_tail(&self) -> Result<()> {
+        let mut expected = self.section(Section::About).to_vec();
+        expected.resize(expected.len().next_multiple_of(PAGE as usize), 0);
+        expected.extend(&self.head[..HEADER]);
+        let start = self.header.data_offset + self.header.data_length;
+        let mut tail = vec![0; (self.header.file_length - start) as usize];
+        self.file
+            .read_exact_at(&mut tail, start)
+            .map_err(|error| self.damaged(&format!("it cannot be read: {error}")))?;
+        match tail == expected {
+            true => Ok(()),
+            false => Err(self.damaged("the second copy of its notes has changed")),
+        }
+    }
+
+    /// The bytes of a section.
+    pub fn section(&self, section: Section) -> &[u8] {
+        let Extent { offset, length, .. } = self.header.section(section);
+        // `check_head` comes before anybody asks.
+        &self.head[offset as usize..(offset + length) as usize]
     }
 
     /// Reads the pages of a frame, checked, into `bytes`.
@@ -202,17 +240,56 @@ fn foreign(path: &Path, problem: &str) -> MonitorError {
     )
 }
 
+/// How to start again what a snapshot was taken of, even if the snapshot is damaged:
+/// the notes stand in the file twice.
+pub fn about(path: &Path) -> Result<Value> {
+    let file =
+        File::open(path).map_err(|error| damaged(path, &format!("it cannot be read: {error}")))?;
+    let length = file.metadata().map_or(0, |data| data.len());
+    let last = length.saturating_sub(HEADER as u64);
+    let mut refusal = Refusal::Damaged("its notes have changed");
+    for at in [0, last] {
+        match notes(&file, at, length) {
+            Ok(notes) => {
+                return serde_json::from_slice(&notes)
+                    .map_err(|_| damaged(path, "its notes make no sense"));
+            }
+            Err(version @ Refusal::Version(_)) => refusal = version,
+            Err(_) => {}
+        }
+    }
+    Err(refused(path, &refusal))
+}
+
+/// The notes beside the header at `at`: behind it at the start, before it at the end.
+fn notes(file: &File, at: u64, length: u64) -> std::result::Result<Vec<u8>, Refusal> {
+    let unreadable = |_| Refusal::Damaged("its notes cannot be read");
+    let mut bytes = vec![0; HEADER];
+    file.read_exact_at(&mut bytes, at).map_err(unreadable)?;
+    // A file that was cut short has a first header that says so, and is whole itself.
+    let header = Header::from_bytes(&bytes, length).or_else(|refusal| match at {
+        0 => Header::of_any_length(&bytes),
+        _ => Err(refusal),
+    })?;
+    let about = header.section(Section::About);
+    let start = match at {
+        0 => about.offset,
+        _ => at.saturating_sub(about.length.next_multiple_of(PAGE)),
+    };
+    let mut notes = vec![0; about.length as usize];
+    file.read_exact_at(&mut notes, start).map_err(unreadable)?;
+    match crc32c(&notes) == about.checksum {
+        true => Ok(notes),
+        false => Err(Refusal::Damaged("its notes have changed")),
+    }
+}
+
 /// What a file holds, for people and programs; with `verify` every page is read.
 pub fn inspect(path: &Path, verify: bool) -> Result<Value> {
     let snapshot = Snapshot::open(path)?;
-    let about = snapshot.section(Section::About)?;
-    let about: Value = serde_json::from_slice(&about).unwrap_or(Value::Null);
-    let devices: Value =
-        serde_json::from_slice(&snapshot.section(Section::Devices)?).unwrap_or(Value::Null);
+    let json = |section| serde_json::from_slice(snapshot.section(section)).unwrap_or(Value::Null);
+    let (about, devices) = (json(Section::About), json(Section::Devices));
     if verify {
-        for section in [Section::Features, Section::WorkingSet] {
-            snapshot.section(section)?;
-        }
         let mut bytes = Vec::new();
         for frame in &snapshot.frames {
             snapshot.read_frame(frame, &mut bytes)?;
@@ -256,4 +333,133 @@ pub fn digest(text: &str) -> [u8; 32] {
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvm_bindings::kvm_regs;
+
+    /// A snapshot of two pages; the golden file in `docs/internals` has the same bytes.
+    fn small() -> (Contents, Pages) {
+        let header = Header {
+            file_length: 0,
+            data_offset: 0,
+            data_length: 0,
+            ram_size: 64 << 20,
+            generation: 1,
+            monotonic: 1_000_000_007,
+            realtime: 1_700_000_000_000_000_001,
+            kernel: [7; 32],
+            image: [9; 32],
+            registers: kvm_regs {
+                rip: 0x7f80_0020_1234,
+                rflags: 2,
+                ..kvm_regs::default()
+            },
+            sections: [Extent::default(); SECTIONS],
+        };
+        let contents = Contents {
+            header,
+            about: br#"{"format":1}"#.to_vec(),
+            features: vec![1; 28],
+            devices: br#"{"listeners":[],"streams":[],"datagrams":[]}"#.to_vec(),
+        };
+        let mut pages = Pages {
+            frames: vec![Frame {
+                gpa: 0x80_0000,
+                pages: [1 | 1 << 5, 0, 0, 0, 0, 0, 0, 0],
+                first: 0,
+                checksum: 0,
+            }],
+            data: [[0xab; PAGE as usize], [0xcd; PAGE as usize]].concat(),
+        };
+        pages.seal();
+        (contents, pages)
+    }
+
+    fn place(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("spore-{name}-{}.snap", std::process::id()))
+    }
+
+    fn code(path: &Path) -> Option<&'static str> {
+        inspect(path, true).err().map(|error| error.code.name)
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_looks_as_documented() {
+        let path = place("golden");
+        let (contents, pages) = small();
+        write(&path, contents, &pages).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let facts = inspect(&path, true).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            (facts["pages"].as_u64(), facts["frames"].as_u64()),
+            (Some(2), Some(1))
+        );
+        let golden = include_bytes!("golden/version-1.snap");
+        assert!(
+            bytes == golden,
+            "the format has changed: give it another version"
+        );
+    }
+
+    #[test]
+    fn any_flipped_byte_and_any_cut_is_refused() {
+        let path = place("flipped");
+        let (contents, pages) = small();
+        write(&path, contents, &pages).unwrap();
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(code(&path), None);
+        let file = File::options().write(true).open(&path).unwrap();
+        // Every byte that means something, and some of the others.
+        let dense = |at: usize| whole[at] != 0 || at.is_multiple_of(61);
+        for at in (0..whole.len()).filter(|at| dense(*at) && whole[*at] != 0xab) {
+            file.write_all_at(&[whole[at] ^ 0x10], at as u64).unwrap();
+            assert!(code(&path).is_some(), "byte {at} may change");
+            // One of the two copies of the notes is always whole.
+            assert!(
+                about(&path).is_ok_and(|notes| notes["format"] == 1),
+                "byte {at}"
+            );
+            file.write_all_at(&whole[at..=at], at as u64).unwrap();
+        }
+        for length in [0, 7, 100, 4096, 5000, whole.len() - 4096, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(
+                code(&path),
+                Some("SPORE_SNAPSHOT_DAMAGED"),
+                "{length} bytes"
+            );
+        }
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn another_version_is_foreign_not_damaged() {
+        let path = place("version");
+        let (contents, pages) = small();
+        write(&path, contents, &pages).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[8] = 9;
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(code(&path), Some("SPORE_SNAPSHOT_FOREIGN"));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_what_was_there() {
+        let folder = place("kept");
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("a.snap");
+        fs::write(&path, b"old").unwrap();
+        let refuse: [&[u8]; 1] = [b"new"];
+        replace(&folder.join("missing/a.snap"), &refuse).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        replace(&path, &refuse).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

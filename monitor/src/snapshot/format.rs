@@ -61,6 +61,8 @@ pub struct Header {
     pub file_length: u64,
     /// First byte of the pages.
     pub data_offset: u64,
+    /// Bytes of all pages.
+    pub data_length: u64,
     /// Bytes of guest memory.
     pub ram_size: u64,
     /// How many freezes lie between the boot and this snapshot.
@@ -189,6 +191,7 @@ impl Header {
         for word in [
             self.file_length,
             self.data_offset,
+            self.data_length,
             self.ram_size,
             self.generation,
             self.monotonic,
@@ -215,6 +218,15 @@ impl Header {
 
     /// Reads and checks the first bytes of a file that is `length` bytes long.
     pub fn from_bytes(bytes: &[u8], length: u64) -> Result<Self, Refusal> {
+        let header = Self::of_any_length(bytes)?;
+        match header.file_length == length {
+            true => Ok(header),
+            false => Err(Refusal::Damaged("it is cut short")),
+        }
+    }
+
+    /// The same for a file that need not be whole.
+    pub fn of_any_length(bytes: &[u8]) -> Result<Self, Refusal> {
         if bytes.len() < HEADER || bytes[..8] != MAGIC {
             return Err(Refusal::Damaged("it is not a snapshot"));
         }
@@ -232,6 +244,7 @@ impl Header {
         let mut header = Self {
             file_length: reader.u64()?,
             data_offset: reader.u64()?,
+            data_length: reader.u64()?,
             ram_size: reader.u64()?,
             generation: reader.u64()?,
             monotonic: reader.u64()?,
@@ -254,14 +267,11 @@ impl Header {
             };
             reader.u32()?;
         }
-        header.check(length)?;
+        header.check()?;
         Ok(header)
     }
 
-    fn check(&self, length: u64) -> Result<(), Refusal> {
-        if self.file_length != length {
-            return Err(Refusal::Damaged("it is cut short"));
-        }
+    fn check(&self) -> Result<(), Refusal> {
         let ram_possible = (MIN_RAM..=MAX_RAM).contains(&self.ram_size);
         if !ram_possible || !self.ram_size.is_multiple_of(HUGE) {
             return Err(Refusal::Damaged("its memory has an impossible size"));
@@ -270,7 +280,8 @@ impl Header {
             let end = section.offset.checked_add(section.length);
             section.length <= SECTION_LIMIT && end.is_some_and(|end| end <= self.data_offset)
         };
-        if self.data_offset > length || !self.data_offset.is_multiple_of(PAGE) {
+        let end = self.data_offset.checked_add(self.data_length);
+        if end.is_none_or(|end| end > self.file_length) || !self.data_offset.is_multiple_of(PAGE) {
             return Err(Refusal::Damaged("its parts lie outside of it"));
         }
         if !self.sections.iter().all(inside) {
@@ -337,7 +348,7 @@ impl Frame {
 }
 
 /// Reads and checks the table: frames ascend and lie in memory, pages follow one
-/// another and end with the file.
+/// another and are all there.
 pub fn frames(table: &[u8], header: &Header) -> Result<Vec<Frame>, Refusal> {
     let wrong = Refusal::Damaged("its table of pages makes no sense");
     if !table.len().is_multiple_of(FRAME_ENTRY) {
@@ -366,10 +377,7 @@ pub fn frames(table: &[u8], header: &Header) -> Result<Vec<Frame>, Refusal> {
         next += frame.count();
         frames.push(frame);
     }
-    let end = next
-        .checked_mul(PAGE)
-        .and_then(|bytes| bytes.checked_add(header.data_offset));
-    if end != Some(header.file_length) {
+    if next.checked_mul(PAGE) != Some(header.data_length) {
         return Err(wrong);
     }
     Ok(frames)

@@ -37,7 +37,13 @@ struct Request {
     answer: SyncSender<Result<Frozen>>,
     /// The guest ends afterwards, and does not run on meanwhile.
     last: bool,
+    /// Where the copy goes, large enough already: to get memory takes longer than to
+    /// fill it.
+    room: Vec<u8>,
 }
+
+/// What a guest may take to come to rest beyond what its program was given.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -94,18 +100,21 @@ impl Freezer {
         let word = &self.control.block().freeze_patience;
         word.store(patience.as_nanos() as u64, Ordering::Relaxed);
         self.control.raise(attention::FREEZE);
-        receiver
-            .recv()
-            .map_err(|_| failed("the guest did not come to rest"))?
+        receiver.recv_timeout(patience + PATIENCE).map_err(|_| {
+            self.whoever_waits();
+            failed("the guest did not come to rest")
+        })?
     }
 
     fn ask(&self, last: bool) -> Result<Receiver<Result<Frozen>>> {
         let (answer, receiver) = sync_channel(1);
+        // The guest runs still; what is copied now is not used.
+        let room = capture::pages(&self.memory, Vec::new()).data;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.is_some() {
             return Err(failed("another snapshot is being taken"));
         }
-        *waiting = Some(Request { answer, last });
+        *waiting = Some(Request { answer, last, room });
         Ok(receiver)
     }
 
@@ -123,17 +132,18 @@ impl Freezer {
 
     /// On the vCPU thread: the guest is at rest. Nothing happens if nobody has asked.
     pub fn at_rest(&self, net: &Net, registers: impl FnOnce() -> Result<kvm_regs>) -> Result<()> {
-        let Some(Request { answer, last }) = self.whoever_waits() else {
+        let Some(Request { answer, last, room }) = self.whoever_waits() else {
             return Ok(());
         };
         let started = Instant::now();
         let registers = registers()?;
         let still = net.hold_still();
         let devices = still.devices();
-        let pages = capture::pages(&self.memory);
+        let pages = capture::pages(&self.memory, room);
         let header = Header {
             file_length: 0,
             data_offset: 0,
+            data_length: 0,
             ram_size: self.memory.ram_size(),
             generation: self.generation + 1,
             monotonic: self.clock.guest_monotonic(clock::monotonic()),

@@ -9,4 +9,4 @@ mod load;
 pub mod restore;
 pub mod warm;
 
-pub use file::inspect;
+pub use file::{about, inspect};

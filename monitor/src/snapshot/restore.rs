@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::memory::GuestMemory;
 use crate::net::Devices;
+use crate::standby::shared;
 
 /// Process ids that a restored process may get: like those of a system that has
 /// run for a while, and never the one that a boot gives.
@@ -45,9 +46,9 @@ impl Restore {
                 return Err(snapshot.foreign("it was taken with another library OS"));
             }
         }
-        let devices = serde_json::from_slice(&snapshot.section(Section::Devices)?)
+        let devices = serde_json::from_slice(snapshot.section(Section::Devices))
             .map_err(|_| snapshot.damaged("its table of sockets makes no sense"))?;
-        let features = snapshot.section(Section::Features)?;
+        let features = snapshot.section(Section::Features).to_vec();
         Ok(Self {
             snapshot,
             devices,
@@ -98,8 +99,17 @@ impl Restore {
     }
 
     /// Fills guest memory.
-    pub fn load(&self, memory: &GuestMemory) -> Result<()> {
-        load::pages(&self.snapshot, memory)
+    pub fn load(&self, memory: &GuestMemory, config: &Config) -> Result<()> {
+        let number = config.layers.len();
+        match config.frames_inherited.then(|| shared::inherited(number)) {
+            Some(Some(frames)) => load::map(&self.snapshot, memory, &frames),
+            _ => load::pages(&self.snapshot, memory),
+        }
+    }
+
+    /// The frames as one file in memory, for many machines.
+    pub fn shared_frames(&self) -> Result<std::fs::File> {
+        load::shared_frames(&self.snapshot)
     }
 
     /// Where the guest has offered a buffer, and it is at rest there.

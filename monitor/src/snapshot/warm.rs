@@ -6,6 +6,8 @@
 //! the buffer that the guest has offered for its restore, touch one byte of every
 //! page that the guest has mapped, then ring the doorbell. Nothing is changed.
 
+use std::collections::HashSet;
+
 use spore_abi::layout::{DIRECT_VA, DOORBELL_CALL_GPA, HUGE, LAYERS_GPA, PAGE, PML4_GPA};
 use spore_abi::restore::BUFFER;
 
@@ -59,13 +61,10 @@ pub fn place(memory: &GuestMemory, buffer: u64) -> Option<Stub> {
 /// first.
 fn mapped(memory: &GuestMemory) -> Vec<u64> {
     let (mut large, mut small) = (Vec::new(), Vec::new());
-    let frames = memory.ram_size() / HUGE;
-    let resident: Vec<bool> = (0..frames)
-        .map(|frame| memory.is_resident(frame * HUGE))
-        .collect();
+    let resident: HashSet<u64> = memory.resident_frames().into_iter().collect();
     let backed = |gpa: u64| {
         gpa >= LAYERS_GPA && memory.read::<u8>(gpa).is_ok()
-            || resident.get((gpa / HUGE) as usize) == Some(&true)
+            || resident.contains(&(gpa / HUGE * HUGE))
     };
     let walk = |table: u64, index: u64| -> Option<u64> {
         let entry: u64 = memory.read(table + index * 8).ok()?;

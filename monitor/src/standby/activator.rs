@@ -43,17 +43,17 @@ pub fn run(config: &Path, pool: Option<&Path>) -> Result<()> {
         listeners.push((rule, fd));
     }
     let descriptors: Vec<RawFd> = listeners.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
-    let wake = Wake {
+    let wake = || Wake {
         publish: Some(listeners.iter().map(|(rule, _)| rule.clone()).collect()),
         listeners: descriptors.len(),
         events: Some(Style::Quiet),
-        ..Wake::default()
+        ..Wake::new_machine()
     };
     loop {
         wait_for_client(&descriptors);
         println!("{}", json!({"event": "waking", "at": clock::monotonic()}));
         let stream = shell(config, pool)?;
-        handoff::send(&stream, &wake, &descriptors).map_err(lost)?;
+        handoff::send(&stream, &wake(), &descriptors).map_err(lost)?;
         for line in BufReader::new(stream)
             .lines()
             .map_while(std::result::Result::ok)
@@ -68,7 +68,7 @@ pub fn run(config: &Path, pool: Option<&Path>) -> Result<()> {
 fn shell(config: &Path, pool: Option<&Path>) -> Result<UnixStream> {
     match pool {
         Some(path) => UnixStream::connect(path),
-        None => pool::start_one(config),
+        None => pool::start_one("--shell-once", config, &[]),
     }
     .map_err(lost)
 }

@@ -35,6 +35,21 @@ pub struct Wake {
 }
 
 impl Wake {
+    /// A wish for a machine with a name of its own.
+    pub fn new_machine() -> Self {
+        let name = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+        let instance = name.trim().to_owned();
+        let hostname = match instance.get(..8) {
+            Some(start) => format!("spore-{start}"),
+            None => String::new(),
+        };
+        Self {
+            instance,
+            hostname,
+            ..Self::default()
+        }
+    }
+
     /// Carries the wishes over into a configuration. Descriptors that are listeners
     /// become the program's ports.
     pub fn apply(self, config: &mut Config, descriptors: Vec<OwnedFd>) {

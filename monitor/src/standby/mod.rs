@@ -10,6 +10,7 @@
 
 pub mod activator;
 pub mod client;
+pub mod fork;
 pub mod handoff;
 pub mod pool;
 pub mod shared;

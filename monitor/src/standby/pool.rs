@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::pipe;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Sender, channel};
@@ -118,16 +118,17 @@ fn reap(mut child: Child) {
     let _ = child.wait();
 }
 
-/// Starts a shell of its own for one life: without a pool.
-pub fn start_one(config: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
-    let (mine, given) = std::os::unix::net::UnixStream::pair()?;
+/// Starts a shell of its own for one life: without a pool. `how`: what kind of shell;
+/// `files`: what is left to it.
+pub fn start_one(how: &str, config: &Path, files: &[File]) -> std::io::Result<UnixStream> {
+    let (mine, given) = UnixStream::pair()?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("--shell-once").arg(config);
+    command.arg(how).arg(config);
     shell::leave_descriptors(
         &mut command,
         given.as_raw_fd(),
         given.as_raw_fd(),
-        Vec::new(),
+        shared::raw(files),
     );
     let child = command.spawn()?;
     let thread = std::thread::Builder::new().stack_size(64 << 10);

@@ -13,22 +13,14 @@ use crate::mapping::{Mapping, Sharing};
 
 /// First descriptor at which a shell finds the layers.
 pub const FIRST: RawFd = 20;
-/// Where descriptors are moved first; nothing else is there in a process that starts shells.
-const MOVED: RawFd = 600;
+/// Where descriptors are moved first: above all that a shell is left.
+const MOVED: RawFd = 64;
 /// `linux/mman.h`: make huge pages of what is there now.
 const MADV_COLLAPSE: i32 = 25;
 
 /// Copies a layer into memory that shells can map.
 pub fn copy(layer: &LayerFile) -> io::Result<File> {
-    // SAFETY: a live name; the descriptor becomes owned here.
-    let memory = unsafe {
-        let fd = libc::memfd_create(c"spore-layer".as_ptr(), libc::MFD_CLOEXEC);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        File::from_raw_fd(fd)
-    };
-    memory.set_len(layer.length.next_multiple_of(HUGE))?;
+    let memory = memory(layer.length.next_multiple_of(HUGE))?;
     let source = File::open(&layer.path)?;
     let mut buffer = vec![0; HUGE as usize];
     let mut at = 0;
@@ -38,25 +30,45 @@ pub fn copy(layer: &LayerFile) -> io::Result<File> {
         memory.write_all_at(&buffer[..want], at)?;
         at += want as u64;
     }
-    let whole = layer.length.next_multiple_of(HUGE);
-    let mapping = Mapping::file(&memory, 0, whole, Sharing::Shared)?;
-    // SAFETY: advice about a mapping of ours; a kernel without it leaves small pages.
-    unsafe { libc::madvise(mapping.as_ptr().cast(), mapping.len(), MADV_COLLAPSE) };
+    make_huge(&memory)?;
     Ok(memory)
 }
 
-/// Makes descriptors survive an exec at [`FIRST`] and above. Between fork and exec.
-pub fn leave(files: &[RawFd]) -> io::Result<()> {
-    // Two steps: no target may be a file that is still to be moved.
-    for fd in files {
-        // SAFETY: takes only numbers; the copies are at hand until the exec closes them.
-        if unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, MOVED) } < 0 {
+/// A file in memory, of whole frames.
+pub fn memory(length: u64) -> io::Result<File> {
+    // SAFETY: a live name; the descriptor becomes owned here.
+    let memory = unsafe {
+        let fd = libc::memfd_create(c"spore".as_ptr(), libc::MFD_CLOEXEC);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        File::from_raw_fd(fd)
+    };
+    memory.set_len(length)?;
+    Ok(memory)
+}
+
+/// Makes huge pages of a file in memory, where the host can.
+pub fn make_huge(memory: &File) -> io::Result<()> {
+    let mapping = Mapping::file(memory, 0, memory.metadata()?.len(), Sharing::Shared)?;
+    // SAFETY: advice about a mapping of ours; a kernel without it leaves small pages.
+    unsafe { libc::madvise(mapping.as_ptr().cast(), mapping.len(), MADV_COLLAPSE) };
+    Ok(())
+}
+
+/// Makes descriptors survive an exec at [`FIRST`] and above. Between fork and exec, so
+/// without taking memory: `files` are replaced by copies out of the way first.
+pub fn leave(files: &mut [RawFd]) -> io::Result<()> {
+    for fd in files.iter_mut() {
+        // SAFETY: takes only numbers; the exec closes the copies.
+        *fd = unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, MOVED) };
+        if *fd < 0 {
             return Err(io::Error::last_os_error());
         }
     }
-    for number in 0..files.len() as RawFd {
+    for (number, fd) in files.iter().enumerate() {
         // SAFETY: takes only numbers; dup2 clears close-on-exec.
-        if unsafe { libc::dup2(MOVED + number, FIRST + number) } < 0 {
+        if unsafe { libc::dup2(*fd, FIRST + number as RawFd) } < 0 {
             return Err(io::Error::last_os_error());
         }
     }

@@ -87,7 +87,9 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
         config.events = style;
     }
     wake.apply(config, descriptors);
-    outlive_starter();
+    if !config.frames_inherited {
+        outlive_starter();
+    }
     finish::tell_at_end(stream);
     Ok(woken)
 }
@@ -141,19 +143,17 @@ pub fn leave_descriptors(
     command: &mut std::process::Command,
     source: RawFd,
     progress: RawFd,
-    layers: Vec<RawFd>,
+    mut layers: Vec<RawFd>,
 ) {
     use std::os::unix::process::CommandExt;
     let give = move || {
         // SAFETY: between fork and exec only system calls are made; dup2 clears
         // close-on-exec. Both are moved away from the targets first.
         unsafe {
-            super::shared::leave(&layers)?;
-            let source = libc::fcntl(source, libc::F_DUPFD, 10);
-            let progress = libc::fcntl(progress, libc::F_DUPFD, 10);
+            let source = libc::fcntl(source, libc::F_DUPFD_CLOEXEC, 64);
+            let progress = libc::fcntl(progress, libc::F_DUPFD_CLOEXEC, 64);
+            super::shared::leave(&mut layers)?;
             let left = libc::dup2(source, SOURCE) >= 0 && libc::dup2(progress, PROGRESS) >= 0;
-            libc::close(source);
-            libc::close(progress);
             match left {
                 true => Ok(()),
                 false => Err(std::io::Error::last_os_error()),

@@ -18,4 +18,4 @@ export {
 } from "./launch-config.ts";
 export { becomeMonitor, checkKvm, findMonitor } from "./monitor.ts";
 export { findPool, poolSocket, Standby, type StandbyEvent } from "./pool.ts";
-export { inspectSnapshot, isSnapshot, type SnapshotFacts } from "./snapshot-file.ts";
+export { inspectSnapshot, isSnapshot, type SnapshotFacts, snapshotNotes } from "./snapshot-file.ts";

@@ -32,6 +32,20 @@ export type StandbyEvent =
       /** Processor time that standing by had taken, ns. */
       readonly cpuBefore: number;
     }
+  /** A forked machine listens. */
+  | {
+      readonly event: "listening";
+      readonly guestPort: number;
+      readonly url: string;
+      readonly instance?: string;
+    }
+  /** A forked machine goes on. */
+  | {
+      readonly event: "restored";
+      readonly generation: number;
+      readonly ms: number;
+      readonly instance?: string;
+    }
   /** It has ended, with the exit status of the program. */
   | { readonly event?: undefined; readonly status: number };
 
@@ -66,6 +80,11 @@ export class Standby implements AsyncDisposable {
    */
   static activator(monitor: string, config: LaunchConfig, socket: string | null): Standby {
     return new Standby(monitor, (file) => ["--activate", file, socket ?? "-"], config);
+  }
+
+  /** Starts `count` machines of a snapshot, which share its memory and end with this process. */
+  static fork(monitor: string, config: LaunchConfig, count: number): Standby {
+    return new Standby(monitor, (file) => ["--fork", file, String(count)], config);
   }
 
   /** Process id. */

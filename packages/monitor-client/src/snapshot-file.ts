@@ -1,12 +1,14 @@
 /** What a snapshot file says about itself, as the monitor reads it. */
 
 import { execFileSync } from "node:child_process";
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { sporeError } from "@spore/errors";
 import type { JsonObject } from "./json.ts";
 
 /** First bytes of a snapshot. */
 const MAGIC = "SPORSNAP";
+/** Bytes of a header. */
+const HEADER = 4096;
 
 /** What `--inspect` prints. */
 export interface SnapshotFacts {
@@ -40,7 +42,7 @@ export interface SnapshotFacts {
   readonly verified: boolean;
 }
 
-/** True if the file begins like a snapshot. */
+/** True if the file begins like a snapshot, or ends like one: its header stands there twice. */
 export function isSnapshot(path: string): boolean {
   let fd: number;
   try {
@@ -49,9 +51,13 @@ export function isSnapshot(path: string): boolean {
     return false;
   }
   try {
-    const start = Buffer.alloc(MAGIC.length);
-    readSync(fd, start, 0, start.length, 0);
-    return start.toString("latin1") === MAGIC;
+    const { size } = fstatSync(fd);
+    const bytes = Buffer.alloc(MAGIC.length);
+    return [0, size - HEADER].some((at) => {
+      if (at < 0) return false;
+      readSync(fd, bytes, 0, bytes.length, at);
+      return bytes.toString("latin1") === MAGIC;
+    });
   } catch {
     // A directory.
     return false;
@@ -65,12 +71,21 @@ export function isSnapshot(path: string): boolean {
  * SPORE_SNAPSHOT_DAMAGED or SPORE_SNAPSHOT_FOREIGN.
  */
 export function inspectSnapshot(monitor: string, path: string, verify = false): SnapshotFacts {
+  return JSON.parse(ask(monitor, verify ? "--verify" : "--inspect", path)) as SnapshotFacts;
+}
+
+/**
+ * What whoever took a snapshot has noted. The notes stand in the file twice, so that a
+ * damaged snapshot still says what to boot instead. Throws SPORE_SNAPSHOT_DAMAGED or
+ * SPORE_SNAPSHOT_FOREIGN.
+ */
+export function snapshotNotes(monitor: string, path: string): JsonObject | null {
+  return JSON.parse(ask(monitor, "--about", path)) as JsonObject | null;
+}
+
+function ask(monitor: string, what: string, path: string): string {
   try {
-    const text = execFileSync(monitor, [verify ? "--verify" : "--inspect", path], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    return JSON.parse(text) as SnapshotFacts;
+    return execFileSync(monitor, [what, path], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
   } catch (cause) {
     const said = String((cause as { stderr?: unknown }).stderr ?? "");
     const match = /error\[(SPORE_SNAPSHOT_\w+)\]: snapshot .* (?:is damaged|does not fit): (.*) — /.exec(

@@ -2,7 +2,7 @@
 
 import { sporeError } from "@spore/errors";
 import { type Image, openImage, type RunOptions } from "@spore/image";
-import type { JsonObject, SnapshotFacts, SnapshotIdentity } from "@spore/monitor-client";
+import type { JsonObject, SnapshotIdentity } from "@spore/monitor-client";
 
 /** The notes of this version. */
 export interface About {
@@ -24,26 +24,23 @@ export function identity(image: Image, run: RunOptions): SnapshotIdentity {
 }
 
 /** The notes of a snapshot. Throws SPORE_SNAPSHOT_FOREIGN. */
-export function aboutOf(file: string, facts: SnapshotFacts): About {
-  const about = facts.about as unknown as About | null;
+export function aboutOf(file: string, notes: JsonObject | null): About {
+  const about = notes as unknown as About | null;
   if (about?.format !== 1 || typeof about.image?.path !== "string" || typeof about.run !== "object") {
     throw sporeError("SPORE_SNAPSHOT_FOREIGN", { file, problem: "it was not taken by `spore snapshot`" });
   }
   return about;
 }
 
-/** The image a snapshot was taken of. Throws SPORE_SNAPSHOT_FOREIGN if it is not there any more. */
-export async function imageOf(file: string, about: About, facts: SnapshotFacts): Promise<Image> {
-  let image: Image;
+/**
+ * The image a snapshot was taken of; that it is the very same is checked by the monitor.
+ * Throws SPORE_SNAPSHOT_FOREIGN if it is not there any more.
+ */
+export async function imageOf(file: string, about: About): Promise<Image> {
   try {
-    image = await openImage(about.image.path);
+    return await openImage(about.image.path);
   } catch (cause) {
     const problem = `its image ${about.image.path} cannot be used`;
     throw sporeError("SPORE_SNAPSHOT_FOREIGN", { file, problem }, { cause });
   }
-  if (image.digest !== facts.image) {
-    const problem = `${about.image.path} is another image by now`;
-    throw sporeError("SPORE_SNAPSHOT_FOREIGN", { file, problem });
-  }
-  return image;
 }

@@ -6,9 +6,9 @@ import { launchPlan, type RunOptions } from "@spore/image";
 import {
   type EventStyle,
   findMonitor,
-  inspectSnapshot,
   type LaunchConfig,
   launchConfig,
+  snapshotNotes,
 } from "@spore/monitor-client";
 import { root } from "../checkout.ts";
 import type { Context } from "../command.ts";
@@ -31,9 +31,8 @@ export async function restoreConfig(
   context: Context,
 ): Promise<LaunchConfig> {
   const file = resolve(context.cwd, target);
-  const facts = inspectSnapshot(findMonitor(root, context.env), file);
-  const about = aboutOf(file, facts);
-  const image = await imageOf(file, about, facts);
+  const about = aboutOf(file, snapshotNotes(findMonitor(root, context.env), file));
+  const image = await imageOf(file, about);
   const { publish: usual, ...run } = about.run;
   const publish = options.publish ?? usual;
   const machine = newMachine();
