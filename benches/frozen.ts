@@ -49,6 +49,7 @@ export async function freeze(shop: Workshop, memory: number): Promise<FrozenServ
   if (listening === null) throw new Error("the server to freeze has ended");
   let answer = "";
   for (let request = 0; request < 200; request++) {
+    if (request === 199) await instance.observe();
     answer = await (await fetch(listening.url, { headers: { connection: "close" } })).text();
   }
   const frozen = await instance.freeze(file, { exit: true });

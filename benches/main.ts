@@ -6,8 +6,8 @@
 import { sporeError } from "@spore/errors";
 import { boot } from "./boot.ts";
 import { calls } from "./calls.ts";
-import { cloud } from "./cloud.ts";
 import { fork, memory } from "./clones.ts";
+import { cloud } from "./cloud.ts";
 import { http } from "./http.ts";
 import { idle } from "./idle.ts";
 import { thisMachine } from "./machine.ts";

@@ -269,6 +269,15 @@ impl GuestMemory {
         }
     }
 
+    /// Makes this guest's own copy of a page of a frame that was mapped. The guest must
+    /// not run yet.
+    pub fn touch_page(&self, gpa: u64) {
+        if let Ok(byte) = self.ram_pointer(gpa, 1) {
+            // SAFETY: in range, and nobody else uses it yet.
+            unsafe { byte.write_volatile(byte.read_volatile()) };
+        }
+    }
+
     /// Takes small pages behind a frame of RAM: few of its pages will be used.
     pub fn want_small_pages(&self, gpa: u64) {
         if let Ok(start) = self.ram_pointer(gpa, HUGE) {

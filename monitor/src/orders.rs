@@ -5,6 +5,9 @@
 //!   the guest ends once it is written; `"patienceMs"` is how long the program may take
 //!   to get ready for it. Answer: what was written.
 //!
+//! - `{}` remembers what memory holds: pages that are other at the next freeze are noted
+//!   as what a request writes to.
+//!
 //! Who may connect is decided by the socket's directory and mode (0600).
 
 use std::fs;
@@ -31,7 +34,7 @@ const LIMIT: u64 = 64 << 10;
 #[serde(rename_all = "camelCase")]
 struct Order {
     /// Where the snapshot goes.
-    freeze: PathBuf,
+    freeze: Option<PathBuf>,
     /// End the guest afterwards.
     #[serde(default)]
     exit: bool,
@@ -105,10 +108,14 @@ fn carry_out(
 ) -> Result<Value> {
     let order: Order = serde_json::from_str(line)
         .map_err(|error| MonitorError::new(SPORE_LAUNCH_CONFIG, format!("order: {error}")))?;
+    let Some(path) = &order.freeze else {
+        freezer.observe();
+        return Ok(json!({"observed": true}));
+    };
     let patience = Duration::from_millis(order.patience_ms);
     let mut frozen = freezer.freeze(patience, order.exit)?;
     *stillness = frozen.stillness.take();
-    let written = frozen.write(&order.freeze)?;
+    let written = frozen.write(path)?;
     let answer = serde_json::to_value(written).unwrap_or(Value::Null);
     Ok(json!({"frozen": answer}))
 }

@@ -25,6 +25,8 @@ pub struct Contents {
     pub features: Vec<u8>,
     /// Sockets.
     pub devices: Vec<u8>,
+    /// What a request writes to: a bit map for each frame, or nothing.
+    pub working_set: Vec<u8>,
 }
 
 /// Writes a snapshot: into a file beside `path` that takes its place at the end.
@@ -39,7 +41,7 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
         &contents.features,
         &contents.devices,
         &table,
-        &[],
+        &contents.working_set,
     ];
     let mut at = HEADER as u64;
     for (place, bytes) in contents.header.sections.iter_mut().zip(sections) {
@@ -200,6 +202,12 @@ impl Snapshot {
             return Err(self.damaged("its pages have changed"));
         }
         Ok(())
+    }
+
+    /// Pages of each frame that a request writes to; empty: not recorded.
+    pub fn written(&self) -> Result<Vec<[u64; 8]>> {
+        format::written(self.section(Section::WorkingSet), self.frames.len())
+            .map_err(|refusal| refused(&self.path, &refusal))
     }
 
     /// The error for bytes that are not what they should be.
@@ -364,6 +372,7 @@ mod tests {
             about: br#"{"format":1}"#.to_vec(),
             features: vec![1; 28],
             devices: br#"{"listeners":[],"streams":[],"datagrams":[]}"#.to_vec(),
+            working_set: Vec::new(),
         };
         let mut pages = Pages {
             frames: vec![Frame {

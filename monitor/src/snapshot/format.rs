@@ -318,6 +318,17 @@ impl Frame {
             .sum()
     }
 
+    /// How many of its pages in the file come before a page; `None`: it is not there.
+    pub fn rank(&self, page: usize) -> Option<usize> {
+        let (word, bit) = (page / 64, page % 64);
+        if self.pages[word] >> bit & 1 == 0 {
+            return None;
+        }
+        let below = self.pages[word] & ((1 << bit) - 1);
+        let before = self.pages[..word].iter().map(|word| word.count_ones());
+        Some((before.sum::<u32>() + below.count_ones()) as usize)
+    }
+
     /// Runs of pages: (first page in the frame, number of pages).
     pub fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
         let pages = self.pages;
@@ -345,6 +356,27 @@ impl Frame {
         table.extend(self.checksum.to_le_bytes());
         table.extend(0_u32.to_le_bytes());
     }
+}
+
+/// The pages that the working set names, one bit map for each frame; all zero if
+/// nothing was recorded.
+pub fn written(section: &[u8], frames: usize) -> Result<Vec<[u64; 8]>, Refusal> {
+    if section.is_empty() {
+        return Ok(Vec::new());
+    }
+    if section.len() != frames * 64 {
+        return Err(Refusal::Damaged("its working set makes no sense"));
+    }
+    let mut maps = Vec::with_capacity(frames);
+    for bytes in section.chunks_exact(64) {
+        let mut reader = Reader(bytes);
+        let mut map = [0; 8];
+        for word in &mut map {
+            *word = reader.u64()?;
+        }
+        maps.push(map);
+    }
+    Ok(maps)
 }
 
 /// Reads and checks the table: frames ascend and lie in memory, pages follow one

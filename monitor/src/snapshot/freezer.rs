@@ -28,6 +28,8 @@ pub struct Frozen {
     pages: Pages,
     /// How long the guest stood still, µs.
     pause_us: u64,
+    /// What was there before the last request, if anybody has asked to look.
+    before: Option<Pages>,
     /// The guest stands still as long as this is there, if it is to end afterwards.
     pub stillness: Option<SyncSender<()>>,
 }
@@ -69,6 +71,8 @@ pub struct Freezer {
     /// Freezes between the boot and this machine.
     generation: u64,
     waiting: Mutex<Option<Request>>,
+    /// See [`Freezer::observe`].
+    before: Mutex<Option<Pages>>,
 }
 
 impl Freezer {
@@ -89,7 +93,15 @@ impl Freezer {
             features: feature_bytes(features),
             generation,
             waiting: Mutex::new(None),
+            before: Mutex::new(None),
         }
+    }
+
+    /// Remembers what memory holds now: what has changed until the next freeze is what a
+    /// request writes to, if one is made in between.
+    pub fn observe(&self) {
+        let pages = capture::pages(&self.memory, Vec::new());
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(pages);
     }
 
     /// Asks the guest to come to rest and waits for the copy. Any thread but the vCPU's.
@@ -100,10 +112,16 @@ impl Freezer {
         let word = &self.control.block().freeze_patience;
         word.store(patience.as_nanos() as u64, Ordering::Relaxed);
         self.control.raise(attention::FREEZE);
-        receiver.recv_timeout(patience + PATIENCE).map_err(|_| {
+        let frozen = receiver.recv_timeout(patience + PATIENCE).map_err(|_| {
             self.whoever_waits();
             failed("the guest did not come to rest")
-        })?
+        })?;
+        let before = self
+            .before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        frozen.map(|frozen| Frozen { before, ..frozen })
     }
 
     fn ask(&self, last: bool) -> Result<Receiver<Result<Frozen>>> {
@@ -159,12 +177,14 @@ impl Freezer {
             about: json(&self.identity.about),
             features: self.features.clone(),
             devices: json(&devices),
+            working_set: Vec::new(),
         };
         // Nobody waits any more: then nobody wants the copy.
         let (stillness, ended) = sync_channel(0);
         let _ = answer.send(Ok(Frozen {
             contents,
             pages,
+            before: None,
             pause_us: started.elapsed().as_micros() as u64,
             stillness: last.then_some(stillness),
         }));
@@ -178,6 +198,9 @@ impl Frozen {
     /// Writes the copy to a file.
     pub fn write(mut self, path: &Path) -> Result<Written> {
         self.pages.seal();
+        if let Some(before) = &self.before {
+            self.contents.working_set = self.pages.changed_since(before);
+        }
         let generation = self.contents.header.generation;
         let pages = self.pages.data.len() as u64 / spore_abi::layout::PAGE;
         let bytes = file::write(path, self.contents, &self.pages)?;

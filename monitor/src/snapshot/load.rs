@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use spore_abi::layout::{HUGE, PAGE};
 
 use super::file::Snapshot;
-use super::format::Frame;
+use super::format::{FRAME_PAGES, Frame};
 use crate::error::{MonitorError, Result, SPORE_MEMORY_UNAVAILABLE};
 use crate::memory::GuestMemory;
 use crate::standby::shared;
@@ -14,6 +14,10 @@ use crate::standby::shared;
 /// A frame with fewer pages is copied page by page, even where frames are shared: it
 /// costs less memory than a private copy of its pages once they are written to.
 const FEW_PAGES: u64 = 64;
+
+/// A frame of which a request writes to so many pages is copied as well: what is read
+/// beside them is mapped several pages at a time then.
+const MANY_WRITES: u32 = 16;
 
 /// Copies every page into place and checks it. The guest must not run yet.
 pub fn pages(snapshot: &Snapshot, memory: &GuestMemory) -> Result<()> {
@@ -28,14 +32,22 @@ pub fn pages(snapshot: &Snapshot, memory: &GuestMemory) -> Result<()> {
 /// writes to is copied then. The guest must not run yet.
 pub fn map(snapshot: &Snapshot, memory: &GuestMemory, frames: &File) -> Result<()> {
     let mut bytes = Vec::new();
+    let written = snapshot.written()?;
     for (number, frame) in snapshot.frames.iter().enumerate() {
-        if frame.count() < FEW_PAGES {
+        let map = written.get(number).copied().unwrap_or_default();
+        let writes: u32 = map.iter().map(|word| word.count_ones()).sum();
+        let untouched = writes == 0 && !written.is_empty();
+        if !untouched && frame.count() < FEW_PAGES || writes >= MANY_WRITES {
             memory.want_small_pages(frame.gpa);
             copy(snapshot, memory, frame, &mut bytes)?;
-        } else {
-            memory
-                .map_frame(frame.gpa, frames, number as u64 * HUGE)
-                .map_err(|error| unavailable(&error))?;
+            continue;
+        }
+        memory
+            .map_frame(frame.gpa, frames, number as u64 * HUGE)
+            .map_err(|error| unavailable(&error))?;
+        // Copied now: the guest's own first write would leave it for longer.
+        for page in (0..FRAME_PAGES).filter(|page| map[page / 64] >> (page % 64) & 1 == 1) {
+            memory.touch_page(frame.gpa + page as u64 * PAGE);
         }
     }
     Ok(())

@@ -106,6 +106,19 @@ export class Instance implements AsyncDisposable {
     this.#listeners.add(listener);
   }
 
+  /**
+   * Remembers what the machine's memory holds: what is other at the next freeze is
+   * noted in the snapshot as what a request writes to.
+   */
+  async observe(): Promise<void> {
+    const socket = connect(this.#orders);
+    socket.on("error", () => {});
+    await once(socket, "connect");
+    socket.write("{}\n");
+    await once(socket, "data");
+    socket.destroy();
+  }
+
   /** Takes a snapshot. */
   async freeze(path: string, options: FreezeOptions = {}): Promise<Frozen> {
     return freezeRunning(this.#orders, path, options);

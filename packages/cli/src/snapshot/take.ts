@@ -86,7 +86,9 @@ async function warmUp(instance: Instance, flags: SnapshotFlags): Promise<void> {
   if (ready?.kind === "http") {
     while ((await get(listening.url, ready.path)) >= 400) await new Promise((next) => setTimeout(next, 20));
   }
-  for (const path of flags.warm) {
+  for (const [number, path] of flags.warm.entries()) {
+    // The last one shows what a request writes to.
+    if (number === flags.warm.length - 1) await instance.observe();
     const status = await get(listening.url, path);
     if (status >= 400) {
       const problem = `the warm-up request ${path} was answered with status ${status}`;
