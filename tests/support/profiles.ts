@@ -15,6 +15,9 @@ export interface ProfiledRun {
   readonly args: readonly string[];
 }
 
+/** The library OS counts only if it has the piece for it. */
+const FULL = { pieces: "full" } as const;
+
 /** The runtimes that have a profile. */
 export const PROFILES = ["node-22", "node-24", "node-26", "python"] as const;
 export type ProfileName = (typeof PROFILES)[number];
@@ -55,11 +58,11 @@ export async function runsOf(name: ProfileName): Promise<ProfiledRun[]> {
   if (name === "python") {
     const library = (await run("/usr/bin/python3", ["-c", "import os; print(os.__file__)"])).stdout.trim();
     const include = [parseInclude(join(library, ".."), root)];
-    const { image } = await buildImage({ target: "/usr/bin/python3", include });
+    const { image } = await buildImage({ target: "/usr/bin/python3", include, ...FULL });
     return Object.entries(PYTHON).map(([program, source]) => ({ program, image, args: ["-c", source] }));
   }
   const node = Number(name.slice("node-".length)) as 22 | 24 | 26;
-  const { image } = await buildImage({ target: join(fixtures, "node-probes"), node });
+  const { image } = await buildImage({ target: join(fixtures, "node-probes"), node, ...FULL });
   return PROBES.map((program) => ({ program, image, args: [program] }));
 }
 

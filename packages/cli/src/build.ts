@@ -50,8 +50,8 @@ async function withRecording(
   settings: Settings,
   context: Context,
 ): Promise<BuildOptions> {
-  const { keepRecording, record, recordingPath } = await import("./record.ts");
-  const { image } = await buildImage(options);
+  const { FULL, keepRecording, record, recordingPath } = await import("./record.ts");
+  const { image } = await buildImage({ ...options, ...FULL });
   const recording = await record(image, settings.defaults, command, context);
   const path = recordingPath(resolve(context.cwd, options.target), output);
   keepRecording(recording, path);

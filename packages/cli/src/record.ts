@@ -11,6 +11,9 @@ import { makeRecording, type Recording } from "@spore/needs";
 import { root } from "./checkout.ts";
 import type { Context } from "./command.ts";
 
+/** Whatever the app does must be there while it is recorded, and what counts it. */
+export const FULL = { pieces: "full" } as const;
+
 /** Where the recording of a target is kept: in a project's folder, beside a program's image. */
 export function recordingPath(target: string, output: string): string {
   const isProject = statSync(target, { throwIfNoEntry: false })?.isDirectory() === true;
