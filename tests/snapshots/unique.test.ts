@@ -2,11 +2,10 @@
 // are made from one snapshot, and from snapshots of those.
 //
 // SPORE_RESTORES says how many of each kind; the number behind the promise is 10,000.
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { compile, folder } from "../support/programs.ts";
+import { compile, compileGo, folder } from "../support/programs.ts";
 import { pythonIncludes } from "../support/python.ts";
 import { fixtures, spore } from "../support/spore.ts";
 
@@ -68,10 +67,7 @@ test("python: os.urandom, uuid, tempfile, ssl, random with the seed it was told"
 });
 
 test("Go: crypto/rand, a generator with the seed it was told", { timeout: patience }, async () => {
-  const program = join(place, "unique_go");
-  const env = { ...process.env, HOME: place, GOCACHE: join(place, "go") };
-  execFileSync("go", ["build", "-o", program, join(fixtures, "programs/unique.go")], { env, stdio: "pipe" });
-  const file = await take("go", program);
+  const file = await take("go", compileGo(place, "unique.go"));
   expect(repeated(await draw(file, restores))).toEqual([]);
 });
 

@@ -34,3 +34,18 @@ pub fn parse(line: &[u8]) -> Option<Command> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_whole_lines() {
+        assert_eq!(parse(b"ready"), Some(Command::Ready));
+        assert_eq!(parse(b"suspend off"), Some(Command::Suspend(false)));
+        assert_eq!(parse(b"park on"), Some(Command::Park(true)));
+        for unknown in [&b""[..], b"ready ", b"suspend", b"park  on", b"READY"] {
+            assert_eq!(parse(unknown), None);
+        }
+    }
+}
