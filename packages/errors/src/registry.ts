@@ -273,7 +273,7 @@ export const registry = {
   },
   SPORE_UNAUTHENTICATED: {
     message: "the token is missing or not valid",
-    next: "set SPORE_TOKEN to a token that `spore token create` made",
+    next: "set SPORE_TOKEN to a token that `spore token --create NAME` made",
     exit: 77,
     fault: "user",
   },
