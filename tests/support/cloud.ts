@@ -66,6 +66,8 @@ export async function cloud(words: readonly string[] = []): Promise<Cloud> {
     up: (options) => run(["up", "--json", "--port", String(port), ...words], options),
     async [Symbol.asyncDispose]() {
       await run(["down"]);
+      // A test that failed may have left no daemon to stop them.
+      for (const pid of monitorsOf(join(home, "run/"))) process.kill(pid, "SIGKILL");
       rmSync(state, { recursive: true, force: true });
     },
   };
