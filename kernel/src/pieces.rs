@@ -30,7 +30,12 @@ macro_rules! services {
 }
 
 services! {
-    "files" crate::fs::mount::initialise, needs [], for [];
+    "files" crate::fs::mount::initialise, needs [], for [
+        open stat lstat access truncate getcwd chdir fchdir rename mkdir rmdir creat link unlink
+        symlink readlink chmod chown lchown utime mknod statfs utimes inotify_add_watch openat
+        mkdirat mknodat fchownat futimesat newfstatat unlinkat renameat linkat symlinkat
+        readlinkat fchmodat faccessat utimensat renameat2 memfd_create statx faccessat2
+    ];
     "file/dev" crate::fs::device::initialise, needs ["files"], for [];
     "file/proc" crate::fs::procfs::initialise, needs ["files"], for [];
     "file/sys" crate::fs::sysfs::initialise, needs ["files"], for [];

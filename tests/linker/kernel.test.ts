@@ -51,3 +51,31 @@ describe.each(CHOICES)("%s", (_name, choice) => {
     expect(execFileSync("nm", [path], { encoding: "utf8" })).toMatch(/ T spore_boot$/m);
   });
 });
+
+test("every call that looks up a path brings the file systems along", () => {
+  const table = readFileSync(join(import.meta.dirname, "../../kernel/src/syscall/table.rs"), "utf8");
+  const named = [...table.matchAll(/^\s+\d+ (\w+)\(([^)]*)\) (?!Refused)/gm)];
+  const lookups = named
+    .filter(([, , parameters]) => /: (Path|Dir)\b/.test(parameters ?? ""))
+    .map(([, name]) => name);
+  const files = input.catalogue.services.find(({ name }) => name === "files");
+  expect(files?.calls).toEqual(expect.arrayContaining(lookups));
+});
+
+describe("a kernel for a line of output", () => {
+  const kernel = link(input, HELLO, WINDOW);
+  const names = kernel.pieces.flatMap(({ parts }) => parts.map(({ name }) => name)).join("\n");
+
+  test.each([
+    ["sockets", /spore_kernel3net(3tcp|3udp|7netlink|4inet|7options|5ports)|spore_kernel3ipc4unix/],
+    ["file systems", /spore_kernel2fs(7overlay|5erofs|6procfs|5sysfs|9synthetic|6device|4path|7inotify)/],
+    ["threads", /spore_kernel5sched5futex|spore_kernel7syscall7threads5(spawn|clone)|14copy_registers/],
+    ["epoll, pipes and timers", /spore_kernel3ipc(5epoll|4pipe|7timerfd|7eventfd|8signalfd)|clock5posix/],
+    [
+      "tracing, debugging and signal frames",
+      /spore_kernel5trace6strace|spore_kernel5debug4stop|6signal5frame/,
+    ],
+  ])("holds nothing of %s", (_what, pattern) => {
+    expect(names.match(pattern)).toBeNull();
+  });
+});

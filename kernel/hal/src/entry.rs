@@ -350,7 +350,7 @@ spore_gate_bp:
     push 3
     movabs rsp, {gate_frame}
     iretq
-    .p2align 12
+    // What else the linker puts into the frame is read-only too.
 
     .section .bss.spore_stacks,"aw",@nobits
     .p2align 12

@@ -208,7 +208,6 @@ vdso_clock_getres:
     mov qword ptr [rsi + 8], 1
 1:  xor eax, eax
     ret
-    .p2align 12
 "#,
     time = const DIRECT_VA + TIME_GPA,
     fast_entry = const spore_abi::layout::FAST_ENTRY_VA,

@@ -5,7 +5,16 @@ import { flushCompileCache } from "node:module";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import { sporeError } from "@spore/errors";
-import { type BuildResult, buildImage, type LaunchPlan, launchPlan, type RunOptions } from "@spore/image";
+import {
+  type BuildResult,
+  buildImage,
+  defaultKernel,
+  type LaunchPlan,
+  launchPlan,
+  type MorePieces,
+  type RunOptions,
+  withPieces,
+} from "@spore/image";
 import {
   becomeMonitor,
   checkKvm,
@@ -58,7 +67,9 @@ export async function runTarget(
   }
   noteHostFiles(record);
   const run = withTerminal(settings.defaults, context);
-  const plan = launchPlan(built.image, run);
+  // An image that was built with less is run with more; what it holds stays as it is.
+  const image = withPieces(built.image, morePieces(built, flags), defaultKernel());
+  const plan = launchPlan(image, run);
   const config: LaunchConfig = {
     ...configOf(plan, built, flags),
     ...(flags.orders !== undefined && {
@@ -67,10 +78,18 @@ export async function runTarget(
     }),
   };
   // The words as they were given; what --explain prints is not in a record.
-  if (!flags.explain) record?.keep(process.argv.slice(2), root, config, built);
+  if (!flags.explain) record?.keep(process.argv.slice(2), root, config, { ...built, image });
   // Node writes its compile cache when it exits, which it does not do here.
   flushCompileCache();
   return becomeMonitor(monitor, config);
+}
+
+/** What this run needs beyond what is in the image. */
+function morePieces({ kind }: BuildResult, { pieces, piece, trace, gdb }: RunFlags): MorePieces {
+  const tools = [...(trace ? ["trace"] : []), ...(gdb === undefined ? [] : ["debug"])];
+  // A target that is built now has the rest already.
+  const asked = kind === "image" ? piece : [];
+  return { full: kind === "image" && pieces === "full", pieces: [...asked, ...tools] };
 }
 
 /** Goes on from a snapshot. */

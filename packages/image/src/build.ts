@@ -67,7 +67,9 @@ function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
   } = options;
   // A symbolic link may lead elsewhere tomorrow, to sources that are older still.
   const real = realpathSync(target);
-  const kept = { recording, env, args, cwd, memory, publish, user, stopSignal, health, rights };
+  const { pieces, more } = options;
+  const said = { env, args, cwd, memory, publish, user, stopSignal, health, rights };
+  const kept = { ...said, recording, pieces, more };
   return recordKey({ target, real, kernel, patch, include, entry, node, ...kept });
 }
 
@@ -117,6 +119,6 @@ export async function writeImageFile(image: Image, output: string): Promise<void
 }
 
 /** Where the build of this repository leaves the library OS. */
-function defaultKernel(): string {
+export function defaultKernel(): string {
   return fileURLToPath(new URL("../../../build/kernel.a", import.meta.url));
 }

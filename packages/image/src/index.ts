@@ -6,12 +6,13 @@
  * run of an unchanged target costs a few stat calls.
  */
 
-export { buildImage, writeImageFile } from "./build.ts";
+export { buildImage, defaultKernel, writeImageFile } from "./build.ts";
 export { buildInputs, fingerprint } from "./build-record.ts";
 export { NEEDS_DOCUMENT, PIECES_DOCUMENT, readDocumentOf } from "./document.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";
+export { type MorePieces, withPieces } from "./pieces.ts";
 export { defaultStore, type Store, storeAt } from "./store.ts";
 export type {
   Blob,

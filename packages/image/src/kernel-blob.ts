@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ElfError } from "@spore/elf";
 import { sporeError } from "@spore/errors";
-import { type Choice, everything, LinkError, type LinkedKernel, link, parse } from "@spore/linker";
+import { choose, everything, LinkError, type LinkedKernel, link, parse, type Wishes } from "@spore/linker";
 import { writeWhole } from "./atomic-file.ts";
 import { isWhole, touch } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
@@ -37,11 +37,11 @@ export interface StoredKernel {
   readonly pieces: readonly Piece[];
 }
 
-/** Puts the kernel of a choice (null: everything there is) into the store. */
-export function storeKernel(archive: string, choice: Choice | null, store: Store): StoredKernel {
+/** Puts the kernel with what an app wishes for (null: everything there is) into the store. */
+export function storeKernel(archive: string, wishes: Wishes | null, store: Store): StoredKernel {
   const bytes = readArchive(archive);
   const key = createHash("sha256")
-    .update(JSON.stringify([LINK_VERSION, choice]))
+    .update(JSON.stringify([LINK_VERSION, wishes]))
     .update(bytes)
     .digest("hex");
   const record = join(store.links, `${key}.json`);
@@ -51,7 +51,7 @@ export function storeKernel(archive: string, choice: Choice | null, store: Store
     touch(join(store.blobs, known.sha256));
     return { blob: blobOf(known, store), pieces: known.pieces };
   }
-  const { image, elf, memoryLength, pieces: reports } = linked(archive, bytes, choice);
+  const { image, elf, memoryLength, pieces: reports } = linked(archive, bytes, wishes);
   const sha256 = createHash("sha256").update(image).digest("hex");
   const pieces = reports.map(({ name, kind, size, zeros, parts }) => {
     return { name, kind, size, zeros, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
@@ -72,11 +72,12 @@ function readArchive(path: string): Uint8Array {
   }
 }
 
-function linked(path: string, bytes: Uint8Array, choice: Choice | null): LinkedKernel {
+function linked(path: string, bytes: Uint8Array, wishes: Wishes | null): LinkedKernel {
   try {
     const input = parse(bytes);
     const window = { address: KERNEL_VA, length: KERNEL_END - KERNEL_GPA };
-    const kernel = link(input, choice ?? everything(input.catalogue), window);
+    const choice = wishes ? choose(input.catalogue, wishes) : everything(input.catalogue);
+    const kernel = link(input, choice, window);
     if (new TextDecoder("latin1").decode(kernel.image.subarray(0, MAGIC.length)) !== MAGIC) {
       throw new LinkError("bad-catalogue", "the kernel does not begin with its header page");
     }

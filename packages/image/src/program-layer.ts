@@ -38,6 +38,8 @@ export interface ProgramRequest {
   readonly include: readonly Include[];
   /** Files made by the builder, by guest path. */
   readonly texts?: readonly (readonly [path: string, text: string])[];
+  /** False: without the directories and files that every program may expect. Default true. */
+  readonly base?: boolean;
 }
 
 /** A program layer and what is needed to run from it. */
@@ -70,7 +72,7 @@ export function buildProgramLayer(
   decisions: Decision[],
 ): ProgramLayer {
   const tree = new GuestTree();
-  addBaseFiles(tree, inputs, decisions);
+  if (request.base ?? true) addBaseFiles(tree, inputs, decisions);
   inputs.add(request.host);
   const program = addProgram(tree, request, patcher);
   const interpreter = addInterpreter(tree, request, program.elf, patcher, inputs, decisions);

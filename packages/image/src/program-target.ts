@@ -9,8 +9,10 @@ import type { ImageContent } from "./image-file.ts";
 import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import type { Patcher } from "./patcher.ts";
+import { opensFiles, wishesOf, withMore } from "./pieces.ts";
+import { interpreterOf, parseFor, readBinary } from "./program-file.ts";
 import { buildProgramLayer } from "./program-layer.ts";
-import { defaultsOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
+import { defaultsOf, modeOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
 import type { Decision } from "./types.ts";
 
 /** The guest's own file systems: nothing of the image shows through there. */
@@ -29,10 +31,14 @@ export async function buildProgram(
   // At its own path it finds what it looks for beside itself ($ORIGIN, /proc/self/exe).
   const moved = GUEST_ONLY.test(real);
   const guest = moved ? join("/app", nameOf(target)) : "";
-  const request = { host: target, guest, name: nameOf(target), include: options.include ?? [] };
+  const include = options.include ?? [];
+  const base = include.length > 0 || mayUseFiles(build, patcher, decisions);
+  const request = { host: target, guest, name: nameOf(target), include, base };
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
-  const needs = findNeeds(layer.objects, patcher.objects, "full", options.recording, store, decisions);
-  const kernel = storeKernel(build.kernel, null, store);
+  const mode = modeOf(options, "derived");
+  const found = findNeeds(layer.objects, patcher.objects, mode, options.recording, store, decisions);
+  const needs = withMore(found, options.more ?? []);
+  const kernel = storeKernel(build.kernel, wishesOf(needs), store);
   return {
     ...policyOf(options),
     kind: "program",
@@ -46,4 +52,19 @@ export async function buildProgram(
       storeDocument(PIECES_DOCUMENT, kernel.pieces, store),
     ],
   };
+}
+
+/** A static program that cannot open a file does without those that every image has. */
+function mayUseFiles(
+  { target, options, store }: ResolvedBuild,
+  patcher: Patcher,
+  decisions: readonly Decision[],
+): boolean {
+  const mode = modeOf(options, "derived");
+  const more = options.more ?? [];
+  if (mode === "full" || more.length > 0) return true;
+  const elf = parseFor(target, readBinary(target));
+  if (interpreterOf(target, elf) !== undefined) return true;
+  const object = { path: target, host: realpathSync(target) };
+  return opensFiles(findNeeds([object], patcher.objects, mode, options.recording, store, [...decisions]));
 }

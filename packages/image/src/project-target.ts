@@ -27,9 +27,17 @@ import {
   tracePackages,
 } from "./package-trace.ts";
 import type { Patcher } from "./patcher.ts";
+import { wishesOf, withMore } from "./pieces.ts";
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
-import { defaultsOf, nameOf, PROJECT_MEMORY, policyOf, type ResolvedBuild } from "./resolved-build.ts";
+import {
+  defaultsOf,
+  modeOf,
+  nameOf,
+  PROJECT_MEMORY,
+  policyOf,
+  type ResolvedBuild,
+} from "./resolved-build.ts";
 import { NODE_PATH, PRELOAD_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Decision } from "./types.ts";
 
@@ -69,8 +77,10 @@ export async function buildProject(
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
   const objects = [...runtime.objects, ...tree.objects()];
-  const needs = findNeeds(objects, patcher.objects, "full", options.recording, store, decisions);
-  const kernel = storeKernel(build.kernel, null, store);
+  const mode = modeOf(options, "full");
+  const found = findNeeds(objects, patcher.objects, mode, options.recording, store, decisions);
+  const needs = withMore(found, options.more ?? []);
+  const kernel = storeKernel(build.kernel, wishesOf(needs), store);
   const argv = [NODE_PATH, "--require", PRELOAD_PATH, "--enable-source-maps", app.bundle.entry];
   return {
     ...policyOf(options),

@@ -1,6 +1,7 @@
 /** A build with nothing left open, and the defaults that go into its image. */
 
 import { basename } from "node:path";
+import type { PiecesMode } from "@spore/needs";
 import type { Store } from "./store.ts";
 import type { BuildOptions, ImageDefaults, ImageManifest } from "./types.ts";
 
@@ -20,6 +21,11 @@ export interface ResolvedBuild {
   readonly kernel: string;
   readonly patch: boolean;
   readonly store: Store;
+}
+
+/** How the pieces of the library OS are chosen; `otherwise` if nothing was said. */
+export function modeOf({ pieces }: BuildOptions, otherwise: PiecesMode): PiecesMode {
+  return pieces ?? otherwise;
 }
 
 /** What the caller decides for an image of any kind, and what holds if nothing was said. */

@@ -1,6 +1,6 @@
 /** What the image builder takes and gives: the types that leave the package. */
 
-import type { Recording } from "@spore/needs";
+import type { PiecesMode, Recording } from "@spore/needs";
 import type { PatchCounts } from "@spore/patch";
 
 /** Node releases that an image can carry. */
@@ -57,6 +57,10 @@ export interface BuildOptions {
   readonly store?: string;
   /** The archive of the library OS. Default: build/kernel.a of this repository. */
   readonly kernel?: string;
+  /** How the pieces of the library OS are chosen. Default: "derived" for programs, "full" for projects. */
+  readonly pieces?: PiecesMode;
+  /** Pieces that are added, by name. */
+  readonly more?: readonly string[];
   /** Do not look for an earlier build of the same target. */
   readonly fresh?: boolean;
 }

@@ -4,6 +4,7 @@
  */
 
 export type { Call, Catalogue, Service } from "./catalogue.ts";
+export { choose, type Wishes } from "./choose.ts";
 export { LinkError, type LinkErrorReason } from "./error.ts";
 export type { Window } from "./layout.ts";
 export { type LinkedKernel, link } from "./link.ts";

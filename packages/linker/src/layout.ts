@@ -1,6 +1,6 @@
 /**
  * Pass 5, layout: where everything stands. The same order as in docs/internals/memory-map.md:
- * header page, code, gate page, vDSO page, constants, data, zeros.
+ * header page, code, then the gate's page, which constants fill up, the vDSO's page, data, zeros.
  */
 
 import { type Section, SectionFlag, SectionType } from "@spore/elf";
@@ -69,8 +69,13 @@ const OUTPUT: readonly {
     takes: ({ name, flags }) => (flags & execute) !== 0 && !name.startsWith(".spore."),
   },
   { name: ".gate", flags: alloc | execute, align: PAGE, takes: ({ name }) => name === ".spore.gate" },
+  {
+    name: ".rodata",
+    flags: alloc,
+    align: 64,
+    takes: ({ name, flags }) => (flags & write) === 0 && name !== ".spore.vdso",
+  },
   { name: ".vdso", flags: alloc | execute, align: PAGE, takes: ({ name }) => name === ".spore.vdso" },
-  { name: ".rodata", flags: alloc, align: 64, takes: ({ flags }) => (flags & write) === 0 },
   { name: ".data", flags: alloc | write, align: 64, takes: ({ type }) => type !== SectionType.nobits },
   { name: ".bss", flags: alloc | write, align: 64, stored: false, takes: () => true },
 ];

@@ -110,6 +110,8 @@ async function imageOf(target: string, context: Context): Promise<Image> {
     node: undefined,
     explain: false,
     "no-patch": false,
+    pieces: undefined,
+    piece: [],
   };
   const settings = await resolveSettings(target, flags, undefined, context.cwd);
   return (await buildImage({ ...settings.contents, ...settings.defaults })).image;

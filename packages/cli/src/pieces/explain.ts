@@ -23,6 +23,8 @@ const NO_FLAGS: ImageFlags = {
   node: undefined,
   explain: false,
   "no-patch": false,
+  pieces: undefined,
+  piece: [],
 };
 
 /** Carries out `spore explain`. */

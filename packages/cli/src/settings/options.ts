@@ -1,11 +1,13 @@
 /** The options that `run` and `build` share, and those that only `run` has. */
 
 import type { Publish } from "@spore/image";
+import type { PiecesMode } from "@spore/needs";
 import { type Flag, flag, type List, list, type Value, value } from "../command.ts";
 import {
   readGuestPath,
   readMemory,
   readNode,
+  readPieces,
   readPort,
   readPublish,
   readText,
@@ -21,6 +23,8 @@ export const imageOptions: {
   readonly include: List<string>;
   readonly cwd: Value<string>;
   readonly node: Value<22 | 24 | 26>;
+  readonly pieces: Value<PiecesMode>;
+  readonly piece: List<string>;
   readonly explain: Flag;
   readonly "no-patch": Flag;
 } = {
@@ -65,6 +69,17 @@ export const imageOptions: {
     doc: "Node.js release for a project: 22, 24 or 26.",
     otherwise: "24",
     read: readNode,
+  }),
+  pieces: value({
+    value: "MODE",
+    doc: "Which pieces of the library OS the image gets: full, or derived from what the app's code can use.",
+    otherwise: "derived for a program, full for a project",
+    read: readPieces,
+  }),
+  piece: list({
+    value: "NAME",
+    doc: "Add a piece of the library OS: a system call, or a service such as socket/unix.",
+    read: readText,
   }),
   explain: flag({ doc: "Print what was detected about the target, and why, to standard error." }),
   "no-patch": flag({ doc: "Leave system-call instructions as they are; each one then traps." }),

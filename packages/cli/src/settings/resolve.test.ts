@@ -15,6 +15,8 @@ const noFlags: ImageFlags = {
   node: undefined,
   explain: false,
   "no-patch": false,
+  pieces: undefined,
+  piece: [],
 };
 
 let cwd: string;

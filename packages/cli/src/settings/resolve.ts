@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { type BuildOptions, type NodeMajor, type Publish, parseInclude, type RunOptions } from "@spore/image";
+import type { PiecesMode } from "@spore/needs";
 import type { Watch } from "../launch-record.ts";
 import { type Config, findConfig, loadConfig } from "./config-file.ts";
 import { readEnvFile } from "./env-file.ts";
@@ -15,6 +16,8 @@ export interface ImageFlags {
   readonly include: readonly string[];
   readonly cwd: string | undefined;
   readonly node: NodeMajor | undefined;
+  readonly pieces: PiecesMode | undefined;
+  readonly piece: readonly string[];
   readonly explain: boolean;
   readonly "no-patch": boolean;
 }
@@ -73,6 +76,8 @@ function contentsOf(
     ...(config.entry !== undefined && { entry: config.entry }),
     ...(node !== undefined && { node }),
     ...((flags["no-patch"] || config.patch === false) && { patch: false }),
+    ...(flags.pieces !== undefined && { pieces: flags.pieces }),
+    ...(flags.piece.length > 0 && { more: flags.piece }),
     ...policyOf(config),
   };
 }

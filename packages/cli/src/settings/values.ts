@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import type { NodeMajor, Publish } from "@spore/image";
 import { isDestination } from "@spore/image/destination";
+import type { PiecesMode } from "@spore/needs";
 import { Mistake } from "../command.ts";
 
 /** Node releases that an image can carry. */
@@ -19,6 +20,12 @@ export function readMemory(text: string): number {
     throw new Mistake("expected an amount of memory such as 256M or 1G");
   }
   return bytes;
+}
+
+/** How pieces are chosen. */
+export function readPieces(text: string): PiecesMode {
+  if (text === "full" || text === "derived" || text === "recorded") return text;
+  throw new Mistake("expected full, derived or recorded");
 }
 
 /** A number from 1 upwards. */
