@@ -33,11 +33,11 @@ export async function memory(shop: Workshop): Promise<Row[]> {
   shop.say(`memory: ${FEW} and ${2 * FEW} idle machines`);
   const used: number[] = [];
   for (const count of [FEW, 2 * FEW]) {
-    const before = available();
+    const before = taken();
     await using clones = await Clones.start(shop, server, count);
     // Idle: what was taken for the start has been given back.
     await delay(2000);
-    used.push(before - available());
+    used.push(taken() - before);
     void clones;
   }
   const [one = 0, two = 0] = used;
@@ -46,9 +46,11 @@ export async function memory(shop: Workshop): Promise<Row[]> {
   return [row(place, spread([each]), NONE)];
 }
 
-function available(): number {
-  const match = /^MemAvailable:\s*(\d+) kB$/m.exec(readFileSync("/proc/meminfo", "latin1"));
-  return Number(match?.[1]) * 1024;
+/** Memory that is taken and could not be had back by forgetting files. */
+function taken(): number {
+  const text = readFileSync("/proc/meminfo", "latin1");
+  const of = (name: string): number => Number(new RegExp(`^${name}:\\s*(\\d+) kB$`, "m").exec(text)?.[1]);
+  return (of("MemTotal") - of("MemFree") - of("Cached") - of("Buffers") - of("SReclaimable")) * 1024;
 }
 
 /** Machines that were all asked once. */
