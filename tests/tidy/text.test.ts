@@ -65,6 +65,18 @@ test("live-links: what a document links to is there", () => {
   expect(dead).toEqual([]);
 });
 
+test("one-number: every promise has a number of its own, and the tests behind it are there", () => {
+  const promises = text("SPECIFICATION.md")
+    .split("\n")
+    .filter((line) => /^\| [A-Z]\d+ \|/.test(line));
+  const numbers = promises.map((line) => line.split(" ")[1]);
+  expect(numbers.filter((number, at) => numbers.indexOf(number) !== at)).toEqual([]);
+  const missing = promises
+    .flatMap((line) => line.match(/[\w./-]+\/[\w./-]+\.(ts|rs)\b/g) ?? [])
+    .filter((path) => !existsSync(join(root, path)));
+  expect(missing).toEqual([]);
+});
+
 test("runnable: the scripts of the root can be run and are for any POSIX shell", () => {
   for (const path of ["spore", "check", ".ci/run"]) {
     expect(statSync(join(root, path)).mode & 0o111, path).toBe(0o111);
