@@ -2,18 +2,22 @@
 // that write down what they were asked: what counts here is when each is called.
 
 import { type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   appendFileSync,
   chmodSync,
+  closeSync,
   copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -157,5 +161,31 @@ describe("the launcher", () => {
     });
     expect(await Promise.all(runs)).toEqual([0, 0, 0, 0]);
     expect(called()).toEqual(everything);
+  });
+
+  test("an installation whose launcher was killed is waited for", async () => {
+    const env = environment();
+    const gate = join(checkout, "gate");
+    spawnSync("mkfifo", [gate]);
+    const npm = readFileSync(join(checkout, "bin/npm"), "utf8").replace("#!/bin/sh\n", "");
+    script(
+      join(checkout, "bin/npm"),
+      `${npm}\nif [ -e ${gate} ]; then read -r _ <${gate}; fi\necho installed >>${calls}`,
+    );
+    const killed = spawn(join(checkout, "spore"), ["run", "x"], { env, stdio: "ignore" });
+    // Returns once npm has come to the gate.
+    const opened = openSync(gate, "w");
+    rmSync(gate);
+    killed.kill("SIGKILL");
+    await once(killed, "close");
+
+    const second = spawn(join(checkout, "spore"), ["run", "x"], { env, stdio: ["ignore", "ignore", "pipe"] });
+    const ended = once(second, "close");
+    const [said] = (await once(second.stderr, "data")) as [Buffer];
+    writeSync(opened, "go\n");
+    closeSync(opened);
+    expect(await ended).toEqual([0, null]);
+    expect(String(said)).toContain("waiting for another set-up");
+    expect(called().slice(0, 4)).toEqual(["npm ci", "installed", "npm ci", "installed"]);
   });
 });
