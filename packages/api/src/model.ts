@@ -75,7 +75,7 @@ export interface NetworkPolicy {
 /** What an app is given and how it is reached; changes at once, without a release. */
 export interface AppSettings {
   readonly scaling: Scaling;
-  /** Host names beside the app's own. */
+  /** Host names beside the app's own, each perhaps with a path below which requests are the app's. */
   readonly domains: readonly string[];
   /** Port of the host that leads to the app as it is, for what does not speak HTTP. */
   readonly tcp: number | null;
@@ -86,6 +86,11 @@ export interface AppSettings {
   readonly requestTimeoutMs: number;
   /** How long requests may go on when an instance is to stop. */
   readonly drainTimeoutMs: number;
+  /**
+   * After how long without traffic an open WebSocket or TCP connection no longer keeps
+   * the app awake, and is closed when it sleeps; null: it keeps it awake as long as it is open.
+   */
+  readonly connectionIdleMs: number | null;
 }
 
 /** Some of the fields; what is absent stays. */
@@ -100,6 +105,7 @@ export interface AppSettingsChange {
   readonly startTimeoutMs?: number | undefined;
   readonly requestTimeoutMs?: number | undefined;
   readonly drainTimeoutMs?: number | undefined;
+  readonly connectionIdleMs?: number | null | undefined;
 }
 
 /** A part of the requests that goes to another release. */
@@ -269,12 +275,24 @@ export interface Flag {
 /** The daemon itself. */
 export interface Status {
   readonly version: string;
-  readonly pid: number;
+  /** Its process and the folder of its state; told to operators alone. */
+  readonly pid: number | null;
+  readonly home: string | null;
   readonly startedAt: number;
-  readonly home: string;
   readonly gateway: string;
+  /** Apps and instances that whoever asks may see. */
   readonly apps: number;
   readonly instances: number;
+}
+
+/** The development authority, which signs certificates when HTTPS has none of its own. */
+export interface Authority {
+  /** The domain that it may sign for. */
+  readonly domain: string;
+  /** What clients have to trust, PEM. */
+  readonly certificate: string;
+  /** SHA-256, as browsers show it. */
+  readonly fingerprint: string;
 }
 
 /** A part of a list. */

@@ -4,6 +4,7 @@ import * as z from "zod";
 import type {
   App,
   AppSettingsChange,
+  Authority,
   Change,
   Crash,
   Deployment,
@@ -43,6 +44,7 @@ type Followed = {
 /** Every route and what its call takes and gives. */
 export interface Calls {
   status: Of<Status>;
+  getAuthority: Of<Authority>;
   missingBlobs: Of<
     { readonly missing: readonly string[] },
     { readonly body: { readonly digests: readonly string[] } }
@@ -198,6 +200,14 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     summary: "The daemon: version, addresses, how much it runs.",
     role: "viewer",
     result: s.status,
+  },
+  getAuthority: {
+    ...bare,
+    method: "GET",
+    path: "/v1/authority",
+    summary: "The development authority that signs for HTTPS, made if there is none yet.",
+    role: "viewer",
+    result: s.authority,
   },
   missingBlobs: {
     ...bare,

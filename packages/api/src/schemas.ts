@@ -6,6 +6,7 @@ import type {
   App,
   AppSettings,
   AppSettingsChange,
+  Authority,
   Change,
   Crash,
   Deployment,
@@ -57,10 +58,14 @@ const scaling = z.strictObject({
   concurrency: z.int().min(1).max(100_000),
   idleMs: z.int().min(0).max(86_400_000),
 });
-const hostName = z
+const domain = z
   .string()
-  .max(253)
-  .regex(/^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/);
+  .max(500)
+  .regex(
+    /^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(\/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*$/,
+  )
+  .refine((text) => !/\/\.\.?(\/|$)/.test(text), "a path must not hold . or ..")
+  .describe("A host name, `*.` for all below it, with a path if only what is below that is meant.");
 const destination = z
   .string()
   .min(1)
@@ -70,12 +75,13 @@ const destination = z
 const timeout = z.int().min(1).max(86_400_000);
 const settingsFields = z.strictObject({
   scaling,
-  domains: z.array(hostName).max(100),
+  domains: z.array(domain).max(100),
   tcp: z.int().min(1).max(65_535).nullable(),
   network: z.strictObject({ allow: z.array(destination).max(1000).nullable() }),
   startTimeoutMs: timeout,
   requestTimeoutMs: timeout,
   drainTimeoutMs: timeout,
+  connectionIdleMs: z.int().min(0).max(86_400_000).nullable(),
 });
 
 /** Settings of an app. */
@@ -281,12 +287,19 @@ export const flagChange: z.ZodType<Omit<Flag, "key" | "updatedAt">> = flagFields
 /** The daemon. */
 export const status: z.ZodType<Status> = z.strictObject({
   version: z.string(),
-  pid: z.int(),
+  pid: z.int().nullable(),
+  home: z.string().nullable(),
   startedAt: time,
-  home: z.string(),
   gateway: z.string(),
   apps: count,
   instances: count,
+});
+
+/** The development authority. */
+export const authority: z.ZodType<Authority> = z.strictObject({
+  domain: z.string(),
+  certificate: z.string(),
+  fingerprint: z.string(),
 });
 
 /** What went wrong. */

@@ -1,7 +1,8 @@
 /**
- * Certificates of the gateway: the one it was given, and those that lie in the
- * folder tls of its state, `NAME.crt` and `NAME.key` for a host name (`_` stands
- * for the star of a wildcard). New files are used from the next connection on.
+ * Certificates of the gateway: those that lie in the folder tls of its state,
+ * `NAME.crt` and `NAME.key` for a host name (`_` stands for the star of a
+ * wildcard); else the one it was given, or what the development authority signs.
+ * New files are used from the next connection on.
  */
 
 import { readFileSync, statSync } from "node:fs";
@@ -9,6 +10,7 @@ import { join } from "node:path";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { sporeError } from "@spore/errors";
 import type { Certificates } from "@spore/gateway";
+import type { Authority } from "./authority.ts";
 
 /** Where the certificate and its key are. */
 export interface CertificateFiles {
@@ -21,8 +23,9 @@ interface Kept {
   readonly modified: number;
 }
 
-/** Certificates from files. Throws SPORE_CERTIFICATE if the usual one cannot be used. */
-export function certificates(folder: string, usual: CertificateFiles): Certificates {
+/** Certificates from files and an authority. Throws SPORE_CERTIFICATE if the usual one cannot be used. */
+export function certificates(folder: string, usual: CertificateFiles | Authority): Certificates {
+  const authority = "issue" in usual ? usual : null;
   const kept = new Map<string, Kept>();
   const load = (name: string): SecureContext | null => {
     const files = { cert: join(folder, `${name}.crt`), key: join(folder, `${name}.key`) };
@@ -40,11 +43,11 @@ export function certificates(folder: string, usual: CertificateFiles): Certifica
     }
   };
   return {
-    usual: checked(usual),
+    usual: "issue" in usual ? usual.issue(usual.domain) : checked(usual),
     // What a client says becomes a file name: it has to be a host name.
     find: (host) =>
       /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(host) && !host.includes("..")
-        ? (load(host) ?? load(`_.${host.slice(host.indexOf(".") + 1)}`))
+        ? (load(host) ?? load(`_.${host.slice(host.indexOf(".") + 1)}`) ?? authority?.find(host) ?? null)
         : null,
   };
 }

@@ -6,6 +6,7 @@ import { daemonSocket } from "@spore/api";
 import { type SporeError, sporeError } from "@spore/errors";
 import { type Address, type Answered, Gateway } from "@spore/gateway";
 import type { FastifyInstance } from "fastify";
+import { Authority } from "./authority.ts";
 import { type CertificateFiles, certificates } from "./certificates.ts";
 import { Apps } from "./cloud/apps.ts";
 import { CanaryWatch } from "./cloud/canary.ts";
@@ -37,8 +38,8 @@ export interface DaemonOptions {
   /** Addresses of the gateway. */
   readonly addresses: readonly string[];
   readonly port: number;
-  /** HTTPS beside HTTP. */
-  readonly tls: (CertificateFiles & { readonly port: number }) | null;
+  /** HTTPS beside HTTP; without files, the development authority signs. */
+  readonly tls: { readonly port: number; readonly files: CertificateFiles | null } | null;
   /** Apps are names under it. */
   readonly domain: string;
   /** Where the API listens beside its socket; there every call needs a token. */
@@ -84,6 +85,16 @@ async function keepers({ home, domain }: DaemonOptions) {
     snapshots: new Snapshots(join(home, "snapshots")),
     logs: new Logs(join(home, "logs"), run),
     urls: new Urls(store, domain),
+    authority: authorityOf(join(home, "tls"), domain),
+  };
+}
+
+/** The development authority, opened or made when somebody asks for it. */
+function authorityOf(folder: string, domain: string): () => Authority {
+  let known: Authority | null = null;
+  return () => {
+    known ??= Authority.open(folder, domain);
+    return known;
   };
 }
 
@@ -138,7 +149,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   for (const { name } of store.list("apps")) await services.refresh(name);
   const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
-  const tlsPort = await listenTls(gateway, options);
+  const tlsPort = await listenTls(gateway, kept.authority, options);
   if (tlsPort === null) urls.at("http", gatewayPort);
   else urls.at("https", tlsPort);
   const flags = new Flags(store, events);
@@ -212,10 +223,14 @@ async function listenGateway(
   return port;
 }
 
-async function listenTls(gateway: Gateway, options: DaemonOptions): Promise<number | null> {
+async function listenTls(
+  gateway: Gateway,
+  authority: () => Authority,
+  options: DaemonOptions,
+): Promise<number | null> {
   const { tls, home } = options;
   if (tls === null) return null;
-  const found = certificates(join(home, "tls"), tls);
+  const found = certificates(join(home, "tls"), tls.files ?? authority());
   return await listenGateway((address) => gateway.listenTls(address, found), tls.port, options);
 }
 

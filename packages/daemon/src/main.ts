@@ -14,8 +14,16 @@ const optionsSchema = z.strictObject({
   home: z.string(),
   addresses: z.array(z.string()),
   port: z.int(),
-  tls: z.strictObject({ port: z.int(), cert: z.string(), key: z.string() }).nullable(),
-  domain: z.string(),
+  tls: z
+    .strictObject({
+      port: z.int(),
+      files: z.strictObject({ cert: z.string(), key: z.string() }).nullable(),
+    })
+    .nullable(),
+  domain: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/)
+    .max(200),
   api: z.strictObject({ host: z.string(), port: z.int() }).nullable(),
   version: z.string(),
 });

@@ -132,7 +132,8 @@ export class BodyReader {
 }
 
 /** Trailers that would change what the message means are left out. */
-function isTrailer([name]: Header): boolean {
+/** Whether a header may come after the body: nothing that says what the body is, or who asks. */
+export function isTrailer([name]: Header): boolean {
   return !/^(transfer-encoding|content-length|host|connection|te|upgrade|trailer|authorization|content-encoding|content-type|content-range|set-cookie|cookie)$/i.test(
     name,
   );

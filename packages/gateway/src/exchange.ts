@@ -137,6 +137,8 @@ export class Exchange implements AnswerSink, Caller {
   bodyData(bytes: Buffer): void {
     const connection = this.#connection;
     if (connection === null || this.#over) return;
+    // The app's time begins when it has all of the request.
+    this.#timer?.refresh();
     let more: boolean;
     if (this.#chunked) {
       connection.socket.cork();
@@ -204,7 +206,7 @@ export class Exchange implements AnswerSink, Caller {
     this.#over = true;
     this.#connection = null;
     this.#inbound.upgrade(head, this.#extra(), socket, rest, {
-      idleMs: this.#target?.connectionIdleMs ?? 60_000,
+      idleMs: this.#target?.connectionIdleMs ?? null,
       rest: () => lease?.rest(),
       resume: () => lease?.resume(),
       done: () => lease?.release(),

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import { Refusal, type StartKind } from "./target.ts";
-import { answering, app, client, gatewayFor, get, ok, target } from "./test-parties.ts";
+import { answering, app, client, gatewayFor, get, ok, type TestTarget, target } from "./test-parties.ts";
 
 /** A promise and what settles it. */
 function gate<T>() {
@@ -512,6 +512,21 @@ describe("a TCP service", () => {
     await c.until(/<y>$/);
     expect(a.resting).toBe(0);
     c.socket.destroy();
+  });
+
+  test("keeps it awake as long as it is open, if that is the policy", async () => {
+    await using server = await app(echo);
+    const [always, usual] = [{ ...target(server.address), connectionIdleMs: null }, target(server.address)];
+    await using gateway = await gatewayFor({});
+    const listen = (a: TestTarget) => gateway.gateway.listenTcp({ host: "127.0.0.1", port: 0 }, a);
+    const clients = [client((await listen(always)).port), client((await listen(usual)).port)];
+    for (const c of clients) {
+      c.send("x");
+      await c.until(/^<x>$/);
+    }
+    await expect.poll(() => usual.resting).toBe(1);
+    expect(always.resting).toBe(0);
+    for (const c of clients) c.socket.destroy();
   });
 });
 

@@ -23,6 +23,9 @@ export interface Certificates {
   find(host: string): SecureContext | null;
 }
 
+/** Of every connection of a client; one that is gone without a word is noticed. */
+const usual = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 } as const;
+
 /** A running gateway. */
 export class Gateway {
   readonly #upstreams = new Upstreams();
@@ -34,25 +37,29 @@ export class Gateway {
   #closing = false;
 
   constructor({ router, answered = () => {} }: GatewayOptions) {
-    this.#shared = { router, answered, upstreams: this.#upstreams, closing: () => this.#closing };
+    this.#shared = {
+      router,
+      answered,
+      upstreams: this.#upstreams,
+      closing: () => this.#closing,
+      http2: (socket, bytes) => void this.#onHttp2(socket, bytes),
+    };
   }
 
   /** Listens; gives the port. Rejects as `net.Server` does. */
   listen(address: Address): Promise<number> {
     // Not half open: a client that has closed its side waits for nothing any more.
-    const server = createServer({ noDelay: true, pauseOnConnect: false }, (socket) =>
-      this.#onHttp(socket, false),
-    );
+    const server = createServer({ ...usual, pauseOnConnect: false }, (socket) => this.#onHttp(socket, false));
     return this.#listen(server, address);
   }
 
   /** The same with TLS; clients may choose HTTP/2. */
   async listenTls(address: Address, certificates: Certificates): Promise<number> {
-    this.#http2 ??= (await import("./http2.ts")).http2Server(this.#shared);
+    await this.#http2Server();
     const server = createTlsServer(
       {
         ...certificates.usual,
-        noDelay: true,
+        ...usual,
         minVersion: "TLSv1.2",
         ALPNProtocols: ["h2", "http/1.1"],
         SNICallback: (host, done) => done(null, certificates.find(host.toLowerCase()) ?? undefined),
@@ -89,6 +96,22 @@ export class Gateway {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     this.#http2?.emit("connection", socket);
+  }
+
+  /** Loaded when somebody speaks it. */
+  async #http2Server(): Promise<Http2Server> {
+    const { http2Server } = await import("./http2.ts");
+    this.#http2 ??= http2Server(this.#shared);
+    return this.#http2;
+  }
+
+  /** A client that speaks HTTP/2 without TLS and without asking. */
+  async #onHttp2(socket: Socket, bytes: Buffer): Promise<void> {
+    socket.pause();
+    const server = await this.#http2Server();
+    if (socket.destroyed) return;
+    socket.unshift(bytes);
+    server.emit("connection", socket);
   }
 
   #listen(server: Server, address: Address): Promise<number> {

@@ -46,9 +46,13 @@ export interface ResponseHead {
   readonly keepAliveTimeout: number | null;
 }
 
-/** Headers of a message may take so many bytes. */
-export const HEAD_LIMIT: number = 64 << 10;
-const HEADERS_LIMIT = 200;
+/**
+ * Headers of a message may take so many bytes. Half of what the HTTP/2 library
+ * takes before it ends the connection, so that a client is told.
+ */
+export const HEAD_LIMIT: number = 32 << 10;
+/** And so many lines. */
+export const HEADERS_LIMIT: number = 200;
 
 const requestLine = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e]+) HTTP\/1\.([01])$/;
 const statusLine = /^HTTP\/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
@@ -269,6 +273,11 @@ function upgradeOf({ connection, upgrade, transfer, length }: Hops, minor: numbe
 
 function isNamed(name: string, lower: string): boolean {
   return name.length === lower.length && name.toLowerCase() === lower;
+}
+
+/** The head of the request is too long. */
+export function tooLong(): Refusal {
+  return new Refusal(431, "SPORE_REQUEST_INVALID", "the headers are too long");
 }
 
 /** The request is not one. */

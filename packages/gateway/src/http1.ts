@@ -3,7 +3,15 @@
 import type { Socket } from "node:net";
 import { BodyReader, chunkHead, lastChunk } from "./body.ts";
 import { Exchange, type Inbound, type Shared } from "./exchange.ts";
-import { bad, HEAD_LIMIT, type Header, parseRequest, type RequestHead, type ResponseHead } from "./head.ts";
+import {
+  bad,
+  HEAD_LIMIT,
+  type Header,
+  parseRequest,
+  type RequestHead,
+  type ResponseHead,
+  tooLong,
+} from "./head.ts";
 import { type Holder, splice } from "./splice.ts";
 import { Refusal } from "./target.ts";
 
@@ -16,10 +24,15 @@ const AHEAD_LIMIT = 256 << 10;
 /** How long a client may take to read the end of a refused connection. */
 const LINGER_MS = 2000;
 
+/** How HTTP/2 begins, with an end that no request of HTTP/1.1 has (RFC 9113, 3.4). */
+const HTTP2 = "PRI * HTTP/2.0";
+
 /** What all connections share. */
 export interface ConnectionShared extends Shared {
   /** Connections end after their current answer. */
   readonly closing: () => boolean;
+  /** The client speaks HTTP/2 from its first byte on. */
+  readonly http2: (socket: Socket, bytes: Buffer) => void;
 }
 
 const emptyRequest: RequestHead = {
@@ -95,7 +108,7 @@ export class Http1Connection implements Inbound {
     }
     const end = rest.indexOf("\r\n\r\n");
     if (end > HEAD_LIMIT || (end < 0 && rest.length > HEAD_LIMIT)) {
-      this.refuse(new Refusal(431, "SPORE_REQUEST_INVALID", "the headers are too long"));
+      this.refuse(tooLong());
       return;
     }
     if (end < 0) {
@@ -103,6 +116,12 @@ export class Http1Connection implements Inbound {
       return;
     }
     this.#clearTimer();
+    if (end === HTTP2.length && rest.toString("latin1", 0, end) === HTTP2) {
+      this.#ended = true;
+      this.#socket.removeAllListeners("data").removeAllListeners("end").removeAllListeners("drain");
+      this.#shared.http2(this.#socket, rest);
+      return;
+    }
     try {
       this.request = parseRequest(rest.toString("latin1", 0, end));
     } catch (thrown) {

@@ -7,8 +7,10 @@ import {
   type OutgoingHttpHeaders,
 } from "node:http2";
 import { request } from "node:https";
+import { connect as connectTcp, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Duplex } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { answering, app, gatewayFor, ok, target } from "./test-parties.ts";
 
@@ -171,6 +173,89 @@ describe("a client that speaks HTTP/2", () => {
       expect(answer.headers[":status"]).toBe(status);
     });
   });
+});
+
+test("a client that speaks HTTP/2 without TLS is answered in it, however its first bytes are cut", async () => {
+  let seen = "";
+  const say = (text: string): string => {
+    seen = text;
+    return ok("hello");
+  };
+  await using server = await app(answering(say));
+  const a = target(server.address);
+  await using gateway = await gatewayFor({ a });
+  const socket = connectTcp(gateway.port, "127.0.0.1");
+  const client = connect("http://a", { createConnection: () => inPieces(socket) });
+  expect((await got(client.request(to("/")))).text).toBe("hello");
+  expect(seen).toContain("x-forwarded-proto: http\r\n");
+  client.destroy();
+  await expect.poll(() => a.open).toBe(0);
+});
+
+/** A connection whose first bytes leave one at a time. */
+function inPieces(socket: Socket): Duplex {
+  let first = true;
+  const pieces = new Duplex({
+    read: () => {},
+    write: (bytes: Buffer, _, done) => {
+      if (first) for (const byte of bytes) socket.write(Buffer.of(byte));
+      else socket.write(bytes);
+      first = false;
+      done();
+    },
+    final: (done) => void socket.end(done),
+  });
+  socket.setNoDelay(true);
+  socket.on("data", (bytes: Buffer) => void pieces.push(bytes));
+  socket.on("close", () => void pieces.push(null));
+  return pieces;
+}
+
+test("trailers of a request cannot say what its body is, nor be without end", async () => {
+  let seen = "";
+  const ended = Promise.withResolvers<void>();
+  await using server = await app((socket) => {
+    socket.setEncoding("latin1").on("data", (text: string) => {
+      seen += text;
+      if (seen.endsWith("0\r\nx-sum: 1\r\n\r\n")) socket.write(ok("whole"));
+    });
+    socket.on("close", () => ended.resolve());
+  });
+  const a = target(server.address);
+  await using gateway = await gatewayFor({ a });
+  const send = (client: ClientHttp2Session, trailers: OutgoingHttpHeaders): Promise<Got> => {
+    const stream = client.request(to("/", { ":method": "POST" }), { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers(trailers));
+    stream.end("body");
+    return got(stream);
+  };
+  const client = connect(`http://localhost:${gateway.port}`);
+  const answer = await send(client, { "x-sum": "1", "content-type": "x", authorization: "me" });
+  expect(answer.text).toBe("whole");
+  expect(seen).not.toMatch(/authorization|content-type/);
+  seen = "";
+  await expect(send(client, { "x-long": "x".repeat(40_000) })).rejects.toThrow();
+  await ended.promise;
+  expect(a.open).toBe(0);
+  client.destroy();
+});
+
+test("headers that are too long are refused, and the connection goes on", async () => {
+  await using server = await app(answering(() => ok("short")));
+  await using gateway = await gatewayFor({ a: target(server.address) });
+  const port = await gateway.gateway.listenTls({ host: "127.0.0.1", port: 0 }, { usual, find: () => null });
+  const client = connect(`https://localhost:${port}`, {
+    ca: usual.cert,
+    servername: "a",
+  });
+  const long = client.request(to("/", { "x-long": "x".repeat(40_000) }));
+  const status = await got(long).then(
+    ({ headers }) => headers[":status"],
+    (error: Error) => error.message,
+  );
+  expect(status).toBe(431);
+  expect((await got(client.request(to("/")))).text).toBe("short");
+  client.destroy();
 });
 
 test("a client that does not know HTTP/2 speaks HTTP/1.1 over TLS", async () => {

@@ -9,19 +9,24 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
+import { isTrailer } from "./body.ts";
 import { Exchange, type Inbound, type Shared } from "./exchange.ts";
 import {
   bad,
   type Framing,
   HEAD_LIMIT,
+  HEADERS_LIMIT,
   type Header,
   hostOf,
   type RequestHead,
   type ResponseHead,
+  tooLong,
 } from "./head.ts";
 import type { Holder } from "./splice.ts";
 import { Refusal } from "./target.ts";
 
+/** How long a connection without a request is kept. */
+const IDLE_MS = 75_000;
 /** Streams that a client may have open on one connection. */
 const STREAMS = 256;
 
@@ -31,13 +36,25 @@ const foreign = /^(connection|keep-alive|proxy-connection|transfer-encoding|upgr
 /** A server for connections that have agreed on HTTP/2. */
 export function http2Server(shared: Shared): Http2Server {
   const server = createServer({
-    settings: { maxConcurrentStreams: STREAMS, maxHeaderListSize: HEAD_LIMIT, enablePush: false },
+    settings: { maxConcurrentStreams: STREAMS, maxHeaderListSize: 2 * HEAD_LIMIT, enablePush: false },
   });
   server.on("stream", (stream, headers, flags) => {
     const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     new Http2Inbound(stream, headers, ended).begin(shared);
   });
   server.on("sessionError", () => {});
+  server.on("session", (session) => {
+    let open = 0;
+    session.on("stream", (stream) => {
+      open += 1;
+      stream.once("close", () => {
+        open -= 1;
+      });
+    });
+    session.setTimeout(IDLE_MS, () => {
+      if (open === 0) session.close();
+    });
+  });
   return server;
 }
 
@@ -46,7 +63,7 @@ class Http2Inbound implements Inbound {
   readonly #headers: IncomingHttpHeaders;
   readonly #ended: boolean;
   readonly peer: string;
-  readonly secure: boolean = true;
+  readonly secure: boolean;
   readonly started: number = performance.now();
   request: RequestHead = emptyHead;
   #exchange: Exchange | null = null;
@@ -57,6 +74,7 @@ class Http2Inbound implements Inbound {
     this.#stream = stream;
     this.#headers = headers;
     this.#ended = ended;
+    this.secure = stream.session?.encrypted ?? false;
     const socket: Pick<Socket, "remoteAddress"> | undefined = stream.session?.socket;
     this.peer = (socket?.remoteAddress ?? "").replace(/^::ffff:/, "");
     stream.on("error", () => {});
@@ -65,7 +83,12 @@ class Http2Inbound implements Inbound {
     });
     stream.on("drain", () => this.#exchange?.clientDrained());
     stream.on("trailers", (trailers: IncomingHttpHeaders) => {
-      this.#trailers = headerList(trailers);
+      try {
+        this.#trailers = headerList(trailers).filter(isTrailer);
+      } catch {
+        // The app has part of a request that will never be whole.
+        stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      }
     });
   }
 
@@ -195,11 +218,14 @@ function framingOf(length: string | undefined, ended: boolean): Framing {
 
 function headerList(headers: IncomingHttpHeaders): Header[] {
   const list: Header[] = [];
+  let length = 0;
   for (const [name, value] of Object.entries(headers)) {
     if (name.startsWith(":") || name === "host" || foreign.test(name) || value === undefined) continue;
     for (const each of Array.isArray(value) ? value : [value]) {
       if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(each)) throw bad("a header cannot be read");
       list.push([name, each]);
+      length += name.length + each.length + 4;
+      if (length > HEAD_LIMIT || list.length > HEADERS_LIMIT) throw tooLong();
     }
   }
   return list;

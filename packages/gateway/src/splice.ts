@@ -10,8 +10,8 @@ export interface Ahead {
 
 /** What a spliced connection is told of and tells. */
 export interface Holder {
-  /** Without traffic for so long, it rests. */
-  readonly idleMs: number;
+  /** Without traffic for so long, it rests; null: never. */
+  readonly idleMs: number | null;
   rest(): void;
   resume(): void;
   /** Both sides are closed. */
@@ -24,13 +24,16 @@ export interface Holder {
  */
 export function splice(client: Socket, app: Socket, ahead: Ahead, holder: Holder): void {
   let resting = false;
-  const timer = setTimeout(() => {
-    resting = true;
-    holder.rest();
-  }, holder.idleMs);
-  timer.unref();
+  const { idleMs } = holder;
+  const timer =
+    idleMs === null
+      ? null
+      : setTimeout(() => {
+          resting = true;
+          holder.rest();
+        }, idleMs).unref();
   const traffic = (): void => {
-    timer.refresh();
+    timer?.refresh();
     if (resting) holder.resume();
     resting = false;
   };
@@ -41,7 +44,7 @@ export function splice(client: Socket, app: Socket, ahead: Ahead, holder: Holder
     open -= 1;
     client.destroy();
     app.destroy();
-    clearTimeout(timer);
+    if (timer !== null) clearTimeout(timer);
     if (open === 0) holder.done();
   };
   for (const socket of [client, app]) {

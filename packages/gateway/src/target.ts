@@ -37,8 +37,8 @@ export interface Target {
   readonly name: string;
   /** Milliseconds until the app must have begun to answer. */
   readonly requestTimeoutMs: number;
-  /** Milliseconds after which an open WebSocket or TCP connection without traffic rests. */
-  readonly connectionIdleMs: number;
+  /** Milliseconds after which an open WebSocket or TCP connection without traffic rests; null: never. */
+  readonly connectionIdleMs: number | null;
   /** An instance: at once if one is awake; rejects with a `Refusal` if none can be had. */
   acquire(caller: Caller): Lease | Promise<Lease>;
 }

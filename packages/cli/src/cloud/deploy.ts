@@ -25,6 +25,7 @@ export interface DeployFlags extends ImageFlags {
   readonly domain: readonly string[];
   readonly allow: readonly string[];
   readonly tcp: number | undefined;
+  readonly "connection-idle": number | null | undefined;
   readonly "no-snapshot": boolean;
   readonly json: boolean;
 }
@@ -115,8 +116,10 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (bytes.length > 0) yield bytes;
 }
 
-function settingsOf({ min, max, concurrency, idle, domain, allow, tcp }: DeployFlags): AppSettingsChange {
+function settingsOf(flags: DeployFlags): AppSettingsChange {
+  const { min, max, concurrency, idle, domain, allow, tcp, "connection-idle": connectionIdleMs } = flags;
   return {
+    connectionIdleMs,
     scaling: { min, max, concurrency, idleMs: idle },
     ...(domain.length > 0 && { domains: domain }),
     ...(allow.length > 0 && { network: { allow } }),

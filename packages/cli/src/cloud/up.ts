@@ -85,11 +85,11 @@ function daemonWords(flags: UpFlags, context: Context): readonly string[] {
 
 function tlsOf(flags: UpFlags, { cwd }: Context) {
   const { "tls-port": port, "tls-cert": cert, "tls-key": key } = flags;
-  if (cert === undefined && key === undefined && port === undefined) return null;
+  if (cert === undefined && key === undefined) return port === undefined ? null : { port, files: null };
   if (cert === undefined || key === undefined) {
     throw sporeError("SPORE_USAGE", { problem: "--tls-cert and --tls-key go together", command: "up" });
   }
-  return { port: port ?? DEFAULT_TLS_PORT, cert: resolve(cwd, cert), key: resolve(cwd, key) };
+  return { port: port ?? DEFAULT_TLS_PORT, files: { cert: resolve(cwd, cert), key: resolve(cwd, key) } };
 }
 
 function become(words: readonly string[], context: Context): never {
@@ -148,13 +148,14 @@ export async function down(
   context: Context,
 ): Promise<number> {
   const status = await statusOf(context);
-  if (status !== null) {
-    process.kill(status.pid, flags["keep-instances"] ? "SIGHUP" : "SIGTERM");
+  const pid = status?.pid ?? null;
+  if (pid !== null) {
+    process.kill(pid, flags["keep-instances"] ? "SIGHUP" : "SIGTERM");
     // The daemon answers until its instances have stopped; it is gone when its number is.
-    while (lives(status.pid)) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    while (lives(pid)) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
-  if (flags.json) context.out(`${JSON.stringify({ stopped: status !== null })}\n`);
-  else context.err(status === null ? "spore: no daemon runs\n" : "spore: the daemon has stopped\n");
+  if (flags.json) context.out(`${JSON.stringify({ stopped: pid !== null })}\n`);
+  else context.err(pid === null ? "spore: no daemon runs\n" : "spore: the daemon has stopped\n");
   return 0;
 }
 

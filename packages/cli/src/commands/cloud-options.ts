@@ -35,6 +35,14 @@ export function readPercent(text: string): number {
   return percent;
 }
 
+/** A host name. */
+export function readHost(text: string): string {
+  const host = text.toLowerCase();
+  if (host.length > 200 || !/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(host))
+    throw new Mistake("expected a host name such as example.com");
+  return host;
+}
+
 /** "HOST:PORT". */
 export function readAddress(text: string): { readonly host: string; readonly port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);

@@ -52,13 +52,19 @@ export const deploy: Command = command({
     }),
     domain: list({
       value: "NAME",
-      doc: "Another host name of the app; *.NAME for all below.",
+      doc: "Another host name of the app; *.NAME for all below, NAME/PATH for what is below PATH alone.",
       read: readText,
     }),
     tcp: value({
       value: "PORT",
       doc: "Let PORT of this machine lead to the app as it is, for what does not speak HTTP.",
       read: readPort,
+    }),
+    "connection-idle": value({
+      value: "TIME",
+      doc: "Time without traffic after which an open WebSocket or TCP connection no longer keeps the app awake; never: it always does.",
+      otherwise: "1m",
+      read: (text) => (text === "never" ? null : readDuration(text)),
     }),
     allow: list({
       value: "DESTINATION",

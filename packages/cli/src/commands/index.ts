@@ -3,6 +3,7 @@
 import type { Command } from "../command.ts";
 import { bench } from "./bench.ts";
 import { build } from "./build.ts";
+import { ca } from "./ca.ts";
 import { env, flag, promote, releases, rm, rollback, secret, stop } from "./change.ts";
 import { crashReport } from "./crash-report.ts";
 import { deploy } from "./deploy.ts";
@@ -44,6 +45,7 @@ export const commands: readonly Command[] = [
   rm,
   token,
   tenant,
+  ca,
   down,
   doctor,
   bench,

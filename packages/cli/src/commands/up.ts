@@ -2,7 +2,7 @@
 
 import { type Command, command, flag, list, value } from "../command.ts";
 import { readText } from "../settings/values.ts";
-import { json, readAddress, readAnyPort } from "./cloud-options.ts";
+import { json, readAddress, readAnyPort, readHost } from "./cloud-options.ts";
 
 /** Starts the daemon. */
 export const up: Command = command({
@@ -28,8 +28,8 @@ export const up: Command = command({
     }),
     "tls-port": value({
       value: "PORT",
-      doc: "Port of the gateway for HTTPS and HTTP/2, with --tls-cert.",
-      otherwise: "8443",
+      doc: "Port of the gateway for HTTPS and HTTP/2. Without --tls-cert, a development authority signs certificates; see `spore ca`.",
+      otherwise: "8443 with --tls-cert, else none",
       read: readAnyPort,
     }),
     "tls-cert": value({
@@ -42,7 +42,7 @@ export const up: Command = command({
       value: "NAME",
       doc: "Domain under which apps are reached.",
       otherwise: "localhost",
-      read: readText,
+      read: readHost,
     }),
     api: value({
       value: "HOST:PORT",

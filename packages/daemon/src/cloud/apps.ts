@@ -19,7 +19,7 @@ import {
 } from "../store/types.ts";
 import type { Rollouts } from "./rollouts.ts";
 import type { Tenants } from "./tenants.ts";
-import type { Urls } from "./urls.ts";
+import { hostOfDomain, type Urls } from "./urls.ts";
 
 /** What apps are made of. */
 export interface AppsParts {
@@ -45,6 +45,7 @@ export const defaultSettings: AppSettings = {
   startTimeoutMs: 30_000,
   requestTimeoutMs: 60_000,
   drainTimeoutMs: 30_000,
+  connectionIdleMs: 60_000,
 };
 
 const emptyConfig: ReleaseConfig = {
@@ -72,6 +73,18 @@ export class Apps {
 
   constructor(parts: AppsParts) {
     this.#parts = parts;
+    this.#completeSettings();
+  }
+
+  /** An earlier daemon did not know all settings of today. */
+  #completeSettings(): void {
+    const { store } = this.#parts;
+    for (const app of store.list("apps")) {
+      const scaling = { ...defaultSettings.scaling, ...app.settings.scaling };
+      const settings = { ...defaultSettings, ...app.settings, scaling };
+      if (JSON.stringify(settings) !== JSON.stringify(app.settings))
+        store.put("apps", app.name, { ...app, settings });
+    }
   }
 
   /** The app, if the tenant may see it. */
@@ -122,7 +135,7 @@ export class Apps {
       const app = store.get("apps", name) ?? this.#create(name, tenant, tenants);
       if (app.tenant !== tenant) throw sporeError("SPORE_CONFLICT", { problem: `the name ${name} is taken` });
       const settings = merged(app.settings, wanted.settings);
-      this.#checkDomains(name, settings);
+      this.#checkDomains(app, settings);
       const before = app.live === null ? null : store.get("releases", releaseKey(name, app.live));
       const config = { ...emptyConfig, ...before?.config, ...given(wanted.config) };
       const release = this.#release(
@@ -188,7 +201,7 @@ export class Apps {
     const changed = store.transaction(() => {
       const app = this.get(name, tenant);
       const settings = merged(app.settings, change);
-      this.#checkDomains(name, settings);
+      this.#checkDomains(app, settings);
       const next = { ...app, settings };
       store.put("apps", name, next);
       return next;
@@ -352,21 +365,36 @@ export class Apps {
     images.sweep(own);
   }
 
-  #checkDomains(name: string, settings: AppSettings): void {
+  #checkDomains({ name, tenant }: AppRecord, settings: AppSettings): void {
     const { store, urls } = this.#parts;
     const { tcp } = settings;
     if (tcp !== null && store.list("apps").some((app) => app.name !== name && app.settings.tcp === tcp)) {
       throw sporeError("SPORE_CONFLICT", { problem: `another app listens on port ${tcp}` });
     }
     for (const domain of settings.domains) {
-      if (urls.isOwn(domain)) {
+      const host = hostOfDomain(domain);
+      if (urls.isOwn(host) && !this.#ownsPath(name, tenant, host, domain)) {
         throw sporeError("SPORE_CONFLICT", { problem: `${domain} is a name that Spore gives itself` });
       }
       const other = store
         .list("apps")
         .find((app) => app.name !== name && app.settings.domains.includes(domain));
       if (other) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${domain} is taken` });
+      // Who has a host has all of its paths.
+      const foreign = store
+        .list("apps")
+        .find(
+          (app) => app.tenant !== tenant && app.settings.domains.some((has) => hostOfDomain(has) === host),
+        );
+      if (foreign) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${host} is taken` });
     }
+  }
+
+  /** Paths below an app's own name may lead to another app of the same tenant. */
+  #ownsPath(name: string, tenant: string, host: string, domain: string): boolean {
+    const place = this.#parts.urls.find(host, "/");
+    if (host === domain || place === null || place.app === name || place.release !== null) return false;
+    return this.#parts.store.get("apps", place.app)?.tenant === tenant;
   }
 }
 

@@ -1,13 +1,11 @@
 /** What the gateway asks: from a host name to the pool that answers. */
 
+import type { AppSettings } from "@spore/api";
 import { type Caller, type Lease, Refusal, type Router, type Target } from "@spore/gateway";
 import type { Fleet } from "../fleet/fleet.ts";
 import { releaseKey, type Store } from "../store/types.ts";
 import type { Tenants } from "./tenants.ts";
 import type { Urls } from "./urls.ts";
-
-/** An open connection without traffic keeps its instance awake for so long. */
-const CONNECTION_IDLE_MS = 60_000;
 
 /** What a router is made of. */
 export interface RouterParts {
@@ -41,8 +39,8 @@ export class CloudRouter implements Router {
     for (const key of this.#previews.keys()) if (key.startsWith(`${app}/`)) this.#previews.delete(key);
   }
 
-  find(host: string): Target | null {
-    const place = this.#parts.urls.find(host);
+  find(host: string, path: string): Target | null {
+    const place = this.#parts.urls.find(host, path);
     if (place === null) return null;
     if (place.release !== null) return this.#preview(place.app, place.release);
     const route = this.#routes.get(place.app) ?? this.#load(place.app);
@@ -54,14 +52,18 @@ export class CloudRouter implements Router {
 
   /** Whoever is live of an app, whenever it is asked: for services without host names. */
   live(name: string): Target {
+    const route = (): Route | null => this.#routes.get(name) ?? this.#load(name);
     return {
       name: `${name}/0`,
       requestTimeoutMs: 0,
-      connectionIdleMs: CONNECTION_IDLE_MS,
+      get connectionIdleMs() {
+        return route()?.live?.connectionIdleMs ?? null;
+      },
       acquire: (caller) => {
-        const target = (this.#routes.get(name) ?? this.#load(name))?.live ?? null;
-        if (target === null) throw new Refusal(503, "SPORE_NO_APP", `${name} has no release yet`, 2);
-        return target.acquire(caller);
+        const found = route();
+        if (found?.live == null) throw new Refusal(503, "SPORE_NO_APP", `${name} has no release yet`, 2);
+        this.#parts.tenants.admitRequest(found.tenant);
+        return found.live.acquire(caller);
       },
     };
   }
@@ -70,9 +72,8 @@ export class CloudRouter implements Router {
     const app = this.#parts.store.get("apps", name);
     if (app === null) return null;
     const route: Route = {
-      live: app.live === null ? null : this.#target(name, app.live, app.settings.requestTimeoutMs),
-      canary:
-        app.canary === null ? null : this.#target(name, app.canary.release, app.settings.requestTimeoutMs),
+      live: app.live === null ? null : this.#target(name, app.live, app.settings),
+      canary: app.canary === null ? null : this.#target(name, app.canary.release, app.settings),
       percent: app.canary?.percent ?? 0,
       tenant: app.tenant,
     };
@@ -82,22 +83,24 @@ export class CloudRouter implements Router {
 
   #preview(app: string, release: number): Target | null {
     const key = releaseKey(app, release);
+    const { store, tenants } = this.#parts;
+    const record = store.get("apps", app);
+    if (record === null) return null;
+    tenants.admitRequest(record.tenant);
     const known = this.#previews.get(key);
     if (known !== undefined) return known;
-    const { store } = this.#parts;
-    const record = store.get("apps", app);
-    if (record === null || store.get("releases", key) === null) return null;
-    const target = this.#target(app, release, record.settings.requestTimeoutMs);
+    if (store.get("releases", key) === null) return null;
+    const target = this.#target(app, release, record.settings);
     this.#previews.set(key, target);
     return target;
   }
 
-  #target(app: string, release: number, requestTimeoutMs: number): Target {
+  #target(app: string, release: number, settings: AppSettings): Target {
     const pool = this.#parts.fleet.pool(app, release);
     return {
       name: `${app}/${release}`,
-      requestTimeoutMs,
-      connectionIdleMs: CONNECTION_IDLE_MS,
+      requestTimeoutMs: settings.requestTimeoutMs,
+      connectionIdleMs: settings.connectionIdleMs,
       acquire: (caller: Caller): Lease | Promise<Lease> => pool.acquire(caller),
     };
   }

@@ -9,6 +9,11 @@ export interface Place {
   readonly release: number | null;
 }
 
+interface Route {
+  readonly path: string;
+  readonly app: string;
+}
+
 /** The names under a base domain, and the domains of apps. */
 export class Urls {
   readonly #store: Store;
@@ -16,7 +21,8 @@ export class Urls {
   /** Scheme and port, as clients see them. */
   #scheme = "http";
   #port = "";
-  #domains = new Map<string, string>();
+  /** By host, the longest path first. */
+  #domains = new Map<string, Route[]>();
 
   constructor(store: Store, base: string) {
     this.#store = store;
@@ -52,12 +58,20 @@ export class Urls {
   refresh(): void {
     this.#domains = new Map();
     for (const { name, settings } of this.#store.list("apps")) {
-      for (const domain of settings.domains) this.#domains.set(domain, name);
+      for (const domain of settings.domains) {
+        const host = hostOfDomain(domain);
+        const routes = this.#domains.get(host) ?? [];
+        routes.push({ path: domain.slice(host.length), app: name });
+        routes.sort((one, other) => other.path.length - one.path.length);
+        this.#domains.set(host, routes);
+      }
     }
   }
 
-  /** What a host name means; null if nothing. */
-  find(host: string): Place | null {
+  /** What a host name and a path mean; null if nothing. */
+  find(host: string, path: string): Place | null {
+    const routed = this.#routed(host, path);
+    if (routed !== undefined) return { app: routed, release: null };
     const own = `.${this.#base}`;
     if (host.endsWith(own)) {
       const labels = host.slice(0, -own.length).split(".");
@@ -69,7 +83,24 @@ export class Urls {
       }
       return null;
     }
-    const app = this.#domains.get(host) ?? this.#domains.get(`*.${host.slice(host.indexOf(".") + 1)}`);
+    const app = this.#routed(`*.${host.slice(host.indexOf(".") + 1)}`, path);
     return app === undefined ? null : { app, release: null };
   }
+
+  #routed(host: string, path: string): string | undefined {
+    return this.#domains.get(host)?.find((route) => isBelow(path, route.path))?.app;
+  }
+}
+
+/** The host of a domain that may have a path. */
+export function hostOfDomain(domain: string): string {
+  const slash = domain.indexOf("/");
+  return slash < 0 ? domain : domain.slice(0, slash);
+}
+
+/** Whether a path is another or below it: `/api` and `/api/v1`, not `/apis`. */
+function isBelow(path: string, prefix: string): boolean {
+  if (!path.startsWith(prefix)) return false;
+  const next = path[prefix.length];
+  return prefix === "" || next === undefined || next === "/" || next === "?";
 }

@@ -1,7 +1,9 @@
 /** What each route of the API does. */
 
+import { X509Certificate } from "node:crypto";
 import type { Crash, Deployment, Event, Flag, Instance, LogLine, Page, Token } from "@spore/api";
 import { sporeError } from "@spore/errors";
+import type { Authority } from "../authority.ts";
 import type { Apps } from "../cloud/apps.ts";
 import type { Flags } from "../cloud/flags.ts";
 import type { Tenants } from "../cloud/tenants.ts";
@@ -26,6 +28,7 @@ export interface HandlerParts {
   readonly secrets: Secrets;
   readonly tenants: Tenants;
   readonly urls: Urls;
+  readonly authority: () => Authority;
   readonly home: string;
   readonly version: string;
 }
@@ -43,18 +46,25 @@ export function handlers(parts: HandlerParts): Handlers {
   };
 }
 
-function imageHandlers({ images, apps, fleet, home, version, urls }: HandlerParts) {
+function imageHandlers({ images, apps, fleet, home, version, urls, authority }: HandlerParts) {
   const startedAt = Date.now();
   return {
-    status: () => ({
-      version,
-      pid: process.pid,
-      startedAt,
-      home,
-      gateway: urls.gateway,
-      apps: apps.list(null, null, 1_000_000).length,
-      instances: fleet.members.size,
-    }),
+    status: ({ sees }) => {
+      const own = new Set(apps.list(sees, null, 1_000_000).map(({ name }) => name));
+      return {
+        version,
+        pid: sees === null ? process.pid : null,
+        home: sees === null ? home : null,
+        startedAt,
+        gateway: urls.gateway,
+        apps: own.size,
+        instances: [...fleet.members.values()].filter(({ app }) => own.has(app)).length,
+      };
+    },
+    getAuthority: () => {
+      const { domain, certificate } = authority();
+      return { domain, certificate, fingerprint: new X509Certificate(certificate).fingerprint256 };
+    },
     missingBlobs: ({ body }) => ({ missing: images.missing(body.digests) }),
     putBlob: async ({ params: { digest }, body }) => ({ digest, length: await images.putBlob(digest, body) }),
     putImage: async ({ params: { digest } }) => ({ digest, name: (await images.open(digest)).name }),
