@@ -60,8 +60,16 @@ export interface Instance {
 export interface Scaling {
   readonly min: number;
   readonly max: number;
-  /** Requests that one instance answers at a time before another one is started. */
+  /** Requests that one instance answers at a time; more wait for another one. */
   readonly concurrency: number;
+  /** Requests that each is to have on average; above, another is started ahead. null: 0.7 of `concurrency`. */
+  readonly target: number | null;
+  /** Requests that those awake are to have room for beyond what they have. */
+  readonly burst: number;
+  /** Milliseconds over which the average is taken. */
+  readonly windowMs: number;
+  /** The same for a sudden load: if this average asks for twice as many as there are, they are started, and kept. */
+  readonly panicWindowMs: number;
   /** Milliseconds without a request after which an instance sleeps. */
   readonly idleMs: number;
 }

@@ -56,6 +56,10 @@ const scaling = z.strictObject({
   min: count.max(1000),
   max: z.int().min(1).max(1000),
   concurrency: z.int().min(1).max(100_000),
+  target: z.int().min(1).max(100_000).nullable(),
+  burst: count.max(100_000),
+  windowMs: z.int().min(60).max(3_600_000),
+  panicWindowMs: z.int().min(1).max(3_600_000),
   idleMs: z.int().min(0).max(86_400_000),
 });
 const domain = z

@@ -21,6 +21,10 @@ export interface DeployFlags extends ImageFlags {
   readonly min: number | undefined;
   readonly max: number | undefined;
   readonly concurrency: number | undefined;
+  readonly target: number | undefined;
+  readonly burst: number | undefined;
+  readonly window: number | undefined;
+  readonly "panic-window": number | undefined;
   readonly idle: number | undefined;
   readonly domain: readonly string[];
   readonly allow: readonly string[];
@@ -117,10 +121,11 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 function settingsOf(flags: DeployFlags): AppSettingsChange {
-  const { min, max, concurrency, idle, domain, allow, tcp, "connection-idle": connectionIdleMs } = flags;
+  const { min, max, concurrency, target, burst, window: windowMs, "panic-window": panicWindowMs } = flags;
+  const { idle: idleMs, domain, allow, tcp, "connection-idle": connectionIdleMs } = flags;
   return {
     connectionIdleMs,
-    scaling: { min, max, concurrency, idleMs: idle },
+    scaling: { min, max, concurrency, target, burst, windowMs, panicWindowMs, idleMs },
     ...(domain.length > 0 && { domains: domain }),
     ...(allow.length > 0 && { network: { allow } }),
     ...(tcp !== undefined && { tcp }),

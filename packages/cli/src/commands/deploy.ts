@@ -40,9 +40,33 @@ export const deploy: Command = command({
     max: value({ value: "N", doc: "Instances at most.", otherwise: "4", read: readCount }),
     concurrency: value({
       value: "N",
-      doc: "Requests that one instance answers at a time before another is started.",
+      doc: "Requests that one instance answers at a time; more wait for another one.",
       otherwise: "200",
       read: readCount,
+    }),
+    target: value({
+      value: "N",
+      doc: "Requests that each instance is to have on average; above, another is started ahead.",
+      otherwise: "0.7 of --concurrency",
+      read: readCount,
+    }),
+    burst: value({
+      value: "N",
+      doc: "Requests that the instances awake are to have room for beyond what they have.",
+      otherwise: "0",
+      read: readNumber,
+    }),
+    window: value({
+      value: "TIME",
+      doc: "Time over which that average is taken.",
+      otherwise: "1m",
+      read: readDuration,
+    }),
+    "panic-window": value({
+      value: "TIME",
+      doc: "The same for a sudden load: twice as many instances as there are start at once, and stay for a --window.",
+      otherwise: "6s",
+      read: readDuration,
     }),
     idle: value({
       value: "TIME",

@@ -38,7 +38,16 @@ export interface AppsParts {
 
 /** What a new app has. */
 export const defaultSettings: AppSettings = {
-  scaling: { min: 0, max: 4, concurrency: 200, idleMs: 30_000 },
+  scaling: {
+    min: 0,
+    max: 4,
+    concurrency: 200,
+    target: null,
+    burst: 0,
+    windowMs: 60_000,
+    panicWindowMs: 6000,
+    idleMs: 30_000,
+  },
   domains: [],
   tcp: null,
   network: { allow: null },

@@ -5,9 +5,10 @@
  * was just told to stop.
  */
 
-import type { AppSettings, InstanceReason } from "@spore/api";
+import type { AppSettings, InstanceReason, Scaling } from "@spore/api";
 import { asSporeError } from "@spore/errors";
 import { type Caller, type Lease, Refusal } from "@spore/gateway";
+import { Autoscaler, targetOf } from "./autoscaler.ts";
 import type { Member } from "./member.ts";
 
 /** Requests that may wait for one release. */
@@ -46,6 +47,9 @@ export class Pool {
   readonly #waiting: Waiter[] = [];
   #failures = 0;
   #blockedUntil = 0;
+  readonly #autoscaler: Autoscaler = new Autoscaler();
+  /** Requests that instances have. */
+  #busy = 0;
   /** Instances that are kept awake; the live release's `min`. */
   minimum = 0;
 
@@ -63,12 +67,11 @@ export class Pool {
   /** An instance for a request; throws or rejects with a `Refusal`. */
   acquire(caller: Caller): Lease | Promise<Lease> {
     const { scaling, startTimeoutMs } = this.#host.settings();
-    // The oldest first: what is not needed becomes idle, and sleeps.
-    if (this.#waiting.length === 0) {
-      for (const member of this.members) {
-        if (member.state === "ready" && member.inFlight < scaling.concurrency)
-          return this.#lease(member, null);
-      }
+    const member = this.#waiting.length === 0 ? this.#withRoom(scaling) : null;
+    if (member !== null) {
+      const lease = this.#lease(member, null);
+      this.#scaleAhead();
+      return lease;
     }
     if (this.#waiting.length >= QUEUE_LIMIT) {
       throw new Refusal(503, "SPORE_OVERLOADED", "too many requests wait for the app", 1);
@@ -88,7 +91,45 @@ export class Pool {
       };
       caller.onGone = () => this.#drop(waiter);
       this.#waiting.push(waiter);
+      this.#count(0);
     });
+  }
+
+  /**
+   * Who takes a request. The oldest first, up to its target: what is not needed
+   * becomes idle, and sleeps. Above the target, the one that has the fewest.
+   */
+  #withRoom(scaling: Scaling): Member | null {
+    const target = targetOf(scaling);
+    let fewest: Member | null = null;
+    for (const member of this.members) {
+      if (member.state !== "ready" || member.inFlight >= scaling.concurrency) continue;
+      if (member.inFlight < target) return member;
+      if (fewest === null || member.inFlight < fewest.inFlight) fewest = member;
+    }
+    return fewest;
+  }
+
+  /** How many instances the load of late asks for. */
+  #desired(): number {
+    const { scaling } = this.#host.settings();
+    const ready = this.members.filter(({ state }) => state === "ready").length;
+    return this.#autoscaler.desired(performance.now(), ready, scaling);
+  }
+
+  /** The load has changed. */
+  #count(change: number): void {
+    this.#busy += change;
+    this.#autoscaler.load(performance.now(), this.#busy + this.#waiting.length);
+  }
+
+  /** Starts what the load of late asks for, before anybody has to wait. */
+  #scaleAhead(): void {
+    const { scaling } = this.#host.settings();
+    const { length } = this.members;
+    if (length >= scaling.max || this.#busy + scaling.burst <= length * targetOf(scaling)) return;
+    const wanted = this.#desired();
+    while (this.members.length < wanted) if (!this.#start("demand")) return;
   }
 
   /** Starts what waiting requests and the minimum ask for. */
@@ -155,6 +196,7 @@ export class Pool {
   /** Keeps a member awake until what this gives is called. */
   hold(member: Member): () => void {
     member.inFlight += 1;
+    this.#count(1);
     member.disarm();
     let held = true;
     return () => {
@@ -197,7 +239,7 @@ export class Pool {
     const timeout = member.reason === "start-timeout";
     const text = `the app did not start: ${member.outcome ?? member.reason}`;
     const why = new Refusal(timeout ? 504 : 502, timeout ? "SPORE_WAKE_TIMEOUT" : "SPORE_START_FAILED", text);
-    for (const waiter of this.#waiting.splice(0)) this.#refuse(waiter, why);
+    this.#refuseAll(why);
   }
 
   #retry(): void {
@@ -205,7 +247,7 @@ export class Pool {
       this.#scaleUp(0);
     } catch (thrown) {
       const why = thrown instanceof Refusal ? thrown : new Refusal(502, "SPORE_START_FAILED", String(thrown));
-      for (const waiter of this.#waiting.splice(0)) this.#refuse(waiter, why);
+      this.#refuseAll(why);
     }
   }
 
@@ -244,6 +286,7 @@ export class Pool {
     const endpoint = member.endpoint;
     if (endpoint === null) throw new Error("a member without an endpoint is not ready");
     member.inFlight += 1;
+    this.#count(1);
     member.disarm();
     let open = true;
     let resting = false;
@@ -267,6 +310,7 @@ export class Pool {
         if (!open || !resting) return;
         resting = false;
         member.inFlight += 1;
+        this.#count(1);
         member.disarm();
       },
       unreachable: () => {
@@ -278,6 +322,7 @@ export class Pool {
 
   #release(member: Member): void {
     member.inFlight -= 1;
+    this.#count(-1);
     if (member.state === "stopped") return;
     if (member.state === "draining") {
       if (member.inFlight === 0) this.#host.stop(member, member.reason);
@@ -301,12 +346,22 @@ export class Pool {
 
   /** It sleeps if nobody calls. */
   #rest(member: Member): void {
-    member.arm(this.#host.settings().scaling.idleMs, () => {
+    const { idleMs, windowMs } = this.#host.settings().scaling;
+    const look = (): void => {
       if (member.state !== "ready" || member.inFlight > 0) return;
       const awake = this.members.filter(({ state }) => state === "ready").length;
-      if (awake <= this.minimum) this.#rest(member);
-      else this.drain(member, "idle");
-    });
+      // While anybody calls, as many stay as the load of late asks for.
+      const wanted = this.#busy + this.#waiting.length > 0 ? this.#desired() : 0;
+      if (awake > Math.max(this.minimum, wanted)) this.drain(member, "idle");
+      else member.arm(Math.max(idleMs, windowMs / 60), look);
+    };
+    member.arm(idleMs, look);
+  }
+
+  #refuseAll(why: Refusal): void {
+    const waiting = this.#waiting.splice(0);
+    this.#count(0);
+    for (const waiter of waiting) this.#refuse(waiter, why);
   }
 
   #refuse(waiter: Waiter, why: Refusal): void {
@@ -319,7 +374,9 @@ export class Pool {
   #drop(waiter: Waiter): void {
     clearTimeout(waiter.timer);
     const index = this.#waiting.indexOf(waiter);
-    if (index >= 0) this.#waiting.splice(index, 1);
+    if (index < 0) return;
+    this.#waiting.splice(index, 1);
+    this.#count(0);
   }
 }
 
