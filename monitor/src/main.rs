@@ -89,8 +89,11 @@ fn carry_out(started: Instant) -> Result<Infallible> {
             standby::fork::run(config.as_ref(), count.parse().unwrap_or(1))?;
             finish::with_status(0)
         }
-        ["--shell" | "--shell-once" | "--shell-fork", _] => {
-            let source = Source::inherited(texts[0] == "--shell");
+        [
+            "--shell" | "--shell-once" | "--shell-fork" | "--shell-kept",
+            _,
+        ] => {
+            let source = Source::inherited(texts[0]);
             let mut config = config::load(words[1].as_ref())?;
             config.layers_inherited = texts[0] != "--shell-once";
             config.frames_inherited = texts[0] == "--shell-fork";
@@ -100,6 +103,10 @@ fn carry_out(started: Instant) -> Result<Infallible> {
         ["--pool", config, count, socket] => {
             let count = count.parse().unwrap_or(1);
             standby::pool::keep(config.as_ref(), count, socket.as_ref())?;
+            finish::with_status(0)
+        }
+        ["--keep", socket] => {
+            standby::keeper::run(socket.as_ref())?;
             finish::with_status(0)
         }
         ["--export", format, output, file] => {
@@ -182,14 +189,14 @@ fn shell(mut config: Config, source: Source, started: Instant) -> Result<Outcome
     let kvm = Arc::new(machine::open_kvm()?);
     let processors = use_processors(config.cpus.as_deref());
     let path = config.restore.clone().unwrap_or_default();
-    let once = matches!(source, Source::Starter(_));
+    let stands_by = source.stands_by();
     let mut ready = restore(&path, &config, &kvm, processors)?;
-    if !once {
+    if stands_by {
         ready = ready.warmed()?;
     }
     let woken = shell::wait(source, &mut config)?;
     let ready = ready.brought_up_to_date(&config, processors)?;
-    let since = if once { started } else { woken };
+    let since = if stands_by { woken } else { started };
     let events = Arc::new(Events::new(config.events, since).of(&config.instance));
     shell::prepared();
     match start(config, ready, signals, &events) {
@@ -254,7 +261,11 @@ fn restore(path: &Path, config: &Config, kvm: &Arc<Kvm>, processors: usize) -> R
     let header = image::read_header(&config.kernel)?;
     let memory = Arc::new(image::map_empty(config, restore.ram_size())?);
     let features = Features::read_ahead(kvm, processors, &memory, Vec::new());
-    restore.load(&memory, config)?;
+    // Only a machine that stands by alone can wait: forks are wanted now.
+    match config.layers_inherited && !config.frames_inherited {
+        true => shell::in_the_background(|| restore.load(&memory, config))?,
+        false => restore.load(&memory, config)?,
+    }
     let (kick, doorbell) = doorbell()?;
     let registers = Some(restore.registers());
     let machine = Machine::new(

@@ -17,8 +17,10 @@ export interface Cloud extends AsyncDisposable {
   json<T>(words: readonly string[], options?: StartOptions): Promise<T>;
   /** Asks for a path of an app. */
   get(app: string, path?: string, headers?: Readonly<Record<string, string>>): Promise<Answer>;
-  /** Monitors that run for it. */
+  /** Monitors that run a program for it. */
   monitors(): readonly number[];
+  /** Monitors that stand by for it. */
+  standbys(): readonly number[];
   /** Waits until the daemon is gone by itself. */
   died(): Promise<void>;
   /** Ends the daemon as the kernel would. */
@@ -56,7 +58,8 @@ export async function cloud(words: readonly string[] = []): Promise<Cloud> {
     json: async <T>(what: readonly string[], options?: StartOptions) =>
       JSON.parse((await expectDone([...what, "--json"], options)).stdout) as T,
     get: (app, path = "/", headers = {}) => ask(port, `${app}.localhost`, path, headers),
-    monitors: () => monitorsOf(join(home, "run/")),
+    monitors: () => processesOf(join(home, "run/"), "spore-monitor"),
+    standbys: () => processesOf(join(home, "run/"), "spore-standby"),
     died: () => gone(Number(readFileSync(join(home, "daemon.pid"), "utf8"))),
     kill: async () => {
       const pid = Number(readFileSync(join(home, "daemon.pid"), "utf8"));
@@ -67,19 +70,20 @@ export async function cloud(words: readonly string[] = []): Promise<Cloud> {
     async [Symbol.asyncDispose]() {
       await run(["down"]);
       // A test that failed may have left no daemon to stop them.
-      for (const pid of monitorsOf(join(home, "run/"))) process.kill(pid, "SIGKILL");
+      for (const pid of processesOf(join(home, "run/"))) process.kill(pid, "SIGKILL");
       rmSync(state, { recursive: true, force: true });
     },
   };
 }
 
-/** Living processes whose command line names a file under `folder`. */
-function monitorsOf(folder: string): readonly number[] {
-  return readdirSync("/proc").flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
+/** Living processes whose command line names a file under `folder`, perhaps only those with a name. */
+function processesOf(folder: string, name: string | null = null): readonly number[] {
+  return readdirSync("/proc").flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
     try {
-      const words = readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0");
-      return words.some((word) => word.startsWith(folder)) ? [Number(name)] : [];
+      if (name !== null && readFileSync(`/proc/${pid}/comm`, "utf8").trim() !== name) return [];
+      const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+      return words.some((word) => word.startsWith(folder)) ? [Number(pid)] : [];
     } catch {
       return [];
     }

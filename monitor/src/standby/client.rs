@@ -23,6 +23,7 @@ pub fn run(pool: &Path, config: &Config, signals: &ProgramSignals) -> Option<i32
         hostname: config.hostname.clone(),
         instance: config.instance.clone(),
         events: Some(config.events),
+        ..Wake::default()
     };
     handoff::send(&stream, &wake, &[0, 1, 2]).ok()?;
     let mut lines = BufReader::new(stream.try_clone().ok()?);

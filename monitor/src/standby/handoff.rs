@@ -1,8 +1,10 @@
 //! What a waker hands to a shell: one JSON line, and descriptors beside it.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,19 @@ pub struct Wake {
     pub instance: String,
     /// How events are told; absent: as the shell's own configuration says.
     pub events: Option<Style>,
+    /// Files for the streams, instead of descriptors; absent: the shell's own streams.
+    pub files: Option<Files>,
+    /// Unix socket on which the machine takes orders; absent: as configured.
+    pub orders: Option<PathBuf>,
+}
+
+/// Where a machine writes to whose waker cannot hand descriptors over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Files {
+    /// Standard output: what the monitor tells.
+    pub events: PathBuf,
+    /// Standard error: what the program writes, if events are told as JSON.
+    pub output: PathBuf,
 }
 
 impl Wake {
@@ -52,13 +67,19 @@ impl Wake {
 
     /// Carries the wishes over into a configuration. Descriptors that are listeners
     /// become the program's ports.
-    pub fn apply(self, config: &mut Config, descriptors: Vec<OwnedFd>) {
+    pub fn apply(self, config: &mut Config, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         let mut descriptors = descriptors.into_iter();
         if self.streams {
             for (number, fd) in descriptors.by_ref().take(3).enumerate() {
-                // SAFETY: copies one of our descriptors over a standard one.
-                unsafe { libc::dup2(fd.as_raw_fd(), number as RawFd) };
+                become_stream(&fd, number as RawFd);
             }
+        }
+        if let Some(Files { events, output }) = &self.files {
+            become_stream(&append(events)?, 1);
+            become_stream(&append(output)?, 2);
+        }
+        if self.orders.is_some() {
+            config.orders = self.orders;
         }
         if let Some(mut publish) = self.publish {
             for (rule, fd) in publish.iter_mut().zip(descriptors.take(self.listeners)) {
@@ -71,7 +92,18 @@ impl Wake {
             config.hostname = self.hostname;
         }
         config.instance = self.instance;
+        Ok(())
     }
+}
+
+/// The waker has made the file.
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).open(path)
+}
+
+fn become_stream(file: &impl AsRawFd, number: RawFd) {
+    // SAFETY: copies one of our descriptors over a standard one.
+    unsafe { libc::dup2(file.as_raw_fd(), number) };
 }
 
 /// Room for control messages with that many descriptors.

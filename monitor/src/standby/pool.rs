@@ -118,6 +118,12 @@ fn reap(mut child: Child) {
     let _ = child.wait();
 }
 
+/// Has a thread wait for a process, for as long as that may be.
+pub fn reap_later(child: Child) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().stack_size(64 << 10);
+    thread.spawn(move || reap(child)).map(drop)
+}
+
 /// Starts a shell of its own for one life: without a pool. `how`: what kind of shell;
 /// `files`: what is left to it.
 pub fn start_one(how: &str, config: &Path, files: &[File]) -> std::io::Result<UnixStream> {
@@ -130,9 +136,7 @@ pub fn start_one(how: &str, config: &Path, files: &[File]) -> std::io::Result<Un
         given.as_raw_fd(),
         shared::raw(files),
     );
-    let child = command.spawn()?;
-    let thread = std::thread::Builder::new().stack_size(64 << 10);
-    thread.spawn(move || reap(child))?;
+    reap_later(command.spawn()?)?;
     Ok(mine)
 }
 

@@ -30,19 +30,27 @@ pub enum Source {
     Pool(UnixListener),
     /// The one process that has started this shell.
     Starter(UnixStream),
+    /// Whoever a keeper starts shells for.
+    Kept(UnixStream),
 }
 
 impl Source {
     /// The descriptor that the starter has left: a listener, or one end of a pair.
-    pub fn inherited(pool: bool) -> Self {
+    pub fn inherited(kind: &str) -> Self {
         // SAFETY: whoever starts a shell leaves this descriptor to it, and nothing else
         // in the process knows of it.
         unsafe {
-            match pool {
-                true => Self::Pool(UnixListener::from_raw_fd(SOURCE)),
-                false => Self::Starter(UnixStream::from_raw_fd(SOURCE)),
+            match kind {
+                "--shell" => Self::Pool(UnixListener::from_raw_fd(SOURCE)),
+                "--shell-kept" => Self::Kept(UnixStream::from_raw_fd(SOURCE)),
+                _ => Self::Starter(UnixStream::from_raw_fd(SOURCE)),
             }
         }
+    }
+
+    /// Whether it is worth while to have everything warm: nobody waits yet.
+    pub fn stands_by(&self) -> bool {
+        !matches!(self, Self::Starter(_))
     }
 }
 
@@ -71,6 +79,14 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
     };
     let stream = match source {
         Source::Starter(stream) => stream,
+        Source::Kept(mut stream) => {
+            call_process(c"spore-standby");
+            let ready = json!({"event": "standby", "pid": std::process::id()});
+            stream
+                .write_all(format!("{ready}\n").as_bytes())
+                .map_err(lost)?;
+            stream
+        }
         Source::Pool(listener) => {
             POOLED.store(true, Ordering::Relaxed);
             progress(READY);
@@ -79,6 +95,7 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
         }
     };
     let (wake, descriptors) = handoff::receive(&stream).map_err(lost)?;
+    call_process(c"spore-monitor");
     let woken = Instant::now();
     RECEIVED.store(clock::monotonic(), Ordering::Relaxed);
     let cpu = clock::now(libc::CLOCK_PROCESS_CPUTIME_ID);
@@ -86,7 +103,7 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
     if let Some(style) = wake.events {
         config.events = style;
     }
-    wake.apply(config, descriptors);
+    wake.apply(config, descriptors).map_err(lost)?;
     if !config.frames_inherited {
         outlive_starter();
     }
@@ -112,6 +129,28 @@ pub fn taken() {
     if POOLED.load(Ordering::Relaxed) {
         progress(TAKEN);
     }
+}
+
+/// What `ps` shows: which processes run a program, and which only wait.
+pub fn call_process(name: &std::ffi::CStr) {
+    // SAFETY: a live string that ends with 0, of which the kernel copies 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Does work that nobody waits for on a thread of low priority. Not the process's own:
+/// without privileges it could not come back to its priority.
+pub fn in_the_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: takes only numbers; 0 is the calling thread.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+            work()
+        });
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 fn progress(byte: u8) {

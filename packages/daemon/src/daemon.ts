@@ -18,6 +18,7 @@ import { TcpServices } from "./cloud/tcp-services.ts";
 import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
 import { monitorDriver } from "./driver/monitor.ts";
+import type { StandbyLimits } from "./driver/standby.ts";
 import { Events } from "./events.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { type HandlerParts, handlers, streams } from "./http/handlers.ts";
@@ -46,6 +47,8 @@ export interface DaemonOptions {
   readonly api: { readonly host: string; readonly port: number } | null;
   readonly monitor: string;
   readonly reporter: readonly string[] | null;
+  /** Machines that may stand by for apps that sleep. */
+  readonly standby: StandbyLimits;
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: (line: Readonly<Record<string, unknown>>) => void;
@@ -103,7 +106,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { home, env, monitor, reporter } = options;
   const kept = await keepers(options);
   const { store, run, events, tenants, preparations, snapshots, logs, urls } = kept;
-  const driver = monitorDriver({ folder: run, monitor, reporter });
+  const driver = monitorDriver({ folder: run, monitor, reporter, standby: options.standby });
   const fleet: Fleet = new Fleet({
     store,
     events,
@@ -166,6 +169,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     close: async (instances) => {
       await gateway.close(GRACE_MS);
       if (instances === "stop") await fleet.close();
+      else driver.close();
       await api.close();
       logs.close();
       events.tell("daemon.stopped", { tenant: null }, { pid: process.pid });

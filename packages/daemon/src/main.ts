@@ -4,6 +4,7 @@
  * on standard error.
  */
 
+import { totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { asSporeError } from "@spore/errors";
 import { checkKvm, findMonitor } from "@spore/monitor-client";
@@ -28,6 +29,10 @@ const optionsSchema = z.strictObject({
   version: z.string(),
 });
 
+/** So many machines may stand by, in such a part of the host's memory. */
+const STANDBY = 16;
+const STANDBY_PART = 8;
+
 const root = resolve(import.meta.dirname, "../../..");
 
 function log(line: Readonly<Record<string, unknown>>): void {
@@ -47,6 +52,7 @@ async function start(): Promise<Daemon> {
     ...given,
     monitor: findMonitor(root),
     reporter,
+    standby: { count: STANDBY, bytes: totalmem() / STANDBY_PART },
     env: process.env,
     log,
   });

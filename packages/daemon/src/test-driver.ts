@@ -37,6 +37,9 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
     adopt: () => null,
     clean: () => {},
     sweep: () => {},
+    standBy: () => {},
+    dismiss: () => {},
+    close: () => {},
     launch: (spec, watch) => {
       driver.launched.push(spec);
       if (instead !== undefined) {
@@ -70,5 +73,5 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
 }
 
 function handle(end: () => void): Handle {
-  return { pid: 1, ticks: "1", start: "cold", freeze: async () => {}, stop: end, kill: end };
+  return { pid: 1, ticks: "1", start: "cold", phases: {}, freeze: async () => {}, stop: end, kill: end };
 }

@@ -222,6 +222,8 @@ export class Apps {
       pool.onSettings();
     }
     this.ensureMinimum(changed);
+    // They were made for what the app could reach before.
+    fleet.dismissAllBut(name, []);
     events.tell("app.changed", { tenant: changed.tenant, app: name });
     return changed;
   }

@@ -169,6 +169,7 @@ export class Rollouts {
       }
       await snapshots.take(release, (path) => handle.freeze(path));
       events.tell("snapshot.taken", about);
+      await this.#parts.fleet.standBy(release);
     } catch (thrown) {
       events.tell("snapshot.failed", about, { why: asSporeError(thrown).message });
     }
@@ -207,6 +208,10 @@ export class Rollouts {
     for (const pool of fleet.pools(record.app)) {
       if (pool.release !== app?.live && pool.release !== app?.canary?.release) pool.drainAll("superseded");
     }
+    fleet.dismissAllBut(
+      record.app,
+      [app?.live, app?.canary?.release].filter((release) => release != null),
+    );
   }
 
   #fail(record: DeploymentRecord, thrown: unknown): void {

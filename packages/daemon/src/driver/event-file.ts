@@ -13,12 +13,14 @@ export interface MonitorEvent {
   readonly message?: string;
 }
 
+/** All files are read through it, one after the other. */
+const buffer = Buffer.allocUnsafe(8192);
+
 /** Follows a file of events from its start. */
 export class EventFile {
   readonly #fd: number;
   readonly #watcher: FSWatcher;
   readonly #told: (event: MonitorEvent) => void;
-  readonly #buffer: Buffer = Buffer.alloc(8192);
   #rest = "";
   #offset = 0;
   #closed = false;
@@ -33,10 +35,10 @@ export class EventFile {
   /** Reads what there is. */
   read(): void {
     while (!this.#closed) {
-      const count = readSync(this.#fd, this.#buffer, 0, this.#buffer.length, this.#offset);
+      const count = readSync(this.#fd, buffer, 0, buffer.length, this.#offset);
       if (count === 0) return;
       this.#offset += count;
-      const lines = (this.#rest + this.#buffer.toString("utf8", 0, count)).split("\n");
+      const lines = (this.#rest + buffer.toString("utf8", 0, count)).split("\n");
       this.#rest = lines.pop() ?? "";
       for (const line of lines) this.#tell(line);
     }

@@ -1,8 +1,8 @@
 /**
- * Boots and restores instances: one monitor process each, with files in a folder
- * of its own.
+ * Boots, restores and wakes instances: one monitor process each, with files in a
+ * folder of its own.
  *
- *   launch.json   the launch configuration; the monitor removes it
+ *   launch.json   the launch configuration of one that did not stand by; the monitor removes it
  *   events        what the monitor tells
  *   output        what the program writes
  *   orders        the socket on which the monitor takes orders
@@ -21,14 +21,17 @@ import {
   readdirSync,
   readSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import type { StartKind } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
 import { launchPlan } from "@spore/image";
-import { freezeRunning, launchConfig } from "@spore/monitor-client";
+import { freezeRunning, launchConfig, type Shell } from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
 import { processesWith, signalProcess, startTicks } from "./process.ts";
+import { type StandbyLimits, type StandbyPlan, Standbys } from "./standby.ts";
 import type { Ended, Endpoint, Found, Handle, InstanceDriver, InstanceWatch, LaunchSpec } from "./types.ts";
 
 /** How often a monitor that is not a child is looked for: nobody tells of its end. */
@@ -36,6 +39,9 @@ const LOOK_MS = 500;
 
 /** Longest path of a Unix socket. */
 const SOCKET_PATH = 107;
+
+/** Folder of the machines that stand by, beside those of instances. */
+const STANDING = "standby";
 
 /** What a driver needs of the daemon. */
 export interface MonitorOptions {
@@ -45,6 +51,8 @@ export interface MonitorOptions {
   readonly monitor: string;
   /** Command that explains a crash on the program's output. */
   readonly reporter: readonly string[] | null;
+  /** Machines that may stand by. */
+  readonly standby: StandbyLimits;
 }
 
 /** Port that an app listens on unless something else is said; given to it as PORT. */
@@ -52,44 +60,131 @@ export const DEFAULT_PORT = 8080;
 
 /** Makes the driver. */
 export function monitorDriver(options: MonitorOptions): InstanceDriver {
-  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  const standing = join(options.folder, STANDING);
+  // Configurations of shells that ended with an earlier daemon.
+  rmSync(standing, { recursive: true, force: true });
+  mkdirSync(standing, { recursive: true, mode: 0o700 });
+  const standbys = new Standbys(standing, options.monitor, options.standby);
+  const standBy = (spec: LaunchSpec): void => {
+    const plan = standbyPlan(options, spec);
+    if (plan !== null) standbys.use(plan);
+  };
   return {
-    launch: (spec, watch) => launch(options, spec, watch),
+    launch: (spec, watch) => {
+      const shell = spec.snapshot === null ? null : standbys.take(keyOf(spec));
+      const handle = launch(options, spec, watch, shell);
+      standBy(spec);
+      return handle;
+    },
+    standBy,
+    dismiss: (app, kept) => standbys.dismiss(app, kept),
     adopt: (found, watch) => adopt(options, found, watch),
     clean: (id) => rmSync(join(options.folder, id), { recursive: true, force: true }),
     sweep: (known) => sweep(options, known),
+    close: () => standbys.close(),
   };
 }
 
-function launch(options: MonitorOptions, spec: LaunchSpec, watch: InstanceWatch): Handle {
+function launch(
+  options: MonitorOptions,
+  spec: LaunchSpec,
+  watch: InstanceWatch,
+  shell: Shell | null,
+): Handle {
   const folder = join(options.folder, spec.id);
-  const file = join(folder, "launch.json");
-  const port = portOf(spec);
-  const descriptors: number[] = [];
   try {
     mkdirSync(folder, { mode: 0o700 });
-    writeFileSync(file, JSON.stringify(configOf(options, spec, port)), { mode: 0o600 });
-    for (const name of ["events", "output"]) descriptors.push(openSync(join(folder, name), "a", 0o600));
-    const [events = 0, output = 0] = descriptors;
+    for (const name of ["events", "output"]) closeSync(openSync(join(folder, name), "a", 0o600));
+    const life = new Life(folder, portOf(spec), spec.snapshot !== null, watch);
+    const machine = new Machine(life);
+    if (shell === null) start(options, spec, machine);
+    else wake(options, spec, machine, shell);
+    // While the machine comes up.
+    life.begin();
+    return machine;
+  } catch (thrown) {
+    rmSync(folder, { recursive: true, force: true });
+    const { message } = asSporeError(thrown);
+    throw sporeError("SPORE_START_FAILED", { app: spec.app, problem: message }, { cause: thrown });
+  }
+}
+
+/** As a process of its own. */
+function start(options: MonitorOptions, spec: LaunchSpec, machine: Machine): void {
+  const { life } = machine;
+  const file = join(life.folder, "launch.json");
+  writeFileSync(file, JSON.stringify(configOf(options, spec)), { mode: 0o600 });
+  const [events, output] = ["events", "output"].map((name) => openSync(join(life.folder, name), "a"));
+  try {
     const child = spawn(options.monitor, ["--config", file], {
       detached: true,
       stdio: ["ignore", events, output],
       env: { PATH: process.env["PATH"] ?? "" },
       cwd: "/",
     });
-    const life = new Life(folder, port, spec.snapshot !== null, watch);
     child.on("error", (error) => life.end({ kind: "start-failed", outcome: error.message }));
     child.on("exit", (code, signal) => life.onExit(code, signal));
     child.unref();
-    const pid = child.pid ?? 0;
-    return handleOf(pid, startTicks(pid) ?? "", life);
-  } catch (thrown) {
-    rmSync(folder, { recursive: true, force: true });
-    const { message } = asSporeError(thrown);
-    throw sporeError("SPORE_START_FAILED", { app: spec.app, problem: message }, { cause: thrown });
+    machine.is(child.pid ?? 0);
   } finally {
-    for (const descriptor of descriptors) closeSync(descriptor);
+    for (const descriptor of [events, output]) if (descriptor !== undefined) closeSync(descriptor);
   }
+}
+
+/** As one that stands by. */
+function wake(options: MonitorOptions, spec: LaunchSpec, machine: Machine, shell: Shell): void {
+  const { life } = machine;
+  const told = monotonic();
+  let woken = false;
+  const wish = {
+    files: { events: join(life.folder, "events"), output: join(life.folder, "output") },
+    orders: ordersOf(life.folder),
+    hostname: hostnameOf(spec),
+    instance: spec.id,
+  };
+  shell.wake(wish, {
+    woken: ({ received, prepared, resumed }) => {
+      woken = true;
+      machine.phases = {
+        shell: (received - told) / 1e6,
+        restore: (prepared - received) / 1e6,
+        resume: (resumed - prepared) / 1e6,
+      };
+      life.look();
+    },
+    ended: (status) => {
+      if (woken) life.onExit(status, null);
+      // It was gone before it had run anything.
+      else startInstead(options, spec, machine);
+    },
+  });
+  machine.is(shell.pid);
+}
+
+function startInstead(options: MonitorOptions, spec: LaunchSpec, machine: Machine): void {
+  try {
+    start(options, spec, machine);
+  } catch (thrown) {
+    machine.life.end({ kind: "start-failed", outcome: asSporeError(thrown).message });
+  }
+}
+
+/** CLOCK_MONOTONIC, in nanoseconds. */
+function monotonic(): number {
+  return Number(process.hrtime.bigint());
+}
+
+/** What tells machines of a snapshot apart: what they may reach can change without a release. */
+function keyOf({ snapshot, destinations }: LaunchSpec): string {
+  return JSON.stringify([snapshot, destinations]);
+}
+
+function standbyPlan(options: MonitorOptions, spec: LaunchSpec): StandbyPlan | null {
+  const { app, snapshot } = spec;
+  if (snapshot === null) return null;
+  const stat = statSync(snapshot, { throwIfNoEntry: false });
+  if (stat === undefined) return null;
+  return { app, snapshot, key: keyOf(spec), bytes: stat.size, config: () => configOf(options, spec) };
 }
 
 /** The port that gets the requests. */
@@ -97,11 +192,12 @@ function portOf(spec: LaunchSpec): number {
   return spec.port ?? spec.image.defaults.publish?.[0]?.guest ?? DEFAULT_PORT;
 }
 
-function configOf(options: MonitorOptions, spec: LaunchSpec, port: number): object {
+function configOf(options: MonitorOptions, spec: LaunchSpec): object {
   const { image, snapshot, destinations } = spec;
+  const port = portOf(spec);
   const plan = launchPlan(image, {
     env: { PORT: String(port), ...spec.env },
-    hostname: spec.app,
+    hostname: hostnameOf(spec),
     publish: [{ address: "127.0.0.1", host: 0, guest: port }],
     ...(spec.args !== null && { args: spec.args }),
     ...(spec.cwd !== null && { cwd: spec.cwd }),
@@ -110,13 +206,12 @@ function configOf(options: MonitorOptions, spec: LaunchSpec, port: number): obje
   const rights = { ...plan.rights, destinations: narrowed(plan.rights.destinations, destinations) };
   const { reporter } = options;
   const run = { events: "json", built: null, trace: false, gdb: null, reporter } as const;
-  const orders = ordersOf(join(options.folder, spec.id));
   const about = { format: 1, image: { path: image.path, name: image.name }, run: {} } as const;
   const config = launchConfig({ ...plan, rights }, run, {
     snapshot: { image: image.digest, kernel: image.kernel.sha256, about },
     restore: snapshot,
     instance: spec.id,
-    orders: orders.length > SOCKET_PATH ? null : orders,
+    orders: ordersOf(join(options.folder, spec.id)),
   });
   // What listens on the host's own addresses (other apps, the daemon) is not the guest's to reach.
   return { ...config, policy: { ...config.policy, denyLoopback: true }, graceMs: spec.graceMs };
@@ -128,50 +223,88 @@ function narrowed(image: readonly string[] | null, host: readonly string[] | nul
   return image.filter((destination) => host.includes(destination));
 }
 
-function ordersOf(folder: string): string {
-  return join(folder, "orders");
+/** Null: no socket can have such a long name, and the instance is never frozen. */
+function ordersOf(folder: string): string | null {
+  const path = join(folder, "orders");
+  return path.length > SOCKET_PATH ? null : path;
+}
+
+/** The app's name, and what tells its instances apart. */
+function hostnameOf({ app, id }: LaunchSpec): string {
+  return `${app}-${id.slice(-6)}`;
 }
 
 function adopt(options: MonitorOptions, found: Found, watch: InstanceWatch): Handle | null {
   const folder = join(options.folder, found.id);
-  const file = join(folder, "launch.json");
-  const pid = processesWith(file).find(({ word }) => word === file)?.pid;
-  const ticks = pid === undefined ? null : startTicks(pid);
-  if (pid === undefined || ticks === null || !existsSync(join(folder, "events"))) return null;
-  const life = new Life(folder, found.port ?? DEFAULT_PORT, found.restored, watch);
+  const { pid, ticks } = found;
+  if (pid === null || ticks === null || startTicks(pid) !== ticks) return null;
+  if (!existsSync(join(folder, "events"))) return null;
+  const life = new Life(folder, found.port ?? DEFAULT_PORT, found.restored, watch).begin();
   const timer = setInterval(() => {
     if (startTicks(pid) === ticks) return;
     clearInterval(timer);
     life.onExit(null, null);
   }, LOOK_MS).unref();
-  return handleOf(pid, ticks, life);
+  return new Machine(life, pid, ticks);
 }
 
-function sweep({ folder }: MonitorOptions, known: ReadonlySet<string>): void {
-  const strays = processesWith(`${folder}/`);
-  for (const { pid, word } of strays) {
-    const id = word.slice(folder.length + 1).split("/")[0] ?? "";
+function sweep({ folder }: MonitorOptions, known: ReadonlyMap<string, number | null>): void {
+  const pids = new Set(known.values());
+  for (const { pid } of processesWith(`${folder}/`)) {
     const ticks = startTicks(pid);
-    if (!known.has(id) && ticks !== null) signalProcess(pid, ticks, "SIGKILL");
+    if (!pids.has(pid) && ticks !== null) signalProcess(pid, ticks, "SIGKILL");
   }
   for (const id of readdirSync(folder)) {
-    if (!known.has(id)) rmSync(join(folder, id), { recursive: true, force: true });
+    if (id !== STANDING && !known.has(id)) rmSync(join(folder, id), { recursive: true, force: true });
   }
 }
 
-function handleOf(pid: number, ticks: string, life: Life): Handle {
-  return {
-    pid,
-    ticks,
-    get start() {
-      return life.restored ? "snapshot" : "cold";
-    },
-    freeze: async (path) => {
-      await freezeRunning(ordersOf(life.folder), path);
-    },
-    stop: () => signalProcess(pid, ticks, "SIGTERM"),
-    kill: () => signalProcess(pid, ticks, "SIGKILL"),
-  };
+/** The process of an instance. */
+class Machine implements Handle {
+  readonly life: Life;
+  phases: Readonly<Record<string, number>> = {};
+  #pid: number;
+  #ticks: string;
+
+  constructor(life: Life, pid = 0, ticks = "") {
+    this.life = life;
+    this.#pid = pid;
+    this.#ticks = ticks;
+  }
+
+  /** It is this process from now on. */
+  is(pid: number): void {
+    this.#pid = pid;
+    this.#ticks = startTicks(pid) ?? "";
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  get ticks(): string {
+    return this.#ticks;
+  }
+
+  get start(): StartKind {
+    return this.life.restored ? "snapshot" : "cold";
+  }
+
+  async freeze(path: string): Promise<void> {
+    const orders = ordersOf(this.life.folder);
+    if (orders === null) {
+      throw sporeError("SPORE_SNAPSHOT_FAILED", { problem: "the path of the state's folder is too long" });
+    }
+    await freezeRunning(orders, path);
+  }
+
+  stop(): void {
+    signalProcess(this.#pid, this.#ticks, "SIGTERM");
+  }
+
+  kill(): void {
+    signalProcess(this.#pid, this.#ticks, "SIGKILL");
+  }
 }
 
 /** Follows one monitor from its events to its end. */
@@ -181,8 +314,9 @@ class Life {
   restored: boolean;
   readonly #port: number;
   readonly #watch: InstanceWatch;
-  readonly #events: EventFile;
+  #events: EventFile | null = null;
   #ended: Ended | null = null;
+  #listened = false;
   #over = false;
 
   constructor(folder: string, port: number, restored: boolean, watch: InstanceWatch) {
@@ -190,9 +324,14 @@ class Life {
     this.restored = restored;
     this.#port = port;
     this.#watch = watch;
-    this.#events = new EventFile(join(folder, "events"), (event) => this.#onEvent(event));
-    // What an adopted monitor wrote before; not before the caller has its handle.
-    setImmediate(() => this.#events.read());
+  }
+
+  /** Follows its events, not before the caller has its handle. */
+  begin(): this {
+    const events = new EventFile(join(this.folder, "events"), (event) => this.#onEvent(event));
+    this.#events = events;
+    setImmediate(() => events.read());
+    return this;
   }
 
   #onEvent(event: MonitorEvent): void {
@@ -200,6 +339,7 @@ class Life {
       this.restored = false;
       this.#watch.refused(event.message ?? "");
     } else if (event.event === "listening" && event.guestPort === this.#port && event.url !== undefined) {
+      this.#listened = true;
       const url = new URL(event.url);
       const endpoint: Endpoint = { guestPort: this.#port, host: url.hostname, port: Number(url.port) };
       this.#watch.listening(endpoint);
@@ -212,10 +352,20 @@ class Life {
     }
   }
 
+  /** There are news, without waiting for the file system to say so. */
+  look(): void {
+    this.#events?.read();
+  }
+
+  /** Neither is known of a process that was not started by this one. */
   onExit(code: number | null, signal: NodeJS.Signals | null): void {
-    this.#events.read();
+    if (this.#over) return;
+    this.#events?.read();
     if (this.#ended !== null) this.end(this.#ended);
-    else this.end({ kind: signal === null ? "start-failed" : "crashed", outcome: this.#words(code, signal) });
+    else {
+      const kind = this.#listened || signal !== null ? "crashed" : "start-failed";
+      this.end({ kind, outcome: this.#words(code, signal) });
+    }
   }
 
   /** What the monitor said last, else how it ended. */
@@ -229,7 +379,7 @@ class Life {
   end(how: Ended): void {
     if (this.#over) return;
     this.#over = true;
-    this.#events.close();
+    this.#events?.close();
     this.#watch.ended(how);
   }
 }

@@ -1,7 +1,6 @@
 /**
  * What the fleet asks of whatever brings instances to life: monitor.ts boots them
- * or restores a snapshot, fake.ts pretends to, for tests. driver.test.ts holds
- * the behaviour that all of them share.
+ * or restores a snapshot, test-driver.ts pretends to, for tests.
  */
 
 import type { StartKind } from "@spore/api";
@@ -56,6 +55,8 @@ export interface Handle {
   readonly ticks: string;
   /** Once it listens, how it came to do so. */
   readonly start: StartKind;
+  /** Once it listens, parts of the time that it took, in milliseconds; those that are known. */
+  readonly phases: Readonly<Record<string, number>>;
   /** Writes a snapshot of the instance, which runs on. Rejects with a SporeError. */
   freeze(path: string): Promise<void>;
   /** Asks the program to stop; after its grace period it is stopped. */
@@ -69,6 +70,8 @@ export interface Found {
   readonly id: string;
   readonly app: string;
   readonly port: number | null;
+  readonly pid: number | null;
+  readonly ticks: string | null;
   /** It was to go on from a snapshot. */
   readonly restored: boolean;
 }
@@ -77,10 +80,16 @@ export interface Found {
 export interface InstanceDriver {
   /** Throws a SporeError if the instance cannot even be started. */
   launch(spec: LaunchSpec, watch: InstanceWatch): Handle;
+  /** An instance of this kind may be wanted soon. */
+  standBy(spec: LaunchSpec): void;
+  /** None of the app are wanted any more, but for those that go on from one of these snapshots. */
+  dismiss(app: string, kept: readonly string[]): void;
   /** An instance that an earlier daemon started, if it lives. */
   adopt(found: Found, watch: InstanceWatch): Handle | null;
   /** Removes what an instance that has ended left behind. */
   clean(id: string): void;
-  /** Removes what is left of instances that are not among `known`, ends those that run. */
-  sweep(known: ReadonlySet<string>): void;
+  /** Removes what is left of instances that are not among `known` (by id, with their processes), ends those that run. */
+  sweep(known: ReadonlyMap<string, number | null>): void;
+  /** Ends what was prepared; instances live on. */
+  close(): void;
 }

@@ -25,8 +25,8 @@ export type Prepared = Pick<LaunchSpec, "image" | "env">;
 
 /** The snapshot of a release, and what to do when it does not fit. */
 export interface SnapshotSource {
-  of(release: ReleaseRecord): string | null;
-  drop(release: ReleaseRecord): void;
+  of(release: Pick<ReleaseRecord, "app" | "number">): string | null;
+  drop(release: Pick<ReleaseRecord, "app" | "number">): void;
 }
 
 /** What a fleet is made of. */
@@ -106,6 +106,7 @@ export class Fleet {
       pool.drainAll("requested");
       this.#pools.delete(releaseKey(app, pool.release));
     }
+    this.#parts.driver.dismiss(app, []);
     const { store } = this.#parts;
     for (const id of this.#stopped.get(app) ?? []) store.delete("instances", id);
     for (const { id } of store.list("crashes", { prefix: `${app}/` })) {
@@ -132,7 +133,6 @@ export class Fleet {
     const timeout = this.#settings(pool.app).startTimeoutMs;
     member.arm(timeout, () => this.#onStartTimeout(member));
     const prepared = prepare(release);
-    events.tell("instance.starting", this.#about(member), { reason });
     if (prepared instanceof Promise) {
       prepared.then(
         (ready) => this.#launch(member, release, ready),
@@ -141,6 +141,8 @@ export class Fleet {
     } else {
       this.#launch(member, release, prepared);
     }
+    // The machine comes up meanwhile; its own news come in a later turn.
+    events.tell("instance.starting", this.#about(member), { reason });
     return member;
   }
 
@@ -150,23 +152,9 @@ export class Fleet {
       this.#onEnded(member, { kind: "exited", outcome: "not started" });
       return;
     }
-    const { args, cwd, memory, port } = release.config;
     const { id, app } = member;
-    const spec = {
-      id,
-      app,
-      release: release.number,
-      ...prepared,
-      args,
-      cwd,
-      memory,
-      port,
-      snapshot: this.#parts.snapshots.of(release),
-      destinations: this.#settings(app).network.allow,
-      graceMs: GRACE_MS,
-    };
     try {
-      member.handle = this.#parts.driver.launch(spec, {
+      member.handle = this.#parts.driver.launch(this.#spec(id, release, prepared), {
         refused: (why) => this.#onRefused(member, release, why),
         listening: (endpoint) => this.#onListening(member, endpoint),
         ended: (how) => this.#onEnded(member, how),
@@ -180,9 +168,43 @@ export class Fleet {
     this.#parts.logs.begin({ id, app, release: release.number });
   }
 
+  #spec(id: string, release: ReleaseRecord, prepared: Prepared): LaunchSpec {
+    const { app, number } = release;
+    const { args, cwd, memory, port } = release.config;
+    return {
+      id,
+      app,
+      release: number,
+      ...prepared,
+      args,
+      cwd,
+      memory,
+      port,
+      snapshot: this.#parts.snapshots.of(release),
+      destinations: this.#settings(app).network.allow,
+      graceMs: GRACE_MS,
+    };
+  }
+
+  /** An instance of the release may be wanted soon. */
+  async standBy(release: ReleaseRecord): Promise<void> {
+    const prepared = await this.#parts.prepare(release);
+    if (!this.#closing) this.#parts.driver.standBy(this.#spec(newId(), release, prepared));
+  }
+
+  /** Instances of other releases of an app will hardly be wanted any more. */
+  dismissAllBut(app: string, releases: readonly number[]): void {
+    const kept = releases.map((number) => this.#parts.snapshots.of({ app, number }));
+    this.#parts.driver.dismiss(
+      app,
+      kept.filter((path) => path !== null),
+    );
+  }
+
   /** The next one boots from the start. */
   #onRefused(member: Member, release: ReleaseRecord, why: string): void {
     this.#parts.snapshots.drop(release);
+    this.dismissAllBut(release.app, []);
     this.#parts.events.tell("snapshot.refused", this.#about(member), { why });
   }
 
@@ -276,7 +298,7 @@ export class Fleet {
   /** Finds the instances of an earlier daemon, and tells of those that are gone. */
   adopt(): void {
     const { store, driver, logs, events } = this.#parts;
-    const known = new Set<string>();
+    const known = new Map<string, number | null>();
     for (const record of store.list("instances")) {
       if (record.state === "stopped") {
         const stopped = this.#stopped.get(record.app) ?? [];
@@ -290,7 +312,7 @@ export class Fleet {
         store.get("apps", app) === null
           ? null
           : driver.adopt(
-              { id, app, port, restored: record.start === "snapshot" },
+              { id, app, port, pid: record.pid, ticks: record.ticks, restored: record.start === "snapshot" },
               {
                 refused: () => {},
                 listening: (endpoint) => this.#onAdopted(member, endpoint),
@@ -304,7 +326,7 @@ export class Fleet {
         this.#onEnded(member, { kind: "lost", outcome: "gone while no daemon ran" });
         continue;
       }
-      known.add(id);
+      known.set(id, handle.pid);
       member.handle = handle;
       member.start = handle.start;
       if (record.state === "draining") this.#stop(member, record.reason);
@@ -340,6 +362,7 @@ export class Fleet {
   /** Stops everything; resolves when all has stopped. */
   async close(): Promise<void> {
     this.#closing = true;
+    this.#parts.driver.close();
     const members = [...this.#members.values()];
     const stopped = members.map(
       (member) =>

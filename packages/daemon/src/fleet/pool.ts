@@ -76,6 +76,7 @@ export class Pool {
     if (this.#waiting.length >= QUEUE_LIMIT) {
       throw new Refusal(503, "SPORE_OVERLOADED", "too many requests wait for the app", 1);
     }
+    const since = performance.now();
     this.#scaleUp(1);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -84,7 +85,7 @@ export class Pool {
       }, startTimeoutMs);
       const waiter: Waiter = {
         caller,
-        since: performance.now(),
+        since,
         grant: resolve,
         refuse: reject,
         timer,
@@ -384,5 +385,5 @@ const noPhases: Lease["phases"] = {};
 
 function phasesOf(member: Member, since: number, woken: boolean): Lease["phases"] {
   const wait = performance.now() - since;
-  return woken ? { wait, [member.start]: member.wakeMs } : { wait };
+  return woken ? { wait, [member.start]: member.wakeMs, ...member.handle?.phases } : { wait };
 }

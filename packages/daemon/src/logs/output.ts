@@ -20,13 +20,15 @@ const BACKLOG_KEPT = 1 << 20;
 /** What was taken is given back to the disk in pieces of this size. */
 const PUNCH = 4 << 20;
 
+/** All files are read through it, one after the other. */
+const buffer = Buffer.allocUnsafe(CHUNK);
+
 /** Follows one file. */
 export class Output {
   readonly #path: string;
   readonly #fd: number;
   readonly #watcher: FSWatcher;
   readonly #take: (lines: readonly OutputLine[]) => void;
-  readonly #buffer: Buffer = Buffer.allocUnsafe(CHUNK);
   /** How far lines have been taken. */
   #offset: number;
   #punched: number;
@@ -75,12 +77,12 @@ export class Output {
   #read(): boolean {
     const size = fstatSync(this.#fd).size;
     if (size - this.#offset > BACKLOG_LIMIT) this.#skip(size - BACKLOG_KEPT);
-    const count = readSync(this.#fd, this.#buffer, 0, CHUNK, this.#offset);
+    const count = readSync(this.#fd, buffer, 0, CHUNK, this.#offset);
     if (count === 0) return false;
     const lines: OutputLine[] = [];
     let start = 0;
     while (start < count) {
-      const end = this.#buffer.indexOf(10, start);
+      const end = buffer.indexOf(10, start);
       const stop = end < 0 || end >= count ? count : end;
       const cut = stop - start > LINE_LIMIT ? start + LINE_LIMIT : stop;
       // The rest of a line that is not finished stays where it is.
@@ -96,13 +98,13 @@ export class Output {
   }
 
   #text(start: number, end: number): string {
-    const text = this.#buffer.toString("utf8", start, end);
+    const text = buffer.toString("utf8", start, end);
     return text.endsWith("\r") ? text.slice(0, -1) : text;
   }
 
   /** What stands behind the last line feed. */
   #rest(): void {
-    const count = readSync(this.#fd, this.#buffer, 0, LINE_LIMIT, this.#offset);
+    const count = readSync(this.#fd, buffer, 0, LINE_LIMIT, this.#offset);
     if (count === 0) return;
     this.#offset += count;
     this.#take([{ text: this.#text(0, count), offset: this.#offset, lost: 0 }]);

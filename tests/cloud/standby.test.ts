@@ -1,0 +1,60 @@
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { type Cloud, cloud } from "../support/cloud.ts";
+import { root } from "../support/spore.ts";
+
+const vars = join(root, "tests/fixtures/cloud-vars");
+
+/** Waits until nothing of the app runs and one machine stands by; which. */
+async function standby(spore: Cloud): Promise<number> {
+  const state = (): number[] => [spore.monitors().length, spore.standbys().length];
+  await expect.poll(state, { timeout: 30_000 }).toEqual([0, 1]);
+  return spore.standbys()[0] ?? 0;
+}
+
+test("an app that sleeps is woken in a machine that stands by, and another takes its place", async () => {
+  await using spore = await cloud();
+  await spore.json(["deploy", "--name", "app", "--idle", "500ms", vars]);
+  const first = await standby(spore);
+  expect((await spore.get("app")).headers["x-spore-start"]).toBe("snapshot");
+  expect(spore.monitors()).toEqual([first]);
+  const second = await standby(spore);
+  expect(second).not.toBe(first);
+
+  // One that is gone is not missed.
+  process.kill(second, "SIGKILL");
+  expect(await spore.get("app")).toMatchObject({ status: 200 });
+  expect(spore.monitors()).not.toContain(second);
+  const third = await standby(spore);
+
+  // Another release has no use for it.
+  await spore.json(["env", "app", "--set", "GREETING=new"]);
+  const fourth = await standby(spore);
+  expect(fourth).not.toBe(third);
+  expect((await spore.get("app")).text).toBe('{"GREETING":"new"}');
+
+  // What runs in such a machine outlives the daemon, what stands by does not.
+  await standby(spore);
+  await spore.get("app");
+  await spore.kill();
+  await expect.poll(() => spore.standbys(), { timeout: 30_000 }).toEqual([]);
+  await spore.up();
+  expect(await spore.get("app")).toMatchObject({ status: 200, text: '{"GREETING":"new"}' });
+
+  await spore.json(["rm", "--yes", "app"]);
+  await expect
+    .poll(() => [spore.monitors().length, spore.standbys().length], { timeout: 30_000 })
+    .toEqual([0, 0]);
+}, 120_000);
+
+test("every instance has a host name and an id of its own", async () => {
+  await using spore = await cloud();
+  await spore.json(["deploy", "--name", "app", "--idle", "100ms", vars]);
+  const names = new Set<string>();
+  for (let round = 0; round < 3; round += 1) {
+    await standby(spore);
+    names.add((await spore.get("app", "/name")).text);
+  }
+  expect(names.size).toBe(3);
+  for (const name of names) expect(name).toMatch(/^app-[0-9a-f]{6} \S+$/);
+}, 120_000);
