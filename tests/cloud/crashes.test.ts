@@ -16,5 +16,6 @@ test("a crash keeps a report: what ended it, where, and what was said last", asy
   const { stdout } = await spore.spore(["crash", found?.id ?? ""]);
   expect(stdout).toMatch(/^app r1, \S+Z: crashed, SIGABRT\n/);
   expect(stdout).toContain("about to abort");
+  expect((await spore.spore(["crash", "show", "app"])).stdout).toBe(stdout);
   expect((await spore.get("app")).status).toBe(200);
 });

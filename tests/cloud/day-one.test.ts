@@ -68,7 +68,7 @@ describe("day one", () => {
     expect(answer).toMatchObject({ status: 200, text: "Hello from Spore\n" });
     expect(answer.headers["x-spore-start"]).toMatch(/^(cold|snapshot)$/);
     expect(answer.headers["server-timing"]).toMatch(
-      /^spore-wait;dur=[\d.]+, spore-(cold|snapshot);dur=[\d.]+(, spore-(shell|restore|resume);dur=[\d.]+)*$/,
+      /^spore-accept;dur=[\d.]+, spore-wait;dur=[\d.]+, spore-(cold|snapshot);dur=[\d.]+(, spore-(shell|restore|resume);dur=[\d.]+)*, spore-first_byte;dur=[\d.]+$/,
     );
   });
 

@@ -31,6 +31,7 @@ import { Preparations } from "./prepared.ts";
 import { Secrets } from "./secrets.ts";
 import { Snapshots } from "./snapshots.ts";
 import { openSqlite } from "./store/sqlite.ts";
+import { headersOf, Otlp } from "./telemetry/otlp.ts";
 
 /** What a daemon is told. */
 export interface DaemonOptions {
@@ -45,6 +46,8 @@ export interface DaemonOptions {
   readonly domain: string;
   /** Where the API listens beside its socket; there every call needs a token. */
   readonly api: { readonly host: string; readonly port: number } | null;
+  /** Where spans go: the address of an OpenTelemetry collector. */
+  readonly otlp: string | null;
   readonly monitor: string;
   readonly reporter: readonly string[] | null;
   /** Machines that may stand by for apps that sleep. */
@@ -92,6 +95,11 @@ async function keepers({ home, domain }: DaemonOptions) {
   };
 }
 
+function otlpOf({ otlp: endpoint, env, version }: DaemonOptions): Otlp | null {
+  if (endpoint === null) return null;
+  return new Otlp({ endpoint, headers: headersOf(env["OTEL_EXPORTER_OTLP_HEADERS"]), version });
+}
+
 /** The development authority, opened or made when somebody asks for it. */
 function authorityOf(folder: string, domain: string): () => Authority {
   let known: Authority | null = null;
@@ -120,7 +128,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     woken: (member) => metrics.woken(member),
   });
-  const metrics = new Metrics(fleet);
+  const otlp = otlpOf(options);
+  const metrics = new Metrics(fleet, otlp);
   const rollouts = new Rollouts({ store, events, fleet, snapshots, fault: faultPoint(env) });
   const parts = { ...kept, fleet, rollouts };
   const apps = new Apps(parts);
@@ -135,7 +144,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     metrics.answered(what);
     canaries.answered(what);
   };
-  const gateway = new Gateway({ router, answered });
+  const finished = otlp === null ? null : otlp.finished.bind(otlp);
+  const gateway = new Gateway({ router, answered, finished });
   fleet.retired = (address) => gateway.forget(address);
 
   sweepAnswers(store);
@@ -168,6 +178,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     apiPort: api.port,
     close: async (instances) => {
       await gateway.close(GRACE_MS);
+      await otlp?.flush();
       if (instances === "stop") await fleet.close();
       else driver.close();
       await api.close();
@@ -191,7 +202,10 @@ async function serve(
     streams: streams(parts),
     verify: (token: string) => parts.tenants.verify(token),
     version,
-    metrics: () => metrics.text(),
+    metrics: (sees: string | null) =>
+      metrics.text(
+        sees === null ? null : new Set(parts.apps.list(sees, null, 1_000_000).map(({ name }) => name)),
+      ),
     wrong: ({ code, message, cause }: SporeError): void =>
       log({ level: "error", code, message, stack: cause instanceof Error ? cause.stack : undefined }),
   };

@@ -26,6 +26,7 @@ const optionsSchema = z.strictObject({
     .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/)
     .max(200),
   api: z.strictObject({ host: z.string(), port: z.int() }).nullable(),
+  otlp: z.url({ protocol: /^https?$/ }).nullable(),
   version: z.string(),
 });
 

@@ -4,6 +4,7 @@ import type { Answered } from "@spore/gateway";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Fleet } from "./fleet/fleet.ts";
 import type { Member } from "./fleet/member.ts";
+import type { Otlp } from "./telemetry/otlp.ts";
 
 /** Seconds, from a quarter of a millisecond: a wake is a matter of milliseconds. */
 const BUCKETS: number[] = [
@@ -19,7 +20,7 @@ export class Metrics {
   readonly #requests: Histogram<"app" | "status" | "start">;
   readonly #refusals: Counter<"status">;
 
-  constructor(fleet: Fleet) {
+  constructor(fleet: Fleet, otlp: Pick<Otlp, "sent" | "dropped"> | null) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: "spore_daemon_" });
     this.#wakes = new Histogram({
@@ -31,7 +32,7 @@ export class Metrics {
     });
     this.#phases = new Histogram({
       name: "spore_wake_phase_seconds",
-      help: "Parts of the time that a request waited for an instance: wait is all of it.",
+      help: "Parts of the time to the first byte of a request that waited for an instance: accept, wait (and shell, restore, resume of it), first_byte.",
       labelNames: ["phase", "start"],
       buckets: BUCKETS,
       registers,
@@ -49,6 +50,19 @@ export class Metrics {
       labelNames: ["status"],
       registers,
     });
+    if (otlp !== null) {
+      new Counter({
+        name: "spore_spans_total",
+        help: "Spans for the OpenTelemetry collector, by what became of them.",
+        labelNames: ["result"],
+        registers,
+        collect() {
+          this.reset();
+          this.inc({ result: "sent" }, otlp.sent);
+          this.inc({ result: "dropped" }, otlp.dropped);
+        },
+      });
+    }
     new Gauge({
       name: "spore_instances",
       help: "Instances by state.",
@@ -78,7 +92,15 @@ export class Metrics {
     }
   }
 
-  text(): Promise<string> {
-    return this.#registry.metrics();
+  /** All of it, or what is of some apps alone. */
+  async text(apps: ReadonlySet<string> | null): Promise<string> {
+    const all = await this.#registry.metrics();
+    if (apps === null) return all;
+    const seen = (line: string): boolean => {
+      if (line.startsWith("#")) return true;
+      const app = /[{,]app="([^"]*)"/.exec(line)?.[1];
+      return app !== undefined && apps.has(app);
+    };
+    return `${all.split("\n").filter(seen).join("\n")}\n`;
   }
 }

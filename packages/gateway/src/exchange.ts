@@ -7,11 +7,23 @@ import type { Socket } from "node:net";
 import { chunkHead, lastChunk } from "./body.ts";
 import type { Framing, Header, RequestHead, ResponseHead } from "./head.ts";
 import type { Holder } from "./splice.ts";
-import { type Answered, type Caller, type Lease, Refusal, type Router, type Target } from "./target.ts";
+import {
+  type Answered,
+  type Caller,
+  type Finished,
+  type Lease,
+  Refusal,
+  type Router,
+  type Target,
+} from "./target.ts";
+import { type Context, contextOf } from "./trace.ts";
 import type { AnswerSink, UpstreamConnection, Upstreams } from "./upstream.ts";
 
 /** An instance that is gone when it is connected to is replaced so many times. */
 const ATTEMPTS = 4;
+
+/** As status of a request whose client went away before there was an answer; no client ever sees it. */
+const CLIENT_GONE = 499;
 
 /** The client's side of an exchange. */
 export interface Inbound {
@@ -43,6 +55,7 @@ export interface Shared {
   readonly router: Router;
   readonly upstreams: Upstreams;
   readonly answered: (what: Answered) => void;
+  readonly finished: ((what: Finished) => void) | null;
 }
 
 /** A request on its way. */
@@ -59,11 +72,18 @@ export class Exchange implements AnswerSink, Caller {
   #responded = false;
   #over = false;
   #bodyEnded = false;
+  /** By performance.now(): its head was read; the app got it; the app answered. */
+  readonly #begun: number = performance.now();
+  #sentAt = 0;
+  #answeredAt = 0;
+  readonly #context: Context;
+  #told: Answered | null = null;
 
   constructor(inbound: Inbound, shared: Shared) {
     this.#inbound = inbound;
     this.#shared = shared;
     this.#chunked = inbound.request.framing.kind === "chunked";
+    this.#context = contextOf(inbound.request.headers, shared.finished !== null);
   }
 
   /** Finds who answers, and waits for it if it sleeps. */
@@ -118,7 +138,8 @@ export class Exchange implements AnswerSink, Caller {
   #sendOver(connection: UpstreamConnection): void {
     const { request } = this.#inbound;
     this.#connection = connection;
-    connection.begin(requestText(this.#inbound), request.method, this);
+    this.#sentAt = performance.now();
+    connection.begin(requestText(this.#inbound, this.#context), request.method, this);
     this.#timer = setTimeout(() => this.#onTimeout(), this.#target?.requestTimeoutMs ?? 60_000);
     if (request.framing.kind === "none") {
       this.#bodyEnded = true;
@@ -165,7 +186,7 @@ export class Exchange implements AnswerSink, Caller {
   clientGone(): void {
     if (this.#over) return;
     this.#connection?.abandon();
-    this.#end();
+    this.#end(false);
     this.onGone?.();
   }
 
@@ -194,7 +215,7 @@ export class Exchange implements AnswerSink, Caller {
   }
 
   end(trailers: readonly Header[]): void {
-    this.#end();
+    this.#end(true);
     this.#inbound.finish(trailers);
   }
 
@@ -209,7 +230,10 @@ export class Exchange implements AnswerSink, Caller {
       idleMs: this.#target?.connectionIdleMs ?? null,
       rest: () => lease?.rest(),
       resume: () => lease?.resume(),
-      done: () => lease?.release(),
+      done: () => {
+        lease?.release();
+        this.#finish(true);
+      },
     });
   }
 
@@ -227,7 +251,7 @@ export class Exchange implements AnswerSink, Caller {
 
   failed(why: Refusal): void {
     if (this.#responded) {
-      this.#end();
+      this.#end(false);
       this.#inbound.abort();
     } else {
       this.#refuse(why);
@@ -242,17 +266,38 @@ export class Exchange implements AnswerSink, Caller {
   #refuse(why: Refusal): void {
     if (this.#over) return;
     this.#tell(why.status);
-    this.#end();
+    this.#end(true);
     this.#inbound.refuse(why);
   }
 
   /** The request holds the instance no longer. */
-  #end(): void {
+  #end(whole: boolean): void {
     this.#over = true;
     this.#clearTimer();
     const lease = this.#lease;
     this.#lease = null;
     lease?.release();
+    this.#finish(whole);
+  }
+
+  /** Tells of what is over now; of a client that went away before there was an answer too. */
+  #finish(whole: boolean): void {
+    const { finished } = this.#shared;
+    if (finished === null) return;
+    const { request, started, peer, secure } = this.#inbound;
+    if (this.#told === null) this.#told = this.#answer(CLIENT_GONE);
+    const question = request.path.indexOf("?");
+    finished({
+      ...this.#told,
+      trace: this.#context.trace,
+      host: request.host,
+      path: question < 0 ? request.path : request.path.slice(0, question),
+      scheme: secure ? "https" : "http",
+      peer,
+      began: performance.timeOrigin + started,
+      ended: performance.timeOrigin + performance.now(),
+      whole,
+    });
   }
 
   /** Whether the client has sent all of its request. */
@@ -270,7 +315,7 @@ export class Exchange implements AnswerSink, Caller {
     const lease = this.#lease;
     if (lease === null) return "";
     let timing = "";
-    for (const [name, ms] of Object.entries(lease.phases)) {
+    for (const [name, ms] of Object.entries(this.#phases())) {
       timing += `${timing === "" ? "" : ", "}spore-${name};dur=${ms.toFixed(2)}`;
     }
     const line = timing === "" ? "" : `server-timing: ${timing}\r\n`;
@@ -278,31 +323,57 @@ export class Exchange implements AnswerSink, Caller {
   }
 
   #tell(status: number): void {
+    this.#told = this.#answer(status);
+    this.#shared.answered(this.#told);
+  }
+
+  #answer(status: number): Answered {
     const { request, started } = this.#inbound;
-    this.#shared.answered({
+    return {
       target: this.#target?.name ?? null,
       method: request.method,
       status,
       start: this.#lease?.start ?? null,
       firstByteMs: performance.now() - started,
-      phases: this.#lease?.phases ?? {},
-    });
+      phases: this.#phases(),
+    };
+  }
+
+  /** Of a request that waited; one that did not has nothing to tell. */
+  #phases(): Answered["phases"] {
+    const { phases } = this.#lease ?? {};
+    if (phases?.["wait"] === undefined) return phases ?? {};
+    const now = performance.now();
+    if (this.#answeredAt === 0) this.#answeredAt = now;
+    return {
+      accept: this.#begun - this.#inbound.started,
+      ...phases,
+      first_byte: this.#answeredAt - this.#sentAt,
+    };
   }
 }
 
+/** What the gateway says itself. */
+const replaced: ReadonlySet<string> = new Set([
+  "x-forwarded-proto",
+  "x-forwarded-host",
+  "x-spore-start",
+  "traceparent",
+]);
+
 /** The head of the request as the app gets it. */
-function requestText(inbound: Inbound): string {
+function requestText(inbound: Inbound, { traceparent, keepsState }: Context): string {
   const { request, peer, secure } = inbound;
   let text = `${request.method} ${request.path} HTTP/1.1\r\nhost: ${request.authority}\r\n`;
   let forwarded = peer;
   for (const [name, value] of request.headers) {
     const lower = name.length < 18 ? name.toLowerCase() : name;
     if (lower === "x-forwarded-for") forwarded = `${value}, ${peer}`;
-    else if (lower === "x-forwarded-proto" || lower === "x-forwarded-host" || lower === "x-spore-start")
-      continue;
+    else if (replaced.has(lower) || (lower === "tracestate" && !keepsState)) continue;
     else text += `${name}: ${value}\r\n`;
   }
   text += `x-forwarded-for: ${forwarded}\r\nx-forwarded-proto: ${secure ? "https" : "http"}\r\n`;
+  text += `traceparent: ${traceparent}\r\n`;
   text += framingText(request.framing);
   text += request.upgrade === null ? "" : `connection: upgrade\r\nupgrade: ${request.upgrade}\r\n`;
   return `${text}\r\n`;

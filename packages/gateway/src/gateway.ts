@@ -4,7 +4,7 @@ import type { Http2Server } from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type SecureContext, type TLSSocket } from "node:tls";
 import { type ConnectionShared, Http1Connection } from "./http1.ts";
-import type { Address, Answered, Router, Target } from "./target.ts";
+import type { Address, Answered, Finished, Router, Target } from "./target.ts";
 import { carryTcp } from "./tcp.ts";
 import { Upstreams } from "./upstream.ts";
 
@@ -13,6 +13,8 @@ export interface GatewayOptions {
   readonly router: Router;
   /** Told of every answer. */
   readonly answered?: (what: Answered) => void;
+  /** Told of every request at its end. With it, the gateway has spans of its own in every trace. */
+  readonly finished?: ((what: Finished) => void) | null;
 }
 
 /** Certificates by host name. */
@@ -36,10 +38,11 @@ export class Gateway {
   #http2: Http2Server | null = null;
   #closing = false;
 
-  constructor({ router, answered = () => {} }: GatewayOptions) {
+  constructor({ router, answered = () => {}, finished = null }: GatewayOptions) {
     this.#shared = {
       router,
       answered,
+      finished,
       upstreams: this.#upstreams,
       closing: () => this.#closing,
       http2: (socket, bytes) => void this.#onHttp2(socket, bytes),

@@ -6,9 +6,11 @@ export {
   type Address,
   type Answered,
   type Caller,
+  type Finished,
   type Lease,
   Refusal,
   type Router,
   type StartKind,
   type Target,
 } from "./target.ts";
+export { newSpanId, type Trace } from "./trace.ts";

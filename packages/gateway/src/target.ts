@@ -1,5 +1,7 @@
 /** What the gateway asks of whoever keeps the apps: where a request goes, and who answers it. */
 
+import type { Trace } from "./trace.ts";
+
 /** How the instance that answers came to life for this request. */
 export type StartKind = "warm" | "snapshot" | "cold";
 
@@ -55,9 +57,25 @@ export interface Answered {
   readonly method: string;
   readonly status: number;
   readonly start: StartKind | null;
-  /** From the first byte of the request to the first of the answer. */
+  /** From the first byte of the request to the first of the answer, in milliseconds. */
   readonly firstByteMs: number;
+  /** Parts of that: `accept` (until its head was read), what the lease tells of, `first_byte` (the app's part). */
   readonly phases: Readonly<Record<string, number>>;
+}
+
+/** What is told of a request once nothing of it is left. */
+export interface Finished extends Answered {
+  readonly trace: Trace;
+  readonly host: string;
+  /** Without the query, which may hold what is nobody's business. */
+  readonly path: string;
+  readonly scheme: "http" | "https";
+  readonly peer: string;
+  /** Milliseconds since 1970. */
+  readonly began: number;
+  readonly ended: number;
+  /** The answer came to its end. */
+  readonly whole: boolean;
 }
 
 /** Why a request is not answered by the app. The body is one line of text. */

@@ -3,7 +3,7 @@
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { Gateway } from "./gateway.ts";
-import type { Address, Answered, Caller, Lease, StartKind, Target } from "./target.ts";
+import type { Address, Answered, Caller, Finished, Lease, StartKind, Target } from "./target.ts";
 
 /** What a client has got of a connection so far. */
 export interface Client {
@@ -154,11 +154,15 @@ export interface TestGateway extends AsyncDisposable {
 }
 
 /** Starts one. */
-export async function gatewayFor(targets: Readonly<Record<string, Target>>): Promise<TestGateway> {
+export async function gatewayFor(
+  targets: Readonly<Record<string, Target>>,
+  finished: ((what: Finished) => void) | null = null,
+): Promise<TestGateway> {
   const answered: Answered[] = [];
   const gateway = new Gateway({
     router: { find: (host) => targets[host] ?? null },
     answered: (what) => void answered.push(what),
+    finished,
   });
   const port = await gateway.listen({ host: "127.0.0.1", port: 0 });
   return { gateway, port, answered, [Symbol.asyncDispose]: () => gateway.close(0) };

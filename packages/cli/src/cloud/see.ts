@@ -1,8 +1,9 @@
 /** What `spore ps`, `logs`, `events` and `inspect` do. */
 
-import type { App, Event, LogLine } from "@spore/api";
+import type { App, Crash, Event, LogLine } from "@spore/api";
+import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
-import { connectDaemon } from "./connection.ts";
+import { type Connection, connectDaemon } from "./connection.ts";
 import { ago, table } from "./table.ts";
 
 /** Flags that all of them have. */
@@ -125,10 +126,17 @@ function eventText({ seq, time, kind, app, release, instance, details }: Event):
 }
 
 /** Carries out `spore crash`: the crashes of an app, or all that is known of one. */
-export async function crash(flags: Json, what: string, context: Context): Promise<number> {
+export async function crash(flags: Json, words: readonly string[], context: Context): Promise<number> {
   const daemon = connectDaemon(context.env);
-  if (instanceId.test(what)) {
-    const found = await daemon.call("getCrash", { params: { id: what } });
+  const [what = "", shown] = words;
+  if (shown !== undefined && what !== "show") {
+    throw sporeError("SPORE_USAGE", { problem: `unexpected word "${shown}"`, command: "crash" });
+  }
+  if (shown !== undefined || instanceId.test(what)) {
+    const id = shown ?? what;
+    const found = instanceId.test(id)
+      ? await daemon.call("getCrash", { params: { id } })
+      : await newestCrash(id, daemon);
     const { app, release, time, reason, outcome, lines } = found;
     const about = `${app} r${release}, ${new Date(time).toISOString()}: ${reason}, ${outcome}`;
     context.out(flags.json ? `${JSON.stringify(found)}\n` : `${[about, "", ...lines].join("\n")}\n`);
@@ -145,6 +153,13 @@ export async function crash(flags: Json, what: string, context: Context): Promis
   const heading = ["INSTANCE", "RELEASE", "AGE", "REASON", "OUTCOME"];
   context.out(flags.json ? `${JSON.stringify(items)}\n` : table(heading, rows));
   return 0;
+}
+
+async function newestCrash(app: string, daemon: Connection): Promise<Crash> {
+  const { items } = await daemon.call("listCrashes", { params: { app }, query: { limit: 1000 } });
+  const newest = items.at(-1);
+  if (newest === undefined) throw sporeError("SPORE_NOT_FOUND", { what: `crash of ${app}` });
+  return newest;
 }
 
 const instanceId = /^[0-9a-z]{9}-[0-9a-f]{10}$/;

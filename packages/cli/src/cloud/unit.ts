@@ -3,7 +3,14 @@
 import type { Context } from "../command.ts";
 
 /** Variables that the daemon looks at. */
-const passed = ["SPORE_HOME", "XDG_STATE_HOME", "SPORE_MONITOR", "HOME", "PATH"];
+const passed = [
+  "SPORE_HOME",
+  "XDG_STATE_HOME",
+  "SPORE_MONITOR",
+  "OTEL_EXPORTER_OTLP_HEADERS",
+  "HOME",
+  "PATH",
+];
 
 /** A unit that runs the daemon as it would be run now. */
 export function unit(words: readonly string[], env: Context["env"]): string {

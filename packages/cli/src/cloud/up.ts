@@ -22,6 +22,7 @@ export interface UpFlags {
   readonly "tls-key": string | undefined;
   readonly domain: string | undefined;
   readonly api: { readonly host: string; readonly port: number } | undefined;
+  readonly otlp: string | undefined;
   readonly foreground: boolean;
   readonly "print-unit": boolean;
   readonly json: boolean;
@@ -78,6 +79,7 @@ function daemonWords(flags: UpFlags, context: Context): readonly string[] {
     tls: tlsOf(flags, context),
     domain: flags.domain ?? "localhost",
     api: flags.api ?? null,
+    otlp: flags.otlp ?? null,
     version: version(),
   };
   return [process.execPath, daemonMain, JSON.stringify(options)];

@@ -43,6 +43,13 @@ export function readHost(text: string): string {
   return host;
 }
 
+/** An address of HTTP. */
+export function readUrl(text: string): string {
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text))
+    throw new Mistake("expected a URL such as http://127.0.0.1:4318");
+  return text;
+}
+
 /** "HOST:PORT". */
 export function readAddress(text: string): { readonly host: string; readonly port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);

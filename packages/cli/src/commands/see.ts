@@ -50,11 +50,20 @@ export const events: Command = command({
 export const crash: Command = command({
   name: "crash",
   summary: "List the crashes of an app, or show one: signal, stack, last system calls, last lines.",
-  arguments: [{ name: "NAME", doc: "Name of an app, or the id of an instance." }],
+  about: [
+    "`spore crash APP` lists, `spore crash show NAME` shows the crash of an instance or the last of an app.",
+  ],
+  arguments: [
+    { name: "NAME", doc: "Name of an app, or the id of an instance; or the word show." },
+    { name: "SHOWN", doc: "After show: name of an app, or the id of an instance.", optional: true },
+  ],
   options: { json },
-  examples: [{ line: "spore crash hello", doc: "Which instances crashed, and how." }],
+  examples: [
+    { line: "spore crash hello", doc: "Which instances crashed, and how." },
+    { line: "spore crash show hello", doc: "All that is known of the last crash." },
+  ],
   handle: async ({ options, words }, context) =>
-    (await import("../cloud/see.ts")).crash(options, words[0] ?? "", context),
+    (await import("../cloud/see.ts")).crash(options, words, context),
 });
 
 /** Prints all that is known. */

@@ -2,7 +2,7 @@
 
 import { type Command, command, flag, list, value } from "../command.ts";
 import { readText } from "../settings/values.ts";
-import { json, readAddress, readAnyPort, readHost } from "./cloud-options.ts";
+import { json, readAddress, readAnyPort, readHost, readUrl } from "./cloud-options.ts";
 
 /** Starts the daemon. */
 export const up: Command = command({
@@ -49,6 +49,11 @@ export const up: Command = command({
       doc: "Let the API be reached there too, with tokens.",
       otherwise: "its Unix socket alone",
       read: readAddress,
+    }),
+    otlp: value({
+      value: "URL",
+      doc: "Send spans of requests to this OpenTelemetry collector (OTLP over HTTP); headers are taken from OTEL_EXPORTER_OTLP_HEADERS.",
+      read: readUrl,
     }),
     foreground: flag({ doc: "Become the daemon instead of starting one." }),
     "print-unit": flag({ doc: "Print a systemd unit that runs the daemon, and do nothing else." }),

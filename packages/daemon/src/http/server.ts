@@ -29,8 +29,8 @@ export interface ServerParts {
   /** Who needs no token: the daemon's user on its own socket. Null: nobody. */
   readonly trusted: Identity | null;
   readonly version: string;
-  /** Prometheus' text. */
-  readonly metrics: () => Promise<string>;
+  /** Prometheus' text; of a tenant alone, if one is given. */
+  readonly metrics: (sees: string | null) => Promise<string>;
   /** Something that should not have happened. */
   readonly wrong: (error: SporeError) => void;
 }
@@ -72,8 +72,8 @@ export function apiServer(parts: ServerParts): FastifyInstance {
   const document = openApi(parts.version);
   app.get("/v1/openapi.json", (_request, reply) => reply.send(document));
   app.get("/metrics", async (request, reply) => {
-    await identify(parts, request, "viewer");
-    return reply.type("text/plain; version=0.0.4").send(await parts.metrics());
+    const who = await identify(parts, request, "viewer");
+    return reply.type("text/plain; version=0.0.4").send(await parts.metrics(seenBy(who)));
   });
   return app;
 }
@@ -91,7 +91,7 @@ async function answer(
     query: check(route.query, request.query, "query"),
     body: bodyOf(route, request),
     who,
-    sees: who.role === "operator" ? null : who.tenant,
+    sees: seenBy(who),
   };
   if (route.answer === "events") {
     stream(reply, (events) => (parts.streams[name as keyof Streams] as StreamHandler)(call, events));
@@ -104,6 +104,11 @@ async function answer(
       ? await once(parts.store, `${who.tenant}/${key}`, [name, call.params, call.body], work)
       : await work();
   await reply.code(route.status).send(value);
+}
+
+/** The tenant whose things may be seen; null: those of all. */
+function seenBy({ role, tenant }: Identity): string | null {
+  return role === "operator" ? null : tenant;
 }
 
 type Handler = (call: unknown) => unknown;
