@@ -1,4 +1,5 @@
 // `spore explain`: what is in an image's library OS, who asked for it, and what an update changes.
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
@@ -57,6 +58,23 @@ test("a Node.js project: symbols of Node and its libraries, and the way through 
   expect(piece.by).toContainEqual(
     expect.objectContaining({ kind: "import", object: "/usr/local/bin/node", symbol: "epoll_ctl" }),
   );
+});
+
+test("a project with a configuration: the image that `spore image` shows and `spore build` writes", async () => {
+  const project = join(place, "configured");
+  mkdirSync(project);
+  writeFileSync(join(project, "package.json"), '{ "type": "module" }');
+  writeFileSync(join(project, "server.js"), "console.log(process.argv[2]);");
+  writeFileSync(
+    join(project, "spore.config.ts"),
+    'export default { entry: "server.js", memory: "256M", args: ["--fast"], env: { A: "b" } };',
+  );
+  const built = join(place, "configured.spore");
+  expect((await spore(["build", project, "-o", built], { deadline: 240_000 })).status).toBe(0);
+  const { digest } = await explained<{ readonly digest: string }>(project);
+  const shown = await spore(["image", "inspect", "--json", project]);
+  expect(JSON.parse(shown.stdout)).toMatchObject({ digest, defaults: { args: ["--fast"], env: { A: "b" } } });
+  expect(await explained(built)).toMatchObject({ digest });
 });
 
 test("two images: what one has over the other", async () => {

@@ -2,11 +2,10 @@
 
 import { resolve } from "node:path";
 import { sporeError } from "@spore/errors";
-import { buildImage, type Image } from "@spore/image";
+import type { Image } from "@spore/image";
 import { copyOut, type ImageView, type ViewEntry, viewImage } from "@spore/image/inside";
 import type { Context } from "../command.ts";
-import { checkTarget } from "../run.ts";
-import { resolveSettings } from "../settings/resolve.ts";
+import { imageOf } from "../settings/image-of.ts";
 import { describeImage, line, treeLines } from "./describe.ts";
 import type { ExportFormat } from "./export-format.ts";
 
@@ -95,26 +94,6 @@ function listed(view: ImageView, path: string): readonly ViewEntry[] {
 function asJson({ path, stat, target, layer }: ViewEntry): Record<string, unknown> {
   const { type, mode, uid, gid, size } = stat;
   return { path, type, mode, uid, gid, size, target, layer };
-}
-
-/** The image that a word names, built if it is none yet. */
-async function imageOf(target: string, context: Context): Promise<Image> {
-  checkTarget(target, context.cwd);
-  const flags = {
-    publish: [],
-    env: [],
-    "env-file": undefined,
-    memory: undefined,
-    include: [],
-    cwd: undefined,
-    node: undefined,
-    explain: false,
-    "no-patch": false,
-    pieces: undefined,
-    piece: [],
-  };
-  const settings = await resolveSettings(target, flags, undefined, context.cwd);
-  return (await buildImage({ ...settings.contents, ...settings.defaults })).image;
 }
 
 function usage(problem: string): Error {

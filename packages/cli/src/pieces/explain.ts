@@ -3,29 +3,12 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { sporeError } from "@spore/errors";
-import { buildImage } from "@spore/image";
 import type { Context } from "../command.ts";
-import { checkTarget } from "../run.ts";
-import { type ImageFlags, resolveSettings } from "../settings/resolve.ts";
+import { imageOf } from "../settings/image-of.ts";
 import { nearest } from "../suggest.ts";
 import { compare, printChanges } from "./compare.ts";
 import { printPiece, printReport } from "./print.ts";
 import { type PieceReport, reportOf } from "./report.ts";
-
-/** A target is built as `spore run TARGET` builds it. */
-const NO_FLAGS: ImageFlags = {
-  publish: [],
-  env: [],
-  "env-file": undefined,
-  memory: undefined,
-  include: [],
-  cwd: undefined,
-  node: undefined,
-  explain: false,
-  "no-patch": false,
-  pieces: undefined,
-  piece: [],
-};
 
 /** Carries out `spore explain`. */
 export async function explainImage(
@@ -52,10 +35,7 @@ export async function explainImage(
 }
 
 async function open(target: string, context: Context): Promise<PieceReport> {
-  checkTarget(target, context.cwd);
-  const settings = await resolveSettings(target, NO_FLAGS, undefined, context.cwd);
-  const { image } = await buildImage(settings.contents);
-  const report = reportOf(image);
+  const report = reportOf(await imageOf(target, context));
   if (!report) throw sporeError("SPORE_IMAGE_UNEXPLAINED", { image: target });
   return report;
 }

@@ -3,21 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type ImageFlags, resolveSettings, type Settings } from "./resolve.ts";
-
-const noFlags: ImageFlags = {
-  publish: [],
-  env: [],
-  "env-file": undefined,
-  memory: undefined,
-  include: [],
-  cwd: undefined,
-  node: undefined,
-  explain: false,
-  "no-patch": false,
-  pieces: undefined,
-  piece: [],
-};
+import { type ImageFlags, noFlags, resolveSettings, type Settings } from "./resolve.ts";
 
 let cwd: string;
 let project: string;

@@ -22,6 +22,21 @@ export interface ImageFlags {
   readonly "no-patch": boolean;
 }
 
+/** What holds if no flag is given. */
+export const noFlags: ImageFlags = {
+  publish: [],
+  env: [],
+  "env-file": undefined,
+  memory: undefined,
+  include: [],
+  cwd: undefined,
+  node: undefined,
+  explain: false,
+  "no-patch": false,
+  pieces: undefined,
+  piece: [],
+};
+
 /** What decides the files of an image, and what a run uses beside them. */
 export interface Settings {
   /** Goes into the image whatever the command. */
