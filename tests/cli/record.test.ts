@@ -1,9 +1,9 @@
 // `spore build --record`: the app runs while a command exercises it, and the image says what it used.
-import { cpSync, readFileSync, symlinkSync } from "node:fs";
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
-import { root, runTarget, spore } from "../support/spore.ts";
+import { root, runTarget, serve, spore } from "../support/spore.ts";
 
 const place = folder();
 
@@ -32,6 +32,14 @@ test("a server: the command learns where it is, and what it made the app do is r
   expect(recording.services).toContain("socket/inet6");
   const piece = await spore(["explain", "--json", image, "accept4"]);
   expect((JSON.parse(piece.stdout) as Piece).by).toEqual([{ kind: "recording", command, count: 1 }]);
+
+  // The recording is kept: later builds and runs go by it, without the command.
+  const later = join(place, "later.spore");
+  const built = await spore(["build", project, "-o", later, "--pieces", "recorded"]);
+  expect(built).toMatchObject({ stderr: "", status: 0 });
+  expect(readFileSync(later).equals(readFileSync(image))).toBe(true);
+  await using server = await serve(8080, ["--pieces", "recorded", project]);
+  expect(await (await fetch(server.url)).text()).toContain("Hello from Spore");
 });
 
 test("a program that ends by itself: its run is the recording", async () => {
@@ -44,6 +52,24 @@ test("a program that ends by itself: its run is the recording", async () => {
   expect(Object.keys(calls)).toEqual(expect.arrayContaining(["writev", "exit_group", "arch_prctl"]));
   expect(Object.keys(calls)).not.toContain("socket");
   expect(await runTarget([image, "--", "a"])).toMatchObject({ stdout: "hello [a]\n" });
+  const kept = ["--pieces", "recorded", "--recording", `${image}.recording.json`];
+  expect(await runTarget([...kept, program, "--", "b"])).toMatchObject({ stdout: "hello [b]\n" });
+});
+
+test("without a recording, or with a file that is none, nothing is built", async () => {
+  const project = join(place, "unrecorded");
+  cpSync(join(root, "examples/hello"), project, { recursive: true });
+  const missing = await runTarget(["--pieces", "recorded", project]);
+  expect(missing.stderr).toBe(
+    `error[SPORE_RECORDING_MISSING]: ${project} has no recording: ${project}/spore.recording.json (ENOENT) cannot be read — record one with \`spore build TARGET -o FILE --record COMMAND\`\n`,
+  );
+  expect(missing.status).toBe(66);
+  writeFileSync(join(project, "spore.recording.json"), '{ "version": 1, "calls": { "no_such_call": 1 } }');
+  const damaged = await runTarget(["--pieces", "recorded", project]);
+  expect(damaged.stderr).toContain(`error[SPORE_RECORDING_INVALID]: ${project}/spore.recording.json is not`);
+  expect(damaged.status).toBe(65);
+  const program = await runTarget(["--pieces", "recorded", "/bin/true"]);
+  expect(program.stderr).toContain("error[SPORE_RECORDING_MISSING]: /bin/true has no recording: --recording");
 });
 
 test("a command that fails leaves no image", async () => {

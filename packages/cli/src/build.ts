@@ -6,6 +6,7 @@ import { type BuildOptions, buildImage, writeImageFile } from "@spore/image";
 import type { Context } from "./command.ts";
 import { explain } from "./explain.ts";
 import { checkTarget } from "./run.ts";
+import { recordingPath } from "./settings/recording.ts";
 import { type ImageFlags, resolveSettings, type Settings } from "./settings/resolve.ts";
 
 /** The flags of `spore build`, as the parser gives them. */
@@ -28,14 +29,27 @@ export async function buildTarget(
   if (flags.output === undefined) {
     throw sporeError("SPORE_USAGE", { problem: "--output FILE is missing", command: "build" });
   }
+  if (flags.record !== undefined && flags.pieces !== undefined && flags.pieces !== "recorded") {
+    const problem = `--record decides which pieces there are, and so does --pieces ${flags.pieces}`;
+    throw sporeError("SPORE_USAGE", { problem, command: "build" });
+  }
   checkTarget(target, context.cwd);
-  const settings = await resolveSettings(target, flags, rest, context.cwd);
   const output = resolve(context.cwd, flags.output);
+  const recording = recordingPath(resolve(context.cwd, target), flags.recording, output);
+  // Whatever the app does must be there while it is recorded, and what counts it.
+  const pieces = flags.record === undefined ? flags.pieces : "full";
+  const settings = await resolveSettings(target, { ...flags, pieces, recording }, rest, context.cwd);
   const options = { ...settings.contents, ...settings.defaults };
   const built = await buildImage(
-    flags.record === undefined
+    flags.record === undefined || recording === undefined
       ? options
-      : await withRecording(options, flags.record, output, settings, context),
+      : await withRecording(
+          options,
+          flags.record,
+          resolve(context.cwd, recording),
+          settings.defaults,
+          context,
+        ),
   );
   if (flags.explain) explain(built, settings.configFile, context);
   await writeImageFile(built.image, output);
@@ -46,15 +60,14 @@ export async function buildTarget(
 async function withRecording(
   options: BuildOptions,
   command: string,
-  output: string,
-  settings: Settings,
+  path: string,
+  defaults: Settings["defaults"],
   context: Context,
 ): Promise<BuildOptions> {
-  const { FULL, keepRecording, record, recordingPath } = await import("./record.ts");
-  const { image } = await buildImage({ ...options, ...FULL });
-  const recording = await record(image, settings.defaults, command, context);
-  const path = recordingPath(resolve(context.cwd, options.target), output);
+  const { keepRecording, record } = await import("./record.ts");
+  const { image } = await buildImage(options);
+  const recording = await record(image, defaults, command, context);
   keepRecording(recording, path);
   context.err(`spore: recorded ${Object.keys(recording.calls).length} system calls in ${path}\n`);
-  return { ...options, recording };
+  return { ...options, pieces: "recorded", recording };
 }

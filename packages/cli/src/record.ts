@@ -2,23 +2,13 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { sporeError } from "@spore/errors";
 import { type Image, launchPlan, type RunOptions } from "@spore/image";
 import { checkKvm, findMonitor, Instance, launchConfig } from "@spore/monitor-client";
 import { makeRecording, type Recording } from "@spore/needs";
 import { root } from "./checkout.ts";
 import type { Context } from "./command.ts";
-
-/** Whatever the app does must be there while it is recorded, and what counts it. */
-export const FULL = { pieces: "full" } as const;
-
-/** Where the recording of a target is kept: in a project's folder, beside a program's image. */
-export function recordingPath(target: string, output: string): string {
-  const isProject = statSync(target, { throwIfNoEntry: false })?.isDirectory() === true;
-  return isProject ? join(target, "spore.recording.json") : `${output}.recording.json`;
-}
 
 /** Runs an image, then the command with SPORE_URL and PORT in its environment, then stops the app. */
 export async function record(

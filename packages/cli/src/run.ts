@@ -86,6 +86,10 @@ export async function runTarget(
 
 /** What this run needs beyond what is in the image. */
 function morePieces({ kind }: BuildResult, { pieces, piece, trace, gdb }: RunFlags): MorePieces {
+  if (kind === "image" && (pieces === "derived" || pieces === "recorded")) {
+    const problem = `an image keeps the pieces that it was built with: --pieces ${pieces} is for \`spore build\``;
+    throw sporeError("SPORE_USAGE", { problem, command: "run" });
+  }
   const tools = [...(trace ? ["trace"] : []), ...(gdb === undefined ? [] : ["debug"])];
   // A target that is built now has the rest already.
   const asked = kind === "image" ? piece : [];

@@ -55,6 +55,18 @@ export const registry = {
     exit: 65,
     fault: "user",
   },
+  SPORE_RECORDING_MISSING: {
+    message: "{target} has no recording: {problem}",
+    next: "record one with `spore build TARGET -o FILE --record COMMAND`",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_RECORDING_INVALID: {
+    message: "{file} is not a recording that `spore build --record` wrote",
+    next: "record it again with `spore build TARGET -o FILE --record COMMAND`",
+    exit: 65,
+    fault: "user",
+  },
   SPORE_IMAGE_UNEXPLAINED: {
     message: "{image} does not say what is in its library OS",
     next: "build it again with `spore build`",

@@ -17,7 +17,7 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   const started = performance.now();
   const store = storeAt(options.store ?? defaultStore());
   const target = resolve(options.base ?? process.cwd(), options.target);
-  const kind = kindOf(target, options.target);
+  const kind = targetKind(target, options.target);
   if (kind === "image") {
     const opened = openImageSync(target, store);
     // Written by another tool, its blobs lie anywhere in the archive: they are copied out once.
@@ -38,8 +38,8 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   return { ...made, kind, reused: false, ms: performance.now() - started, record };
 }
 
-/** What a target is; throws SPORE_TARGET_NOT_FOUND. */
-function kindOf(target: string, named: string): TargetKind {
+/** What a target is, by its path and the name it was given; throws SPORE_TARGET_NOT_FOUND. */
+export function targetKind(target: string, named: string): TargetKind {
   const stat = statSync(target, { throwIfNoEntry: false });
   if (!stat) throw sporeError("SPORE_TARGET_NOT_FOUND", { target: named });
   if (stat.isDirectory()) return isLayoutFolder(target) ? "image" : "project";

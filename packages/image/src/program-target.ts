@@ -35,7 +35,7 @@ export async function buildProgram(
   const base = include.length > 0 || mayUseFiles(build, patcher, decisions);
   const request = { host: target, guest, name: nameOf(target), include, base };
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
-  const mode = modeOf(options, "derived");
+  const mode = modeOf(options);
   const found = findNeeds(layer.objects, patcher.objects, mode, options.recording, store, decisions);
   const needs = withMore(found, options.more ?? []);
   const kernel = storeKernel(build.kernel, wishesOf(needs), store);
@@ -60,7 +60,7 @@ function mayUseFiles(
   patcher: Patcher,
   decisions: readonly Decision[],
 ): boolean {
-  const mode = modeOf(options, "derived");
+  const mode = modeOf(options);
   const more = options.more ?? [];
   if (mode === "full" || more.length > 0) return true;
   const elf = parseFor(target, readBinary(target));

@@ -77,7 +77,7 @@ export async function buildProject(
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
   const objects = [...runtime.objects, ...tree.objects()];
-  const mode = modeOf(options, "full");
+  const mode = modeOf(options);
   const found = findNeeds(objects, patcher.objects, mode, options.recording, store, decisions);
   const needs = withMore(found, options.more ?? []);
   const kernel = storeKernel(build.kernel, wishesOf(needs), store);

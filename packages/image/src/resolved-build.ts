@@ -23,9 +23,9 @@ export interface ResolvedBuild {
   readonly store: Store;
 }
 
-/** How the pieces of the library OS are chosen; `otherwise` if nothing was said. */
-export function modeOf({ pieces }: BuildOptions, otherwise: PiecesMode): PiecesMode {
-  return pieces ?? otherwise;
+/** How the pieces of the library OS are chosen. */
+export function modeOf({ pieces, recording }: BuildOptions): PiecesMode {
+  return recording ? "recorded" : (pieces ?? "derived");
 }
 
 /** What the caller decides for an image of any kind, and what holds if nothing was said. */

@@ -57,7 +57,7 @@ export interface BuildOptions {
   readonly store?: string;
   /** The archive of the library OS. Default: build/kernel.a of this repository. */
   readonly kernel?: string;
-  /** How the pieces of the library OS are chosen. Default: "derived" for programs, "full" for projects. */
+  /** How the pieces of the library OS are chosen, if there is no recording. Default: "derived". */
   readonly pieces?: PiecesMode;
   /** Pieces that are added, by name. */
   readonly more?: readonly string[];

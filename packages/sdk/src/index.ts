@@ -57,6 +57,11 @@ export interface SporeConfig {
   args?: string[];
   /** Leave system calls unpatched; everything goes through the trap. */
   patch?: boolean;
+  /**
+   * Which pieces of the library OS the image gets: all of them, what its code can use ("derived", the
+   * default), or what was used while it was recorded (spore.recording.json).
+   */
+  pieces?: "full" | "derived" | "recorded";
   /** TCP ports that may be published; the monitor publishes no other. Every port if absent. */
   ports?: number[];
   /**

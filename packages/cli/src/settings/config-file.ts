@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sporeError } from "@spore/errors";
 import type { GuestUser, HealthCheck, NodeMajor, Publish, Rights, StopSignal } from "@spore/image";
+import type { PiecesMode } from "@spore/needs";
 import type { Watch } from "../launch-record.ts";
 import { watched } from "./config-watch.ts";
 
@@ -23,6 +24,7 @@ export interface Config {
   readonly node?: NodeMajor | undefined;
   readonly args?: readonly string[] | undefined;
   readonly patch?: boolean | undefined;
+  readonly pieces?: PiecesMode | undefined;
   readonly ports?: readonly number[] | undefined;
   readonly destinations?: readonly string[] | undefined;
   readonly devices?: Rights["devices"] | undefined;

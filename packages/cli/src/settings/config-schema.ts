@@ -89,6 +89,7 @@ const schema = z.strictObject({
   node: z.literal([...nodeMajors]).optional(),
   args: z.array(z.string()).optional(),
   patch: z.boolean().optional(),
+  pieces: z.enum(["full", "derived", "recorded"]).optional(),
   ports: set(port.min(1)).optional(),
   destinations: set(read(readDestination)).optional(),
   devices: set(z.enum(["console", "network"])).optional(),

@@ -24,6 +24,7 @@ export const imageOptions: {
   readonly cwd: Value<string>;
   readonly node: Value<22 | 24 | 26>;
   readonly pieces: Value<PiecesMode>;
+  readonly recording: Value<string>;
   readonly piece: List<string>;
   readonly explain: Flag;
   readonly "no-patch": Flag;
@@ -72,9 +73,16 @@ export const imageOptions: {
   }),
   pieces: value({
     value: "MODE",
-    doc: "Which pieces of the library OS the image gets: full, or derived from what the app's code can use.",
-    otherwise: "derived for a program, full for a project",
+    doc: "Which pieces of the library OS the image gets: full, derived from what the app's code can use, or recorded: what it used while `spore build --record` watched it.",
+    otherwise: "derived",
     read: readPieces,
+  }),
+  recording: value({
+    value: "FILE",
+    doc: "The recording that `--pieces recorded` goes by, and that --record writes.",
+    otherwise:
+      "spore.recording.json in a project; IMAGE.recording.json when an image of a program is written",
+    read: readText,
   }),
   piece: list({
     value: "NAME",

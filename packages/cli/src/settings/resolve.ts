@@ -1,11 +1,19 @@
 /** Flags and spore.config.ts, brought together: flags win. */
 
 import { resolve } from "node:path";
-import { type BuildOptions, type NodeMajor, type Publish, parseInclude, type RunOptions } from "@spore/image";
-import type { PiecesMode } from "@spore/needs";
+import {
+  type BuildOptions,
+  type NodeMajor,
+  type Publish,
+  parseInclude,
+  type RunOptions,
+  targetKind,
+} from "@spore/image";
+import type { PiecesMode, Recording } from "@spore/needs";
 import type { Watch } from "../launch-record.ts";
 import { type Config, findConfig, loadConfig } from "./config-file.ts";
 import { readEnvFile } from "./env-file.ts";
+import { keptRecording, recordingPath } from "./recording.ts";
 
 /** The flags that `run` and `build` share, as the parser gives them. */
 export interface ImageFlags {
@@ -17,6 +25,7 @@ export interface ImageFlags {
   readonly cwd: string | undefined;
   readonly node: NodeMajor | undefined;
   readonly pieces: PiecesMode | undefined;
+  readonly recording: string | undefined;
   readonly piece: readonly string[];
   readonly explain: boolean;
   readonly "no-patch": boolean;
@@ -34,6 +43,7 @@ export const noFlags: ImageFlags = {
   explain: false,
   "no-patch": false,
   pieces: undefined,
+  recording: undefined,
   piece: [],
 };
 
@@ -59,8 +69,9 @@ export async function resolveSettings(
   const configFile = findConfig(path, watch);
   const config = configFile === undefined ? {} : await loadConfig(configFile, watch);
   for (const file of envFiles(path, flags, config, cwd)) watch?.path(file);
+  const recording = await recordingOf(target, path, flags, config, cwd, watch);
   return {
-    contents: contentsOf(target, path, flags, config, cwd),
+    contents: { ...contentsOf(target, path, flags, config, cwd), ...(recording && { recording }) },
     defaults: defaultsOf(path, flags, config, args, cwd),
     configFile,
   };
@@ -84,6 +95,7 @@ function contentsOf(
   const fromConfig = (config.include ?? []).map((text) => parseInclude(text, path));
   const include = [...fromConfig, ...flags.include.map((text) => parseInclude(text, cwd))];
   const node = flags.node ?? config.node;
+  const pieces = flags.pieces ?? config.pieces;
   return {
     target,
     base: cwd,
@@ -91,10 +103,27 @@ function contentsOf(
     ...(config.entry !== undefined && { entry: config.entry }),
     ...(node !== undefined && { node }),
     ...((flags["no-patch"] || config.patch === false) && { patch: false }),
-    ...(flags.pieces !== undefined && { pieces: flags.pieces }),
+    ...(pieces !== undefined && { pieces }),
     ...(flags.piece.length > 0 && { more: flags.piece }),
     ...policyOf(config),
   };
+}
+
+/** What the app used while it was recorded, if that decides. */
+async function recordingOf(
+  target: string,
+  path: string,
+  flags: ImageFlags,
+  config: Config,
+  cwd: string,
+  watch: Watch | null,
+): Promise<Recording | undefined> {
+  if ((flags.pieces ?? config.pieces) !== "recorded" || targetKind(path, target) === "image")
+    return undefined;
+  const asked = flags.recording === undefined ? undefined : resolve(cwd, flags.recording);
+  const place = recordingPath(path, asked);
+  if (place !== undefined) watch?.path(place);
+  return keptRecording(target, place);
 }
 
 /** What the image declares of itself, whatever runs it. */
