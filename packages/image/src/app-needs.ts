@@ -24,7 +24,7 @@ import { guarded } from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Decision, PatchedObject } from "./types.ts";
 
-/** Reads the objects of an image, or remembers what they showed, and derives the needs. `mode`: how pieces are chosen. */
+/** What the objects of an image need, or what is remembered of it. `mode`: how pieces are chosen. */
 export function findNeeds(
   objects: readonly LayerObject[],
   patches: readonly PatchedObject[],
@@ -34,6 +34,26 @@ export function findNeeds(
   decisions: Decision[],
 ): Needs {
   const jumps = new Map(patches.map(({ object, counts }) => [object, counts.syscall.patched]));
+  const seen = objects.map(({ path, host }) => [path, host, fingerprint(host), jumps.get(path) ?? 0]);
+  const needs = kept(store, ["derived", seen, mode, recording ?? null], () =>
+    derive(objects, jumps, mode, recording, store),
+  );
+  decisions.push({
+    topic: "needs",
+    what: needs.everything.length > 0 ? "everything" : `${needs.calls.length} system calls`,
+    why: reasonFor(needs),
+  });
+  return needs;
+}
+
+/** Reads the objects, or remembers what each showed, and derives the needs. */
+function derive(
+  objects: readonly LayerObject[],
+  jumps: ReadonlyMap<string, number>,
+  mode: PiecesMode,
+  recording: Recording | undefined,
+  store: Store,
+): Needs {
   const isLibc = ({ path }: LayerObject): boolean => /^(libc\.so|libc\.musl|ld-|libc-)/.test(basename(path));
   const read = (object: LayerObject, passed: Readonly<Record<string, Passed>>): AppObject => {
     return {
@@ -47,13 +67,7 @@ export function findNeeds(
   const passed = passedArguments(own.map(({ summary }) => summary));
   const others = objects.filter((object) => !isLibc(object)).map((object) => read(object, passed));
   const derived = deriveNeeds([...others, ...own], profilesOf(objects.map(({ path }) => path)));
-  const needs = recording ? recordedNeeds(recording, derived.sites) : { ...derived, mode };
-  decisions.push({
-    topic: "needs",
-    what: needs.everything.length > 0 ? "everything" : `${needs.calls.length} system calls`,
-    why: reasonFor(needs),
-  });
-  return needs;
+  return recording ? recordedNeeds(recording, derived.sites) : { ...derived, mode };
 }
 
 function reasonFor({ mode, everything }: Needs): string {
@@ -64,28 +78,38 @@ function reasonFor({ mode, everything }: Needs): string {
 
 /** What a file shows, looked for once. */
 function summaryOf(host: string, passed: Readonly<Record<string, Passed>>, store: Store): Summary {
+  return kept(store, [host, fingerprint(host), passed], () =>
+    guarded(host, () => summarise(readFileSync(host), passed)),
+  );
+}
+
+/** The answer to a question (anything that JSON can hold, in a fixed order), found once. */
+function kept<T>(store: Store, question: unknown, find: () => T): T {
   const key = createHash("sha256")
-    .update(JSON.stringify([readerVersion(), host, fingerprint(host), passed]))
+    .update(JSON.stringify([readerVersion(), question]))
     .digest("hex");
   const path = join(store.needs, `${key}.json`);
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as Summary;
+    return JSON.parse(readFileSync(path, "utf8")) as T;
   } catch {
-    const summary = guarded(host, () => summarise(readFileSync(host), passed));
-    writeWhole(path, store.tmp, JSON.stringify(summary));
-    return summary;
+    const found = find();
+    writeWhole(path, store.tmp, JSON.stringify(found));
+    return found;
   }
 }
 
 let version: string | undefined;
 
-/** The reader's own sources: other ones may find something else. */
+/** The reader's own sources and data: other ones may find something else. */
 function readerVersion(): string {
   if (version !== undefined) return version;
   const hash = createHash("sha256");
-  for (const folder of ["elf/src/", "patch/src/", "needs/src/", "needs/src/code/"]) {
+  const needs = ["needs/src/", "needs/src/code/", "needs/src/generated/", "needs/profiles/"];
+  for (const folder of ["elf/src/", "patch/src/", ...needs]) {
     const path = fileURLToPath(new URL(`../../${folder}`, import.meta.url));
-    const sources = readdirSync(path).filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"));
+    const sources = readdirSync(path).filter(
+      (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts"),
+    );
     for (const file of sources.sort()) hash.update(file).update(readFileSync(join(path, file)));
   }
   version = hash.digest("hex");

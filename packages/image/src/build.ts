@@ -108,7 +108,7 @@ async function construct(
   const patches = patcher.objects;
   await keepRecord(store, key, inputs, { image: path, kind, decisions, patches });
   const image = openImageSync(path, store);
-  (await import("./store-sweep.ts")).sweepStore(store);
+  (await import("./store-sweep.ts")).sweepSometimes(store);
   return { image, decisions, patches };
 }
 

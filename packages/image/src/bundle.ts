@@ -40,6 +40,11 @@ export interface ModuleGraph {
   readonly modules: readonly string[];
   /** Folders of packages that cannot be bundled, with the reason. */
   readonly unbundled: ReadonlyMap<string, string>;
+  /**
+   * What modules ask for and what that is, if esbuild could say so alone; null: answers take the plugin,
+   * which is asked for every import and so as slow as all the rest.
+   */
+  readonly imports: readonly { readonly asked: string; readonly path: string }[] | null;
 }
 
 /** One file of the output. */
@@ -74,6 +79,37 @@ const ROUNDS = 20;
 
 /** Looks at everything the entry reaches; throws SPORE_BUNDLE_FAILED. */
 export async function scanModules(request: BundleRequest): Promise<ModuleGraph> {
+  return (await scanAlone(request)) ?? (await scanWithPlugin(request));
+}
+
+/** The graph as esbuild sees it; null if something is not found or cannot be bundled. */
+async function scanAlone(request: BundleRequest): Promise<ModuleGraph | null> {
+  const { project, entry } = request;
+  const compiler = new DecoratorCompiler(relative(project, entry));
+  let result: BuildResult;
+  try {
+    result = await build({
+      ...commonOptions(request, "esm"),
+      sourcemap: false,
+      entryPoints: [entry],
+      outdir: project,
+      loader: { ".node": "empty" },
+      plugins: [decoratorPlugin(compiler)],
+    });
+  } catch {
+    return null;
+  }
+  const inputs = result.metafile?.inputs ?? {};
+  const at = (path: string): string => resolve(project, path);
+  const imports = Object.values(inputs).flatMap((input) =>
+    input.imports.map(({ path, original = path }) => ({ asked: original, path: at(path) })),
+  );
+  const modules = Object.keys(inputs).map(at);
+  return { format: entryFormat(request, inputs), modules, unbundled: new Map(), imports };
+}
+
+/** The graph with packages left out as they turn out to be impossible to bundle. */
+async function scanWithPlugin(request: BundleRequest): Promise<ModuleGraph> {
   const unbundled = new Map<string, string>();
   const compiler = new DecoratorCompiler(relative(request.project, request.entry));
   for (let round = 0; ; round++) {
@@ -84,12 +120,12 @@ export async function scanModules(request: BundleRequest): Promise<ModuleGraph> 
         ...commonOptions(request, "esm"),
         entryPoints: [request.entry],
         outdir: request.project,
-        plugins: [resolvePlugin(request, isExternal, external), decoratorPlugin(compiler)],
-        write: false,
+        plugins: [resolvePlugin(request, isExternal, external, EVERY), decoratorPlugin(compiler)],
       });
       const inputs = result.metafile?.inputs ?? {};
       const modules = Object.keys(inputs).map((path) => resolve(request.project, path));
-      return { format: entryFormat(request, inputs), modules: [...modules, ...external], unbundled };
+      const all = [...modules, ...external];
+      return { format: entryFormat(request, inputs), modules: all, unbundled, imports: null };
     } catch (error) {
       const offenders = round < ROUNDS ? failedPackages(request.project, error) : new Map<string, string>();
       const before = unbundled.size;
@@ -105,11 +141,14 @@ export async function scanModules(request: BundleRequest): Promise<ModuleGraph> 
  */
 export async function writeBundle(
   request: BundleRequest,
-  format: ModuleFormat,
+  graph: ModuleGraph,
   isExternal: (folder: string) => boolean,
   extra: readonly string[],
 ): Promise<Bundle> {
   const { project, entry } = request;
+  const { format } = graph;
+  // Other entries have modules of their own, which nobody has looked at.
+  const seen = extra.length === 0 ? graph : null;
   const external = new Set<string>();
   const extension = format === "esm" ? ".mjs" : ".cjs";
   const entryOutput = entryPath(project, entry, extension);
@@ -125,8 +164,8 @@ export async function writeBundle(
       splitting: format === "esm" && extra.length > 0,
       plugins: [
         ...(format === "esm" ? [builtInPlugin()] : []),
-        resolvePlugin(request, isExternal, external),
-        placePlugin(project, entry, entryOutput),
+        resolvePlugin(request, isExternal, external, externalNames(seen, isExternal)),
+        placePlugin(project, entry, entryOutput, ownModules(seen)),
       ],
     });
   } catch (error) {
@@ -206,6 +245,32 @@ function packageType(folder: string): unknown {
   }
 }
 
+/** Filters of esbuild's plugins: everything, and nothing. */
+const EVERY = /.*/;
+const NOTHING = /^\b\B/;
+
+/** What is asked for that may not be bundled. */
+function externalNames(graph: ModuleGraph | null, isExternal: (folder: string) => boolean): RegExp {
+  if (!graph?.imports) return EVERY;
+  const isOutside = (path: string): boolean =>
+    path.endsWith(".node") || isExternal(packageFolder(path) ?? "");
+  return oneOf(graph.imports.filter(({ path }) => isOutside(path)).map(({ asked }) => asked));
+}
+
+/** The modules that may ask where they are: packages that do so are not bundled. */
+function ownModules(graph: ModuleGraph | null): RegExp {
+  const script = /\.([cm]?[jt]s|[jt]sx)$/;
+  if (!graph) return script;
+  return oneOf(graph.modules.filter((path) => packageFolder(path) === null && script.test(path)));
+}
+
+/** A filter for some texts, as both JavaScript and Go read it. */
+function oneOf(texts: readonly string[]): RegExp {
+  if (texts.length === 0) return NOTHING;
+  const escaped = [...new Set(texts)].map((text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
+  return new RegExp(`^(?:${escaped.join("|")})$`);
+}
+
 /** Marks a resolution that this plugin asks for itself. */
 const OWN_QUESTION = Symbol("own question");
 
@@ -214,6 +279,7 @@ function resolvePlugin(
   request: BundleRequest,
   isExternal: (folder: string) => boolean,
   external: Set<string>,
+  filter: RegExp,
 ): Plugin {
   const answer = async (setup: PluginBuild, args: OnResolveArgs): Promise<OnResolveResult | undefined> => {
     if (args.pluginData === OWN_QUESTION || args.kind === "entry-point") return undefined;
@@ -233,7 +299,7 @@ function resolvePlugin(
   };
   return {
     name: "spore-resolve",
-    setup: (setup) => setup.onResolve({ filter: /.*/ }, (args) => answer(setup, args)),
+    setup: (setup) => setup.onResolve({ filter }, (args) => answer(setup, args)),
   };
 }
 
@@ -243,13 +309,11 @@ function resolvePlugin(
  * read: a server would start in twice the time.
  */
 function builtInPlugin(): Plugin {
-  const names = new Set(builtinModules);
   return {
     name: "spore-built-in",
     setup(setup) {
-      setup.onResolve({ filter: /^[a-z]/ }, ({ path }) =>
-        path.startsWith("node:") || names.has(path) ? { path, namespace: "built-in" } : undefined,
-      );
+      const filter = new RegExp(`^node:|${oneOf(builtinModules).source}`);
+      setup.onResolve({ filter }, ({ path }) => ({ path, namespace: "built-in" }));
       setup.onLoad({ filter: /.*/, namespace: "built-in" }, ({ path }) => {
         const name = JSON.stringify(path);
         const unknown = `Object.assign(new Error("No such built-in module: " + ${name}), { code: "ERR_UNKNOWN_BUILTIN_MODULE" })`;
@@ -261,13 +325,13 @@ function builtInPlugin(): Plugin {
 }
 
 /** Tells modules that ask where they are: at their own place in the guest, not in the bundle's. */
-function placePlugin(project: string, entry: string, entryOutput: string): Plugin {
+function placePlugin(project: string, entry: string, entryOutput: string, filter: RegExp): Plugin {
   const compiler = new DecoratorCompiler(relative(project, entry));
   return {
     name: "spore-place",
     setup(setup) {
       setup.initialOptions.define = PLACE_NAMES;
-      setup.onLoad({ filter: /\.([cm]?[jt]s|[jt]sx)$/ }, ({ path }) => {
+      setup.onLoad({ filter }, ({ path }) => {
         const source = readFileSync(path, "utf8");
         const compiled = compiler.compile(path, source);
         const { text, loader } = compiled ?? { text: source, loader: loaderOf(path) };

@@ -7,9 +7,12 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
-import { nodeFileTrace } from "@vercel/nft";
+import type { NodeFileTraceOptions, NodeFileTraceResult } from "@vercel/nft";
 import { type Loader, transform } from "esbuild";
+import type { Inputs } from "./build-record.ts";
 import { packageFolder } from "./guest-paths.ts";
+import { remembered } from "./remembered.ts";
+import type { Store } from "./store.ts";
 
 /** Text that shows that a package must stay as it is, and the reason. */
 const UNBUNDLED: readonly (readonly [RegExp, string])[] = [
@@ -42,12 +45,33 @@ export function packagesToKeep(modules: readonly string[]): Map<string, string> 
 }
 
 /** All files that the given modules of packages may load or open. */
-export async function tracePackages(project: string, modules: readonly string[]): Promise<string[]> {
+export async function tracePackages(
+  project: string,
+  modules: readonly string[],
+  store: Store,
+): Promise<string[]> {
   if (modules.length === 0) return [];
-  const { fileList } = await nodeFileTrace([...modules], { base: "/", processCwd: project });
-  // What packages probe for on the host (/etc, /usr) is not theirs.
-  const files = [...fileList].map((file) => join("/", file));
-  return files.filter((file) => file.includes("/node_modules/") || isOwnFile(project, file)).sort();
+  return remembered(store, ["packages", project, modules], async (inputs) => {
+    const { fileList } = await trace(modules, { base: "/", processCwd: project }, inputs);
+    // What packages probe for on the host (/etc, /usr) is not theirs.
+    const files = [...fileList].map((file) => join("/", file));
+    return files.filter((file) => file.includes("/node_modules/") || isOwnFile(project, file)).sort();
+  });
+}
+
+/** Traces modules with @vercel/nft; notes all that it looked at, and the folders of what it found. */
+async function trace(
+  modules: readonly string[],
+  options: NodeFileTraceOptions,
+  inputs: Inputs,
+): Promise<NodeFileTraceResult> {
+  const { nodeFileTrace } = await import("@vercel/nft");
+  const cache: Partial<Record<"fileCache" | "statCache" | "symlinkCache", Map<string, unknown>>> = {};
+  const result = await nodeFileTrace([...modules], { ...options, cache });
+  for (const seen of Object.values(cache)) for (const path of seen?.keys() ?? []) inputs.add(path);
+  // A file that appears beside one that was found by a pattern may match it too.
+  for (const file of result.fileList) inputs.add(dirname(join("/", file)));
+  return result;
 }
 
 /** Folders that servers and view engines look into by habit, without a path that could be found. */
@@ -86,25 +110,21 @@ export interface OwnFiles {
 }
 
 /** Looks for files that own modules open; imports are the bundler's affair. */
-export async function traceOwnModules(project: string, modules: readonly string[]): Promise<OwnFiles> {
+export async function traceOwnModules(
+  project: string,
+  modules: readonly string[],
+  store: Store,
+): Promise<OwnFiles> {
   const own = modules.filter((module) => packageFolder(module) === null && SCRIPT.test(module));
   const asking = own.filter((module) => OPENS_FILES.test(readFileSync(module, "utf8")));
   if (asking.length === 0) return { scripts: [], data: [], secrets: [] };
-  const { reasons } = await nodeFileTrace(asking, {
-    base: "/",
-    processCwd: project,
-    readFile: readAsJavaScript,
-    resolve: async () => [],
-  });
+  const opened = await remembered(store, ["own", project, asking], (inputs) =>
+    openedBy(project, asking, inputs),
+  );
   const known = new Set(modules);
   const folders = [project, ...own.map((module) => packageOf(module))];
   const isOwn = (path: string): boolean => folders.some((folder) => isOwnFile(folder, path));
-  const found: string[] = [];
-  for (const [file, reason] of reasons) {
-    const path = join("/", file);
-    const opened = reason.type.includes("asset") || reason.type.includes("sharedlib");
-    if (opened && !known.has(path) && isOwn(path)) found.push(path);
-  }
+  const found = opened.filter((path) => !known.has(path) && isOwn(path));
   for (const path of asking.flatMap((module) => namedInCalls(project, module))) {
     if (!known.has(path) && isOwn(path) && !found.includes(path)) found.push(path);
   }
@@ -117,6 +137,21 @@ export async function traceOwnModules(project: string, modules: readonly string[
     data: rest.filter((path) => !isScript(path)).sort(),
     secrets: secrets.sort(),
   };
+}
+
+/** The files that modules open, by paths that stand in their text. */
+async function openedBy(project: string, modules: readonly string[], inputs: Inputs): Promise<string[]> {
+  for (const module of modules) inputs.add(module);
+  const options = {
+    base: "/",
+    processCwd: project,
+    readFile: readAsJavaScript,
+    resolve: async () => [],
+  };
+  const { reasons } = await trace(modules, options, inputs);
+  return [...reasons]
+    .filter(([, { type }]) => type.includes("asset") || type.includes("sharedlib"))
+    .map(([file]) => join("/", file));
 }
 
 /** Declared dependencies that own modules name in a string without importing them (transports, view engines, drivers). */

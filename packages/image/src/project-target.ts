@@ -39,6 +39,7 @@ import {
   type ResolvedBuild,
 } from "./resolved-build.ts";
 import { NODE_PATH, PRELOAD_PATH, runtimeLayer } from "./runtime-layer.ts";
+import type { Store } from "./store.ts";
 import type { Decision } from "./types.ts";
 
 /** What the app's layer is made of. */
@@ -67,7 +68,7 @@ export async function buildProject(
   const asked = options.node === undefined ? "the default" : "asked for";
   decisions.push({ topic: "node", what: release.version, why: asked });
   const request = { project, entry: entry.path, nodeMajor: major };
-  const app = await collectApp(request, manifest, inputs, decisions);
+  const app = await collectApp(request, manifest, store, inputs, decisions);
   const runtime = runtimeLayer(release, patch, store, patcher, inputs, decisions);
   const tree = new GuestTree();
   addApp(tree, project, app, patcher, inputs);
@@ -104,6 +105,7 @@ export async function buildProject(
 async function collectApp(
   request: BundleRequest,
   manifest: Manifest | null,
+  store: Store,
   inputs: Inputs,
   decisions: Decision[],
 ): Promise<AppContents> {
@@ -113,7 +115,7 @@ async function collectApp(
   const kept = new Map([...packagesToKeep(graph.modules), ...graph.unbundled]);
   const own = withConventions(
     project,
-    await traceOwnModules(project, graph.modules),
+    await traceOwnModules(project, graph.modules, store),
     graph.modules,
     inputs,
     decisions,
@@ -124,16 +126,16 @@ async function collectApp(
     if (folder !== null) kept.set(folder, "the app names it in a string");
   }
   const seeds = graph.modules.filter((module) => kept.has(packageFolder(module) ?? ""));
-  let packageFiles = await tracePackages(project, [...seeds, ...named]);
+  let packageFiles = await tracePackages(project, [...seeds, ...named], store);
   // What an unbundled package loads must exist once, so it is not bundled either.
   const outside = new Set(packageFiles.map((file) => packageFolder(file)));
   const isExternal = (folder: string): boolean => kept.has(folder) || outside.has(folder);
-  const bundle = await writeBundle(request, graph.format, isExternal, own.scripts);
+  const bundle = await writeBundle(request, graph, isExternal, own.scripts);
   const traced = new Set(packageFiles);
   const missed = [...bundle.external].filter((file) => !traced.has(file));
   if (missed.length > 0) {
     packageFiles = [
-      ...new Set([...packageFiles, ...missed, ...(await tracePackages(project, missed))]),
+      ...new Set([...packageFiles, ...missed, ...(await tracePackages(project, missed, store))]),
     ].sort();
   }
   packageFiles = withManifests(packageFiles);

@@ -1,6 +1,6 @@
 /** Keeps the store from growing with every change of an app. */
 
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { openLayout, readDocument } from "./blob-layout.ts";
 import { findRecord } from "./build-record.ts";
@@ -12,6 +12,15 @@ const HOUR_MS = 3_600_000;
 const KEPT_MS: number = HOUR_MS;
 /** A target that changed, and was not built for so long since, is forgotten. */
 const RECORD_MS: number = 90 * 24 * HOUR_MS;
+
+/** Sweeps the store unless that was done within the hour: a build that follows an edit has better things to do. */
+export function sweepSometimes(store: Store): void {
+  const mark = join(store.root, "swept");
+  const last = statSync(mark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (Math.abs(Date.now() - last) < HOUR_MS) return;
+  writeFileSync(mark, "");
+  sweepStore(store);
+}
 
 /** Removes records that are old, and blobs that no record or name leads to. */
 export function sweepStore(store: Store, now: number = Date.now()): void {
@@ -27,7 +36,7 @@ export function sweepStore(store: Store, now: number = Date.now()): void {
     if (age(path) > RECORD_MS) rmSync(path, { force: true });
     else wanted.add(/"blob":\{[^}]*"sha256":"([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] ?? "");
   }
-  for (const folder of [store.links, store.needs, store.patches]) {
+  for (const folder of [store.links, store.needs, store.traces, store.patches]) {
     for (const path of entriesOf(folder)) if (age(path) > RECORD_MS) rmSync(path, { force: true });
   }
   // What was written within the hour may be an image whose record comes next.

@@ -8,6 +8,7 @@
  *   builds/<key>.json   what a target was built from, to know it again
  *   runtimes/<key>.json layers that many images share, by what went into them
  *   needs/<key>.json    what the code of a program or library shows of its system calls
+ *   traces/<key>.json   which files the modules of an app lead to
  *   patches/<file>.json how the instructions of a program or library are rewritten
  *   node/<version>/     Node releases other than the bundled one
  *   links/              what kernels were linked from, and their symbols
@@ -29,6 +30,7 @@ export interface Store {
   readonly builds: string;
   readonly runtimes: string;
   readonly needs: string;
+  readonly traces: string;
   readonly patches: string;
   readonly node: string;
   readonly links: string;
@@ -53,6 +55,7 @@ export function storeAt(root: string): Store {
     builds: at("builds"),
     runtimes: at("runtimes"),
     needs: at("needs"),
+    traces: at("traces"),
     patches: at("patches"),
     node: at("node"),
     links: at("links"),
@@ -62,8 +65,9 @@ export function storeAt(root: string): Store {
 
 /** Creates the folders and removes what interrupted builds left behind. */
 export function prepareStore(store: Store): void {
-  const { blobs, kept, referrers, builds, runtimes, needs, patches, node, links, tmp } = store;
-  for (const folder of [blobs, kept, referrers, builds, runtimes, needs, patches, node, links, tmp]) {
+  const { blobs, kept, referrers, builds, runtimes, needs, traces, patches, node, links, tmp } = store;
+  const known = [needs, traces, patches, links];
+  for (const folder of [blobs, kept, referrers, builds, runtimes, ...known, node, tmp]) {
     try {
       mkdirSync(folder, { recursive: true });
     } catch (error) {
