@@ -68,7 +68,7 @@ export async function runTarget(
   noteHostFiles(record);
   const run = withTerminal(settings.defaults, context);
   // An image that was built with less is run with more; what it holds stays as it is.
-  const image = withPieces(built.image, morePieces(built, flags), defaultKernel());
+  const image = await withPieces(built.image, morePieces(built, flags), defaultKernel());
   const plan = launchPlan(image, run);
   const config: LaunchConfig = {
     ...configOf(plan, built, flags),

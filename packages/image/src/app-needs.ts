@@ -4,20 +4,8 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  type AppObject,
-  deriveNeeds,
-  type Needs,
-  type Passed,
-  type PiecesMode,
-  passedArguments,
-  profilesOf,
-  type Recording,
-  recordedNeeds,
-  type Summary,
-  summarise,
-} from "@spore/needs";
-import { writeWhole } from "./atomic-file.ts";
+import type { AppObject, Needs, Passed, PiecesMode, Recording, Summary } from "@spore/needs";
+import { writeRecord } from "./atomic-file.ts";
 import { fingerprint } from "./build-record.ts";
 import type { LayerObject } from "./guest-tree.ts";
 import { guarded } from "./program-file.ts";
@@ -25,17 +13,17 @@ import type { Store } from "./store.ts";
 import type { Decision, PatchedObject } from "./types.ts";
 
 /** What the objects of an image need, or what is remembered of it. `mode`: how pieces are chosen. */
-export function findNeeds(
+export async function findNeeds(
   objects: readonly LayerObject[],
   patches: readonly PatchedObject[],
   mode: PiecesMode,
   recording: Recording | undefined,
   store: Store,
   decisions: Decision[],
-): Needs {
+): Promise<Needs> {
   const jumps = new Map(patches.map(({ object, counts }) => [object, counts.syscall.patched]));
   const seen = objects.map(({ path, host }) => [path, host, fingerprint(host), jumps.get(path) ?? 0]);
-  const needs = kept(store, ["derived", seen, mode, recording ?? null], () =>
+  const needs = await kept(store, ["derived", seen, mode, recording ?? null], () =>
     derive(objects, jumps, mode, recording, store),
   );
   decisions.push({
@@ -47,25 +35,37 @@ export function findNeeds(
 }
 
 /** Reads the objects, or remembers what each showed, and derives the needs. */
-function derive(
+async function derive(
   objects: readonly LayerObject[],
   jumps: ReadonlyMap<string, number>,
   mode: PiecesMode,
   recording: Recording | undefined,
   store: Store,
-): Needs {
+): Promise<Needs> {
+  const { deriveNeeds, passedArguments, profilesOf, recordedNeeds, summarise } = await import("@spore/needs");
   const isLibc = ({ path }: LayerObject): boolean => /^(libc\.so|libc\.musl|ld-|libc-)/.test(basename(path));
-  const read = (object: LayerObject, passed: Readonly<Record<string, Passed>>): AppObject => {
-    return {
-      path: object.path,
-      summary: summaryOf(object.host, passed, store),
-      patched: jumps.get(object.path) ?? 0,
-    };
+  // What a file shows is looked for once.
+  const read = async (
+    { path, host }: LayerObject,
+    passed: Readonly<Record<string, Passed>>,
+  ): Promise<AppObject> => {
+    const summary = await kept<Summary>(store, [host, fingerprint(host), passed], async () =>
+      guarded(host, () => summarise(readFileSync(host), passed)),
+    );
+    return { path, summary, patched: jumps.get(path) ?? 0 };
+  };
+  const readAll = async (chosen: readonly LayerObject[], passed: Readonly<Record<string, Passed>>) => {
+    const result: AppObject[] = [];
+    for (const object of chosen) result.push(await read(object, passed));
+    return result;
   };
   // What the C library takes from its callers tells what to look for in them.
-  const own = objects.filter(isLibc).map((object) => read(object, {}));
+  const own = await readAll(objects.filter(isLibc), {});
   const passed = passedArguments(own.map(({ summary }) => summary));
-  const others = objects.filter((object) => !isLibc(object)).map((object) => read(object, passed));
+  const others = await readAll(
+    objects.filter((object) => !isLibc(object)),
+    passed,
+  );
   const derived = deriveNeeds([...others, ...own], profilesOf(objects.map(({ path }) => path)));
   return recording ? recordedNeeds(recording, derived.sites) : { ...derived, mode };
 }
@@ -76,15 +76,8 @@ function reasonFor({ mode, everything }: Needs): string {
   return mode === "recorded" ? "the recording says so" : "what its code leads to";
 }
 
-/** What a file shows, looked for once. */
-function summaryOf(host: string, passed: Readonly<Record<string, Passed>>, store: Store): Summary {
-  return kept(store, [host, fingerprint(host), passed], () =>
-    guarded(host, () => summarise(readFileSync(host), passed)),
-  );
-}
-
 /** The answer to a question (anything that JSON can hold, in a fixed order), found once. */
-function kept<T>(store: Store, question: unknown, find: () => T): T {
+async function kept<T>(store: Store, question: unknown, find: () => Promise<T>): Promise<T> {
   const key = createHash("sha256")
     .update(JSON.stringify([readerVersion(), question]))
     .digest("hex");
@@ -92,8 +85,8 @@ function kept<T>(store: Store, question: unknown, find: () => T): T {
   try {
     return JSON.parse(readFileSync(path, "utf8")) as T;
   } catch {
-    const found = find();
-    writeWhole(path, store.tmp, JSON.stringify(found));
+    const found = await find();
+    writeRecord(path, store.tmp, found);
     return found;
   }
 }

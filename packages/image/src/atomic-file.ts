@@ -1,7 +1,7 @@
 /** Files that are either whole or not there. */
 
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { sporeError } from "@spore/errors";
 import { HUGE } from "./memory-map.ts";
@@ -108,6 +108,22 @@ export function writeWhole(target: string, folder: string, content: string | Uin
     file.commit();
   } finally {
     file.discard();
+  }
+}
+
+/**
+ * Writes what can be found out again: whole to every reader, but not waited for until it is on disk.
+ * After a loss of power it may be cut, which JSON shows.
+ */
+export function writeRecord(target: string, folder: string, value: unknown): void {
+  const temporary = join(folder, temporaryName(""));
+  try {
+    attempt(target, () => {
+      writeFileSync(temporary, JSON.stringify(value), { flag: "wx" });
+      renameSync(temporary, target);
+    });
+  } finally {
+    rmSync(temporary, { force: true });
   }
 }
 

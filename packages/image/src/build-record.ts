@@ -96,8 +96,8 @@ export async function keepRecord(
   record: BuildRecord,
 ): Promise<void> {
   if (inputs.moved) return;
-  const { writeWhole } = await import("./atomic-file.ts");
-  writeWhole(recordPath(store, key), store.tmp, JSON.stringify({ inputs: inputs.entries(), record }));
+  const { writeRecord } = await import("./atomic-file.ts");
+  writeRecord(recordPath(store, key), store.tmp, { inputs: inputs.entries(), record });
 }
 
 /** Notes the builder's own modules: another version of them may build something else. */

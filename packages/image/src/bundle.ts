@@ -20,6 +20,8 @@ import {
 } from "esbuild";
 import { DecoratorCompiler, decoratorPlugin } from "./decorators.ts";
 import { guestPath, packageFolder } from "./guest-paths.ts";
+import { remembered } from "./remembered.ts";
+import type { Store } from "./store.ts";
 
 /** Module format of the output. */
 export type ModuleFormat = "esm" | "cjs";
@@ -44,7 +46,18 @@ export interface ModuleGraph {
    * What modules ask for and what that is, if esbuild could say so alone; null: answers take the plugin,
    * which is asked for every import and so as slow as all the rest.
    */
-  readonly imports: readonly { readonly asked: string; readonly path: string }[] | null;
+  readonly imports: readonly Import[] | null;
+}
+
+/** What a module asks for. */
+interface Import {
+  readonly by: string;
+  readonly kind: string;
+  readonly asked: string;
+  /** Absolute path of what that is. */
+  readonly path: string;
+  /** It was not looked at. */
+  readonly isOutside: boolean;
 }
 
 /** One file of the output. */
@@ -77,19 +90,51 @@ const PLACE_NAMES = {
 /** As often as packages may turn out not to be bundled. */
 const ROUNDS = 20;
 
-/** Looks at everything the entry reaches; throws SPORE_BUNDLE_FAILED. */
-export async function scanModules(request: BundleRequest): Promise<ModuleGraph> {
+/**
+ * Looks at everything the entry reaches; throws SPORE_BUNDLE_FAILED. What packages lead to is
+ * remembered: an edit changes the project's own modules, and packages are a hundred times as many.
+ */
+export async function scanModules(request: BundleRequest, store: Store): Promise<ModuleGraph> {
+  const own = await scanAlone(request, { packages: "external" });
+  if (!own) return scanAll(request);
+  const mine = new Set(own.modules);
+  const outside = own.imports?.filter(({ isOutside }) => isOutside) ?? [];
+  const asked = new Set(outside.map(({ by, kind, asked }) => `${dirname(by)} ${kind} ${asked}`));
+  const question = ["graph", request, [...asked].sort()];
+  const all = await remembered(store, question, async (inputs) => {
+    const { modules, unbundled, imports } = await scanAll(request);
+    const theirs = modules.filter((module) => !mine.has(module));
+    for (const path of theirs.flatMap(decidingFiles)) inputs.add(path);
+    return { modules: theirs, unbundled: [...unbundled], imports };
+  });
+  const modules = [...new Set([...own.modules, ...all.modules])];
+  return { format: own.format, modules, unbundled: new Map(all.unbundled), imports: all.imports };
+}
+
+/** A module of a package, and what decides that it is this one. */
+function decidingFiles(module: string): string[] {
+  const folder = packageFolder(module);
+  if (folder === null) return [module];
+  const installed = folder.slice(0, folder.lastIndexOf("/node_modules/") + "/node_modules".length);
+  return [module, join(folder, "package.json"), installed, join(installed, ".package-lock.json")];
+}
+
+async function scanAll(request: BundleRequest): Promise<ModuleGraph> {
   return (await scanAlone(request)) ?? (await scanWithPlugin(request));
 }
 
 /** The graph as esbuild sees it; null if something is not found or cannot be bundled. */
-async function scanAlone(request: BundleRequest): Promise<ModuleGraph | null> {
+async function scanAlone(
+  request: BundleRequest,
+  more: Pick<BuildOptions, "packages"> = {},
+): Promise<ModuleGraph | null> {
   const { project, entry } = request;
   const compiler = new DecoratorCompiler(relative(project, entry));
   let result: BuildResult;
   try {
     result = await build({
       ...commonOptions(request, "esm"),
+      ...more,
       sourcemap: false,
       entryPoints: [entry],
       outdir: project,
@@ -101,8 +146,10 @@ async function scanAlone(request: BundleRequest): Promise<ModuleGraph | null> {
   }
   const inputs = result.metafile?.inputs ?? {};
   const at = (path: string): string => resolve(project, path);
-  const imports = Object.values(inputs).flatMap((input) =>
-    input.imports.map(({ path, original = path }) => ({ asked: original, path: at(path) })),
+  const imports = Object.entries(inputs).flatMap(([by, input]) =>
+    input.imports.map(({ path, kind, original = path, external: isOutside = false }) => {
+      return { by: at(by), kind, asked: original, path: at(path), isOutside };
+    }),
   );
   const modules = Object.keys(inputs).map(at);
   return { format: entryFormat(request, inputs), modules, unbundled: new Map(), imports };

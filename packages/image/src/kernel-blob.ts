@@ -7,10 +7,10 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ElfError } from "@spore/elf";
 import { sporeError } from "@spore/errors";
-import { choose, everything, LinkError, type LinkedKernel, link, parse, type Wishes } from "@spore/linker";
-import { writeWhole } from "./atomic-file.ts";
+import type { LinkedKernel, Wishes } from "@spore/linker";
+import { writeRecord, writeWhole } from "./atomic-file.ts";
+import { fingerprint } from "./build-record.ts";
 import { isWhole, touch } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
 import type { Store } from "./store.ts";
@@ -19,7 +19,7 @@ import type { Blob, BlobPlace, Piece } from "./types.ts";
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
 /** Changes whenever kernels of an older linker must not be used. */
-const LINK_VERSION = 2;
+const LINK_VERSION = 3;
 /** So many of a piece's parts are named: the largest tell most of its size. */
 const NAMED_PARTS = 4;
 
@@ -38,11 +38,14 @@ export interface StoredKernel {
 }
 
 /** Puts the kernel with what an app wishes for (null: everything there is) into the store. */
-export function storeKernel(archive: string, wishes: Wishes | null, store: Store): StoredKernel {
-  const bytes = readArchive(archive);
+export async function storeKernel(
+  archive: string,
+  wishes: Wishes | null,
+  store: Store,
+): Promise<StoredKernel> {
+  const seen = fingerprint(archive);
   const key = createHash("sha256")
-    .update(JSON.stringify([LINK_VERSION, wishes]))
-    .update(bytes)
+    .update(JSON.stringify([LINK_VERSION, wishes, archive, seen]))
     .digest("hex");
   const record = join(store.links, `${key}.json`);
   const known = readRecord(record);
@@ -51,7 +54,7 @@ export function storeKernel(archive: string, wishes: Wishes | null, store: Store
     touch(join(store.blobs, known.sha256));
     return { blob: blobOf(known, store), pieces: known.pieces };
   }
-  const { image, elf, memoryLength, pieces: reports } = linked(archive, bytes, wishes);
+  const { image, elf, memoryLength, pieces: reports } = await linked(archive, wishes);
   const sha256 = createHash("sha256").update(image).digest("hex");
   const pieces = reports.map(({ name, kind, size, zeros, parts }) => {
     return { name, kind, size, zeros, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
@@ -60,7 +63,8 @@ export function storeKernel(archive: string, wishes: Wishes | null, store: Store
   writeWhole(join(store.blobs, sha256), store.tmp, image);
   // With symbols, for debuggers; named after what runs.
   writeWhole(join(store.links, `${sha256}.elf`), store.tmp, elf);
-  writeWhole(record, store.tmp, JSON.stringify(linkRecord));
+  // Replaced meanwhile, it may have been another one that was read.
+  if (fingerprint(archive) === seen) writeRecord(record, store.tmp, linkRecord);
   return { blob: blobOf(linkRecord, store), pieces };
 }
 
@@ -72,7 +76,10 @@ function readArchive(path: string): Uint8Array {
   }
 }
 
-function linked(path: string, bytes: Uint8Array, wishes: Wishes | null): LinkedKernel {
+async function linked(path: string, wishes: Wishes | null): Promise<LinkedKernel> {
+  const bytes = readArchive(path);
+  const { ElfError } = await import("@spore/elf");
+  const { choose, everything, LinkError, link, parse } = await import("@spore/linker");
   try {
     const input = parse(bytes);
     const window = { address: KERNEL_VA, length: KERNEL_END - KERNEL_GPA };

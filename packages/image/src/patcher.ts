@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildId, parseElf } from "@spore/elf";
 import { type PatchCounts, patchSyscalls } from "@spore/patch";
-import { writeWhole } from "./atomic-file.ts";
+import { writeRecord } from "./atomic-file.ts";
 import { guarded, readBinary } from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Decision, PatchedObject } from "./types.ts";
@@ -109,7 +109,7 @@ function look(host: string, bytes: Uint8Array, path: string, store: Store): Know
   const { bytes: patched, report } = guarded(host, () => patchSyscalls(bytes));
   const changes = patched === bytes ? [] : differences(bytes, patched);
   const known = { counts: report.counts, length: patched.length, changes };
-  writeWhole(path, store.tmp, JSON.stringify(known));
+  writeRecord(path, store.tmp, known);
   return known;
 }
 

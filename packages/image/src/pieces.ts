@@ -1,69 +1,9 @@
-/** Which pieces of the library OS an image gets, by what its app needs. */
+/** A run with more pieces of the library OS than its image holds. */
 
-import type { Wishes } from "@spore/linker";
-import { callNumber, type NeededCall, type NeededService, type Needs } from "@spore/needs";
+import type { Needs } from "@spore/needs";
 import { NEEDS_DOCUMENT, readDocumentOf } from "./document.ts";
-import { storeKernel } from "./kernel-blob.ts";
 import { defaultStore, prepareStore, storeAt } from "./store.ts";
 import type { Image } from "./types.ts";
-
-/** Any of these may be given a path that nobody could see in the code. */
-const OPENING: readonly string[] = [
-  "open",
-  "openat",
-  "openat2",
-  "creat",
-  "stat",
-  "newfstatat",
-  "statx",
-  "access",
-];
-/** Whatever the app: any server may be put to sleep. */
-const ALWAYS: readonly string[] = ["snapshot"];
-
-/** What to link for an app; null: everything. */
-export function wishesOf(needs: Needs): Wishes | null {
-  if (needs.mode === "full" || isUnknown(needs)) return null;
-  const calls = needs.calls.map(({ name }) => name);
-  const services = [...ALWAYS, ...needs.services.map(({ name }) => name)];
-  if (needs.mode === "derived" && opensFiles(needs)) services.push("file/*");
-  return { calls, services, pieces: askedFor([...needs.calls, ...needs.services]) };
-}
-
-/** The needs with what was asked for by name. */
-export function withMore(needs: Needs, pieces: readonly string[]): Needs {
-  const by = (name: string) => [{ kind: "flag", flag: `--piece ${name}` } as const];
-  const calls = new Map(needs.calls.map((call) => [call.name, call]));
-  const services = new Map(needs.services.map((service) => [service.name, service]));
-  for (const name of pieces) {
-    const number = callNumber(name);
-    if (number === undefined) {
-      services.set(name, { name, by: [...(services.get(name)?.by ?? []), ...by(name)] });
-    } else {
-      calls.set(name, { number, name, by: [...(calls.get(name)?.by ?? []), ...by(name)] });
-    }
-  }
-  return {
-    ...needs,
-    calls: [...calls.values()].sort((a, b) => a.number - b.number),
-    services: [...services.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
-  };
-}
-
-/** Whether an app may look at files at all. */
-export function opensFiles(needs: Needs): boolean {
-  return isUnknown(needs) || needs.calls.some(({ name }) => OPENING.includes(name));
-}
-
-/** Whether anything may be needed. Every program ends: where no end was found, more was missed. */
-function isUnknown({ everything, calls }: Needs): boolean {
-  return everything.length > 0 || !calls.some(({ name }) => name === "exit_group" || name === "exit");
-}
-
-/** What somebody asked for by name. */
-function askedFor(needed: readonly (NeededCall | NeededService)[]): string[] {
-  return needed.filter(({ by }) => by.some(({ kind }) => kind === "flag")).map(({ name }) => name);
-}
 
 /** What a run asks for beyond what its image holds. */
 export interface MorePieces {
@@ -74,12 +14,20 @@ export interface MorePieces {
 }
 
 /** The image with a library OS that has more pieces; linked now, of the same archive. */
-export function withPieces(image: Image, more: MorePieces, archive: string, root?: string): Image {
+export async function withPieces(
+  image: Image,
+  more: MorePieces,
+  archive: string,
+  root?: string,
+): Promise<Image> {
   if (!more.full && more.pieces.length === 0) return image;
+  // Most runs need none of this.
+  const { storeKernel } = await import("./kernel-blob.ts");
+  const { wishesOf } = await import("./wishes.ts");
   const needs = readDocumentOf(image, NEEDS_DOCUMENT) as Needs | undefined;
   const wishes = needs && !more.full ? wishesOf(needs) : null;
   const store = storeAt(root ?? defaultStore());
   prepareStore(store);
   const all = wishes && { ...wishes, pieces: [...wishes.pieces, ...more.pieces] };
-  return { ...image, kernel: storeKernel(archive, all, store).blob };
+  return { ...image, kernel: (await storeKernel(archive, all, store)).blob };
 }

@@ -9,11 +9,11 @@ import type { ImageContent } from "./image-file.ts";
 import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import type { Patcher } from "./patcher.ts";
-import { opensFiles, wishesOf, withMore } from "./pieces.ts";
 import { interpreterOf, parseFor, readBinary } from "./program-file.ts";
 import { buildProgramLayer } from "./program-layer.ts";
 import { defaultsOf, modeOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
 import type { Decision } from "./types.ts";
+import { opensFiles, wishesOf, withMore } from "./wishes.ts";
 
 /** The guest's own file systems: nothing of the image shows through there. */
 const GUEST_ONLY = /^\/(dev|proc|sys)\//;
@@ -32,13 +32,13 @@ export async function buildProgram(
   const moved = GUEST_ONLY.test(real);
   const guest = moved ? join("/app", nameOf(target)) : "";
   const include = options.include ?? [];
-  const base = include.length > 0 || mayUseFiles(build, patcher, decisions);
+  const base = include.length > 0 || (await mayUseFiles(build, patcher, decisions));
   const request = { host: target, guest, name: nameOf(target), include, base };
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
   const mode = modeOf(options);
-  const found = findNeeds(layer.objects, patcher.objects, mode, options.recording, store, decisions);
+  const found = await findNeeds(layer.objects, patcher.objects, mode, options.recording, store, decisions);
   const needs = withMore(found, options.more ?? []);
-  const kernel = storeKernel(build.kernel, wishesOf(needs), store);
+  const kernel = await storeKernel(build.kernel, wishesOf(needs), store);
   return {
     ...policyOf(options),
     kind: "program",
@@ -55,16 +55,17 @@ export async function buildProgram(
 }
 
 /** A static program that cannot open a file does without those that every image has. */
-function mayUseFiles(
+async function mayUseFiles(
   { target, options, store }: ResolvedBuild,
   patcher: Patcher,
   decisions: readonly Decision[],
-): boolean {
+): Promise<boolean> {
   const mode = modeOf(options);
   const more = options.more ?? [];
   if (mode === "full" || more.length > 0) return true;
   const elf = parseFor(target, readBinary(target));
   if (interpreterOf(target, elf) !== undefined) return true;
   const object = { path: target, host: realpathSync(target) };
-  return opensFiles(findNeeds([object], patcher.objects, mode, options.recording, store, [...decisions]));
+  const needs = await findNeeds([object], patcher.objects, mode, options.recording, store, [...decisions]);
+  return opensFiles(needs);
 }

@@ -27,7 +27,6 @@ import {
   tracePackages,
 } from "./package-trace.ts";
 import type { Patcher } from "./patcher.ts";
-import { wishesOf, withMore } from "./pieces.ts";
 import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
 import {
@@ -41,6 +40,7 @@ import {
 import { NODE_PATH, PRELOAD_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Store } from "./store.ts";
 import type { Decision } from "./types.ts";
+import { wishesOf, withMore } from "./wishes.ts";
 
 /** What the app's layer is made of. */
 interface AppContents {
@@ -79,9 +79,9 @@ export async function buildProject(
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
   const objects = [...runtime.objects, ...tree.objects()];
   const mode = modeOf(options);
-  const found = findNeeds(objects, patcher.objects, mode, options.recording, store, decisions);
+  const found = await findNeeds(objects, patcher.objects, mode, options.recording, store, decisions);
   const needs = withMore(found, options.more ?? []);
-  const kernel = storeKernel(build.kernel, wishesOf(needs), store);
+  const kernel = await storeKernel(build.kernel, wishesOf(needs), store);
   const argv = [NODE_PATH, "--require", PRELOAD_PATH, "--enable-source-maps", app.bundle.entry];
   return {
     ...policyOf(options),
@@ -110,7 +110,7 @@ async function collectApp(
   decisions: Decision[],
 ): Promise<AppContents> {
   const { project } = request;
-  const graph = await scanModules(request);
+  const graph = await scanModules(request, store);
   noteModules(project, graph.modules, inputs);
   const kept = new Map([...packagesToKeep(graph.modules), ...graph.unbundled]);
   const own = withConventions(

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { guestPath } from "./guest-paths.ts";
@@ -96,6 +96,43 @@ worker.on("message", (message: string) => console.log("worker", message));
     expect(existsSync(join(root, "app/node_modules/reader/words.txt"))).toBe(true);
     expect(existsSync(join(root, "app/node_modules/reader/unused.txt"))).toBe(false);
     expect(existsSync(join(root, "app/node_modules/plain"))).toBe(false);
+  });
+
+  test("after an edit: the image that is built with nothing remembered, whatever was edited", async () => {
+    const project = workshop.project("edited", {
+      "package.json": JSON.stringify({ name: "edited", type: "module", main: "src/main.ts" }),
+      "src/main.ts":
+        'import { text } from "reading"; import { word } from "./word.ts"; console.log(word, text());',
+      "src/word.ts": 'export const word: string = "first";',
+      "node_modules/reading/package.json": '{"name":"reading","type":"module","exports":"./index.js"}',
+      "node_modules/reading/index.js":
+        'import { readFileSync } from "node:fs"; export const text = () => readFileSync(new URL("./words.txt", import.meta.url), "utf8");',
+      "node_modules/reading/words.txt": "words",
+      "node_modules/later/package.json": '{"name":"later","type":"module","exports":"./index.js"}',
+      "node_modules/later/index.js": 'export { inner as later } from "./inner.js";',
+      "node_modules/later/inner.js": 'export const inner = "later";',
+      "node_modules/later/other.js": 'export const inner = new URL("./other.js", import.meta.url).pathname;',
+    });
+    const at = (path: string): string => join(project, path);
+    const printed = async (): Promise<string> => {
+      const { image } = await workshop.build(project, { patch: false });
+      rmSync(join(workshop.store, "traces"), { recursive: true });
+      const { image: anew } = await workshop.build(project, { patch: false, fresh: true });
+      expect(image.digest).toBe(anew.digest);
+      const { out, err } = runImage(image);
+      expect(err).toBe("");
+      return out;
+    };
+    expect(await printed()).toBe("first words\n");
+    writeFileSync(at("src/word.ts"), 'export const word: string = "second";');
+    expect(await printed()).toBe("second words\n");
+    writeFileSync(at("src/word.ts"), 'export { later as word } from "later";');
+    expect(await printed()).toBe("later words\n");
+    // The package changes: another module of it, which must not be bundled.
+    writeFileSync(at("node_modules/later/index.js"), 'export { inner as later } from "./other.js";');
+    expect(await printed()).toBe("/app/node_modules/later/other.js words\n");
+    writeFileSync(at("node_modules/reading/words.txt"), "other words");
+    expect(await printed()).toBe("/app/node_modules/later/other.js other words\n");
   });
 
   test("CommonJS: __dirname, require.main, a JSON file, sloppy code", async () => {

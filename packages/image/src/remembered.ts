@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { writeWhole } from "./atomic-file.ts";
+import { writeRecord } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
 import type { Store } from "./store.ts";
 
@@ -31,7 +31,7 @@ export async function remembered<T>(
   // Written while it was read, a file may hold something else by now.
   if (!inputs.moved) {
     const memory: Memory = { inputs: inputs.entries(), result };
-    writeWhole(path, store.tmp, JSON.stringify(memory));
+    writeRecord(path, store.tmp, memory);
   }
   return result;
 }

@@ -4,7 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { buildSync } from "esbuild";
-import { writeWhole } from "./atomic-file.ts";
+import { writeRecord } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
 import { touch } from "./layer.ts";
 import type { NodeRelease } from "./node-release.ts";
@@ -76,7 +76,7 @@ function build(release: NodeRelease, patch: boolean, store: Store, path: string)
   const patcher = new Patcher(patch ? store : null, decisions);
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
   const record = { inputs: inputs.entries(), layer, decisions, patches: patcher.objects };
-  writeWhole(path, store.tmp, JSON.stringify(record));
+  writeRecord(path, store.tmp, record);
   return record;
 }
 
