@@ -12,6 +12,8 @@ interface Ps {
     readonly state: string;
     readonly reason: string;
     readonly pid: number;
+    readonly release: number;
+    readonly start: string;
   }[];
 }
 
@@ -60,6 +62,14 @@ describe("day one", () => {
   test("an unchanged app is deployed again as another release, and nothing is uploaded", async () => {
     const done = await spore.json(["deploy", hello, "--idle", "100ms"]);
     expect(done).toMatchObject({ release: 2, state: "live" });
+    // It is what was frozen before, unless it is to be made anew.
+    const starts = async (): Promise<string[]> => {
+      const { instances } = await spore.json<Ps>(["ps", "hello", "--all"]);
+      return instances.filter(({ release }) => release > 1).map(({ start }) => start);
+    };
+    expect(await starts()).toEqual(["snapshot"]);
+    expect(await spore.json(["deploy", "--fresh", hello])).toMatchObject({ release: 3, state: "live" });
+    expect(new Set(await starts())).toEqual(new Set(["snapshot", "cold"]));
   });
 
   test("an app that nobody calls sleeps, and wakes for the next request", async () => {
@@ -113,9 +123,9 @@ test("a monitor that is killed is noticed, also by a daemon that did not start i
 test("a release goes back and forth", async () => {
   expect(await spore.json(["rollback", "hello", "--to", "1"])).toMatchObject({ release: 1, state: "live" });
   expect(await spore.get("hello")).toMatchObject({ status: 200 });
-  expect(await spore.json(["rollback", "hello", "--to", "3"])).toMatchObject({ release: 3 });
+  expect(await spore.json(["rollback", "hello", "--to", "4"])).toMatchObject({ release: 4 });
   const [newest] = await spore.json<{ number: number; live: boolean }[]>(["releases", "hello"]);
-  expect(newest).toMatchObject({ number: 3, live: true });
+  expect(newest).toMatchObject({ number: 4, live: true });
   // A release alone, at an address of its own.
   expect(await spore.get("r2.hello")).toMatchObject({ status: 200 });
 });

@@ -149,6 +149,8 @@ export interface ReleaseConfig {
   readonly port: number | null;
   /** Path that must answer below 500; null: listening is enough. */
   readonly health: string | null;
+  /** What makes an instance ready: that it listens, or that it says so besides, by `ready()` of the SDK. */
+  readonly ready: "listen" | "signal";
   /** Whether a snapshot is taken of it, so that it wakes from there. */
   readonly snapshot: boolean;
 }

@@ -70,6 +70,8 @@ export interface Calls {
         readonly settings?: AppSettingsChange | undefined;
         /** Percent of the requests; absent: all of them. */
         readonly canary?: number | undefined;
+        /** Boot it even if it is the same as the live release, which has a snapshot. */
+        readonly fresh?: boolean | undefined;
       };
     }>
   >;
@@ -283,6 +285,7 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
       config: s.releaseChange.optional(),
       settings: s.appSettingsChange.optional(),
       canary: z.number().min(0).max(100).optional(),
+      fresh: z.boolean().optional(),
     }),
     result: s.deployment,
     status: 202,

@@ -159,6 +159,7 @@ const configFields = z.strictObject({
     .regex(/^\/[\x21-\x7e]*$/)
     .max(2048)
     .nullable(),
+  ready: z.enum(["listen", "signal"]),
   snapshot: z.boolean(),
 });
 

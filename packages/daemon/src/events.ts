@@ -27,7 +27,10 @@ export class Events {
   tell(kind: string, about: About, details: Event["details"] = {}): void {
     const { tenant, app = null, release = null, instance = null } = about;
     const event = this.#store.append({ time: Date.now(), kind, tenant, app, release, instance, details });
-    for (const follower of this.#followers) follower(event, tenant);
+    // Nobody hears of what may yet be taken back.
+    this.#store.after(() => {
+      for (const follower of this.#followers) follower(event, tenant);
+    });
   }
 
   /** Follows; gives what ends it. */

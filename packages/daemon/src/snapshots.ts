@@ -1,6 +1,6 @@
 /** Snapshots of releases: a file each, taken once the release was warm. */
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { numberKey, type ReleaseRecord } from "./store/types.ts";
 
@@ -50,6 +50,20 @@ export class Snapshots {
     }
     this.#known.set(path, true);
     this.#sweep(release.app, release.number);
+  }
+
+  /** The snapshot of one release is that of another too: they are the same but for their numbers. */
+  share(app: string, from: number, to: number): void {
+    const [path, other] = [this.#path({ app, number: from }), this.#path({ app, number: to })];
+    this.#known.delete(other);
+    try {
+      rmSync(other, { force: true });
+      linkSync(path, other);
+    } catch {
+      // There is none, or this file system has no links: the release boots.
+      return;
+    }
+    this.#sweep(app, to);
   }
 
   /** It is damaged, or made for another machine. */

@@ -81,6 +81,7 @@ export function testRelease(app: string, number: number): ReleaseRecord {
     memory: null,
     port: null,
     health: null,
+    ready: "listen" as const,
     snapshot: false,
   };
   const image = "0".repeat(64);

@@ -23,6 +23,8 @@ export interface TestDriver extends InstanceDriver {
   readonly launched: LaunchSpec[];
   /** Instances that run. */
   readonly running: Map<string, Server>;
+  /** Who is told of each. */
+  readonly watches: Map<string, InstanceWatch>;
   /** Requests that came to instances that had been told to stop. */
   late: number;
 }
@@ -33,6 +35,7 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
   const driver: TestDriver = {
     launched: [],
     running: new Map(),
+    watches: new Map(),
     late: 0,
     adopt: () => null,
     clean: () => {},
@@ -42,6 +45,7 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
     close: () => {},
     launch: (spec, watch) => {
       driver.launched.push(spec);
+      driver.watches.set(spec.id, watch);
       if (instead !== undefined) {
         setImmediate(() => instead(spec, watch));
         return handle(() => setImmediate(() => watch.ended({ kind: "exited", outcome: "SIGTERM" })));
@@ -73,5 +77,14 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
 }
 
 function handle(end: () => void): Handle {
-  return { pid: 1, ticks: "1", start: "cold", phases: {}, freeze: async () => {}, stop: end, kill: end };
+  return {
+    pid: 1,
+    ticks: "1",
+    start: "cold",
+    phases: {},
+    freeze: async () => {},
+    look: () => {},
+    stop: end,
+    kill: end,
+  };
 }

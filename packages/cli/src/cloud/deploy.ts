@@ -17,7 +17,9 @@ export interface DeployFlags extends ImageFlags {
   readonly name: string | undefined;
   readonly port: number | undefined;
   readonly health: string | undefined;
+  readonly ready: "listen" | "signal" | undefined;
   readonly canary: number | undefined;
+  readonly fresh: boolean;
   readonly min: number | undefined;
   readonly max: number | undefined;
   readonly concurrency: number | undefined;
@@ -68,10 +70,12 @@ export async function deploy(
         memory,
         port,
         health: flags.health,
+        ready: flags.ready,
         ...(flags["no-snapshot"] && { snapshot: false }),
       },
       settings: settingsOf(flags),
       canary: flags.canary,
+      ...(flags.fresh && { fresh: true }),
     },
   });
   const done = await finished(deployment, daemon, events);

@@ -35,6 +35,12 @@ export function readPercent(text: string): number {
   return percent;
 }
 
+/** What makes an instance ready. */
+export function readReady(text: string): "listen" | "signal" {
+  if (text !== "listen" && text !== "signal") throw new Mistake("expected listen or signal");
+  return text;
+}
+
 /** A host name. */
 export function readHost(text: string): string {
   const host = text.toLowerCase();

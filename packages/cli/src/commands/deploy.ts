@@ -3,7 +3,7 @@
 import { type Command, command, flag, list, value } from "../command.ts";
 import { imageOptions } from "../settings/options.ts";
 import { readCount, readGuestPath, readPort, readText } from "../settings/values.ts";
-import { json, readDuration, readNumber, readPercent } from "./cloud-options.ts";
+import { json, readDuration, readNumber, readPercent, readReady } from "./cloud-options.ts";
 import { about, target } from "./target.ts";
 
 /** Builds and rolls out. */
@@ -30,6 +30,12 @@ export const deploy: Command = command({
       doc: "Path that must answer with a status below 500 before the release gets requests.",
       otherwise: "listening is enough",
       read: readGuestPath,
+    }),
+    ready: value({
+      value: "listen|signal",
+      doc: "What makes an instance ready: that it listens, or that it calls ready() of @spore/sdk besides.",
+      otherwise: "listen",
+      read: readReady,
     }),
     canary: value({
       value: "PERCENT",
@@ -94,6 +100,9 @@ export const deploy: Command = command({
       value: "DESTINATION",
       doc: "Let the app connect there and nowhere else: a CIDR range or a name such as *.example.com, with :PORT if only that one.",
       read: readText,
+    }),
+    fresh: flag({
+      doc: "Boot the release even if nothing has changed; without it, it goes on from the snapshot of the live one.",
     }),
     "no-snapshot": flag({ doc: "Take no snapshot: the app boots whenever it wakes." }),
     json,

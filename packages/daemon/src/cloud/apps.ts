@@ -8,7 +8,7 @@ import type { Images } from "../images.ts";
 import type { Logs } from "../logs/logs.ts";
 import type { Preparations } from "../prepared.ts";
 import type { Secrets } from "../secrets.ts";
-import type { Snapshots } from "../snapshots.ts";
+import { Snapshots } from "../snapshots.ts";
 import {
   type AppRecord,
   type DeploymentRecord,
@@ -65,6 +65,7 @@ const emptyConfig: ReleaseConfig = {
   memory: null,
   port: null,
   health: null,
+  ready: "listen",
   snapshot: true,
 };
 
@@ -74,6 +75,7 @@ export interface DeployRequest {
   readonly config?: Change<Omit<ReleaseConfig, "secrets">> | undefined;
   readonly settings?: AppSettingsChange | undefined;
   readonly canary?: number | undefined;
+  readonly fresh?: boolean | undefined;
 }
 
 /** The apps of all tenants. Every call names the tenant that asks; `null` may see all. */
@@ -151,9 +153,18 @@ export class Apps {
         { ...app, settings },
         { image: wanted.image, imageName, config, cause: "deploy" },
       );
+      if (before !== null && wanted.fresh !== true) this.#reuse(before, release);
       return rollouts.record(name, release.number, wanted.canary ?? null);
     });
     return this.#begin(deployment, tenant);
+  }
+
+  /** A release that is as the live one, but for its number, goes on from the same snapshot. */
+  #reuse(before: ReleaseRecord, release: ReleaseRecord): void {
+    const { store, snapshots } = this.#parts;
+    if (!Snapshots.allowed(release) || frozenOf(before) !== frozenOf(release)) return;
+    // Not before the number is this release's for good.
+    store.after(() => snapshots.share(release.app, before.number, release.number));
   }
 
   #create(name: string, tenant: string, tenants: Tenants): AppRecord {
@@ -196,7 +207,7 @@ export class Apps {
   #begin(deployment: DeploymentRecord, tenant: string): DeploymentRecord {
     const { store, events, rollouts, urls } = this.#parts;
     store.durable();
-    urls.refresh();
+    store.after(() => urls.refresh());
     const { app, release, id } = deployment;
     events.tell("deployment.created", { tenant, app, release }, { deployment: id });
     // Not in this turn: whoever follows events hears of it from its start.
@@ -310,6 +321,7 @@ export class Apps {
     const { image, imageName, config } = release;
     const deployment = store.transaction(() => {
       const made = this.#release(app, { image, imageName, config, cause });
+      this.#reuse(this.#live(app), made);
       return rollouts.record(app.name, made.number, null);
     });
     return this.#begin(deployment, app.tenant);
@@ -407,6 +419,12 @@ export class Apps {
     if (host === domain || place === null || place.app === name || place.release !== null) return false;
     return this.#parts.store.get("apps", place.app)?.tenant === tenant;
   }
+}
+
+/** Everything that a snapshot of a release was made by. */
+function frozenOf({ image, config }: ReleaseRecord): string {
+  const { env, args, cwd, memory, port, ready } = config;
+  return JSON.stringify([image, Object.entries(env).sort(), args, cwd, memory, port, ready]);
 }
 
 /** Only what was said. */

@@ -11,6 +11,7 @@ export interface MonitorEvent {
   readonly signal?: string;
   readonly ms?: number;
   readonly message?: string;
+  readonly count?: number;
 }
 
 /** All files are read through it, one after the other. */

@@ -21,6 +21,7 @@ import {
   readdirSync,
   readSync,
   rmSync,
+  type Stats,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -65,19 +66,25 @@ export function monitorDriver(options: MonitorOptions): InstanceDriver {
   rmSync(standing, { recursive: true, force: true });
   mkdirSync(standing, { recursive: true, mode: 0o700 });
   const standbys = new Standbys(standing, options.monitor, options.standby);
-  const standBy = (spec: LaunchSpec): void => {
-    const plan = standbyPlan(options, spec);
-    if (plan !== null) standbys.use(plan);
-  };
   return {
     launch: (spec, watch) => {
-      const shell = spec.snapshot === null ? null : standbys.take(keyOf(spec));
+      const plan = standbyPlan(options, spec);
+      const shell = plan === null ? null : standbys.take(plan.key);
       const handle = launch(options, spec, watch, shell);
-      standBy(spec);
+      if (plan !== null) standbys.use(plan);
       return handle;
     },
-    standBy,
-    dismiss: (app, kept) => standbys.dismiss(app, kept),
+    standBy: (spec) => {
+      const plan = standbyPlan(options, spec);
+      if (plan !== null) standbys.use(plan);
+    },
+    dismiss: (app, kept) => {
+      const files = kept.map((path) => statSync(path, { throwIfNoEntry: false }));
+      standbys.dismiss(
+        app,
+        files.map((stat) => (stat === undefined ? "" : fileOf(stat))),
+      );
+    },
     adopt: (found, watch) => adopt(options, found, watch),
     clean: (id) => rmSync(join(options.folder, id), { recursive: true, force: true }),
     sweep: (known) => sweep(options, known),
@@ -95,7 +102,7 @@ function launch(
   try {
     mkdirSync(folder, { mode: 0o700 });
     for (const name of ["events", "output"]) closeSync(openSync(join(folder, name), "a", 0o600));
-    const life = new Life(folder, portOf(spec), spec.snapshot !== null, watch);
+    const life = new Life(folder, { port: portOf(spec), ready: spec.ready }, spec.snapshot !== null, watch);
     const machine = new Machine(life);
     if (shell === null) start(options, spec, machine);
     else wake(options, spec, machine, shell);
@@ -174,17 +181,20 @@ function monotonic(): number {
   return Number(process.hrtime.bigint());
 }
 
-/** What tells machines of a snapshot apart: what they may reach can change without a release. */
-function keyOf({ snapshot, destinations }: LaunchSpec): string {
-  return JSON.stringify([snapshot, destinations]);
+/** Null: it boots. */
+function standbyPlan(options: MonitorOptions, spec: LaunchSpec): StandbyPlan | null {
+  const { app, snapshot, destinations } = spec;
+  const stat = snapshot === null ? undefined : statSync(snapshot, { throwIfNoEntry: false });
+  if (stat === undefined) return null;
+  const file = fileOf(stat);
+  // What an app may reach can change without a release.
+  const key = JSON.stringify([file, destinations]);
+  return { app, snapshot: file, key, bytes: stat.size, config: () => configOf(options, spec) };
 }
 
-function standbyPlan(options: MonitorOptions, spec: LaunchSpec): StandbyPlan | null {
-  const { app, snapshot } = spec;
-  if (snapshot === null) return null;
-  const stat = statSync(snapshot, { throwIfNoEntry: false });
-  if (stat === undefined) return null;
-  return { app, snapshot, key: keyOf(spec), bytes: stat.size, config: () => configOf(options, spec) };
+/** A file, whatever its names are: releases that are the same share their snapshot. */
+function fileOf({ dev, ino, mtimeMs }: Stats): string {
+  return `${dev}:${ino}:${mtimeMs}`;
 }
 
 /** The port that gets the requests. */
@@ -239,7 +249,8 @@ function adopt(options: MonitorOptions, found: Found, watch: InstanceWatch): Han
   const { pid, ticks } = found;
   if (pid === null || ticks === null || startTicks(pid) !== ticks) return null;
   if (!existsSync(join(folder, "events"))) return null;
-  const life = new Life(folder, found.port ?? DEFAULT_PORT, found.restored, watch).begin();
+  const { port, ready, restored } = found;
+  const life = new Life(folder, { port: port ?? DEFAULT_PORT, ready }, restored, watch).begin();
   const timer = setInterval(() => {
     if (startTicks(pid) === ticks) return;
     clearInterval(timer);
@@ -298,6 +309,10 @@ class Machine implements Handle {
     await freezeRunning(orders, path);
   }
 
+  look(): void {
+    this.life.look();
+  }
+
   stop(): void {
     signalProcess(this.#pid, this.#ticks, "SIGTERM");
   }
@@ -307,22 +322,32 @@ class Machine implements Handle {
   }
 }
 
+/** When an instance is ready. */
+interface Readiness {
+  /** Port of the guest that it must listen on. */
+  readonly port: number;
+  readonly ready: LaunchSpec["ready"];
+}
+
 /** Follows one monitor from its events to its end. */
 class Life {
   readonly folder: string;
   /** It goes on from a snapshot. */
   restored: boolean;
-  readonly #port: number;
+  readonly #wanted: Readiness;
   readonly #watch: InstanceWatch;
   #events: EventFile | null = null;
   #ended: Ended | null = null;
-  #listened = false;
+  #endpoint: Endpoint | null = null;
+  #ready: boolean;
   #over = false;
 
-  constructor(folder: string, port: number, restored: boolean, watch: InstanceWatch) {
+  constructor(folder: string, wanted: Readiness, restored: boolean, watch: InstanceWatch) {
     this.folder = folder;
     this.restored = restored;
-    this.#port = port;
+    this.#wanted = wanted;
+    // What was frozen had been ready.
+    this.#ready = restored || wanted.ready !== "signal";
     this.#watch = watch;
   }
 
@@ -337,12 +362,17 @@ class Life {
   #onEvent(event: MonitorEvent): void {
     if (event.event === "refused") {
       this.restored = false;
+      this.#ready = this.#wanted.ready !== "signal";
       this.#watch.refused(event.message ?? "");
-    } else if (event.event === "listening" && event.guestPort === this.#port && event.url !== undefined) {
-      this.#listened = true;
-      const url = new URL(event.url);
-      const endpoint: Endpoint = { guestPort: this.#port, host: url.hostname, port: Number(url.port) };
-      this.#watch.listening(endpoint);
+    } else if (event.event === "holds") {
+      this.#watch.holds(event.count ?? 0);
+    } else if (event.event === "ready") {
+      this.#ready = true;
+      this.#tellReady();
+    } else if (event.event === "listening" && event.guestPort === this.#wanted.port) {
+      const url = new URL(event.url ?? "");
+      this.#endpoint = { guestPort: this.#wanted.port, host: url.hostname, port: Number(url.port) };
+      this.#tellReady();
     } else if (event.event === "exited") {
       const { exitCode, signal } = event;
       this.#ended =
@@ -350,6 +380,10 @@ class Life {
           ? { kind: "exited", outcome: `exit status ${exitCode ?? 0}` }
           : { kind: "crashed", outcome: signal };
     }
+  }
+
+  #tellReady(): void {
+    if (this.#ready && this.#endpoint !== null) this.#watch.listening(this.#endpoint);
   }
 
   /** There are news, without waiting for the file system to say so. */
@@ -363,7 +397,7 @@ class Life {
     this.#events?.read();
     if (this.#ended !== null) this.end(this.#ended);
     else {
-      const kind = this.#listened || signal !== null ? "crashed" : "start-failed";
+      const kind = this.#endpoint !== null || signal !== null ? "crashed" : "start-failed";
       this.end({ kind, outcome: this.#words(code, signal) });
     }
   }

@@ -26,6 +26,8 @@ export interface LaunchSpec {
   readonly memory: number | null;
   /** Port of the guest that gets the requests; null: the first that it listens on. */
   readonly port: number | null;
+  /** What makes it ready: that it listens, or that it says so besides. */
+  readonly ready: "listen" | "signal";
   /** Snapshot to go on from; null: boot. One that does not fit is told of, and the instance boots. */
   readonly snapshot: string | null;
   /** Destinations outside: CIDR ranges and names; null: as the image says. */
@@ -41,11 +43,14 @@ export interface Ended {
   readonly outcome: string;
 }
 
-/** Told of what happens to an instance, in this order, `ended` once and last. */
+/** Told of what happens to an instance; `refused` comes first, `ended` once and last. */
 export interface InstanceWatch {
   /** The snapshot cannot be used; the instance boots instead. */
   refused(why: string): void;
+  /** It is ready, and listens there. */
   listening(endpoint: Endpoint): void;
+  /** The program holds its machine awake, for so many reasons; 0: it may sleep. */
+  holds(count: number): void;
   ended(how: Ended): void;
 }
 
@@ -59,6 +64,8 @@ export interface Handle {
   readonly phases: Readonly<Record<string, number>>;
   /** Writes a snapshot of the instance, which runs on. Rejects with a SporeError. */
   freeze(path: string): Promise<void>;
+  /** Tells the watch of what has happened by now, before this returns. */
+  look(): void;
   /** Asks the program to stop; after its grace period it is stopped. */
   stop(): void;
   /** Ends it at once. */
@@ -70,6 +77,7 @@ export interface Found {
   readonly id: string;
   readonly app: string;
   readonly port: number | null;
+  readonly ready: "listen" | "signal";
   readonly pid: number | null;
   readonly ticks: string | null;
   /** It was to go on from a snapshot. */

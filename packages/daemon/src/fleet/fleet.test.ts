@@ -94,6 +94,32 @@ describe("scaling", () => {
     await expect.poll(() => driver.running.size).toBe(0);
   });
 
+  test("lets an instance sleep only when its program has no reason of its own to stay awake", async () => {
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a", { idleMs: 1 });
+    const hold = async (): Promise<string> => {
+      const { text: id } = await cloud.get(host);
+      driver.watches.get(id)?.holds(2);
+      return id;
+    };
+    const id = await hold();
+    // Others come and go meanwhile.
+    cloud.app("b", { idleMs: 1 });
+    await cloud.get("b.localhost");
+    await expect.poll(() => [...driver.running.keys()]).toEqual([id]);
+    driver.watches.get(id)?.holds(1);
+    expect((await cloud.get(host)).text).toBe(id);
+    driver.watches.get(id)?.holds(0);
+    await expect.poll(() => driver.running.size).toBe(0);
+    // Nor does it end because another release took over.
+    const held = await hold();
+    cloud.fleet.pool("a", 1).drainAll("superseded");
+    expect([...driver.running.keys()]).toEqual([held]);
+    driver.watches.get(held)?.holds(0);
+    await expect.poll(() => driver.running.size).toBe(0);
+  });
+
   test("replaces an instance that died, and never below the minimum", async () => {
     const driver = testDriver();
     await using cloud = await testCloud(driver);

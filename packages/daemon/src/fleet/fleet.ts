@@ -157,6 +157,7 @@ export class Fleet {
       member.handle = this.#parts.driver.launch(this.#spec(id, release, prepared), {
         refused: (why) => this.#onRefused(member, release, why),
         listening: (endpoint) => this.#onListening(member, endpoint),
+        holds: (count) => this.#onHolds(member, count),
         ended: (how) => this.#onEnded(member, how),
       });
     } catch (thrown) {
@@ -170,7 +171,7 @@ export class Fleet {
 
   #spec(id: string, release: ReleaseRecord, prepared: Prepared): LaunchSpec {
     const { app, number } = release;
-    const { args, cwd, memory, port } = release.config;
+    const { args, cwd, memory, port, ready } = release.config;
     return {
       id,
       app,
@@ -180,6 +181,7 @@ export class Fleet {
       cwd,
       memory,
       port,
+      ready,
       snapshot: this.#parts.snapshots.of(release),
       destinations: this.#settings(app).network.allow,
       graceMs: GRACE_MS,
@@ -231,6 +233,10 @@ export class Fleet {
     this.#parts.woken(member);
     const ms = Math.round(member.wakeMs * 1000) / 1000;
     this.#parts.events.tell("instance.ready", this.#about(member), { start: member.start, ms });
+  }
+
+  #onHolds(member: Member, count: number): void {
+    this.pool(member.app, member.release).onHolds(member, count);
   }
 
   #stop(member: Member, reason: InstanceReason): void {
@@ -307,15 +313,24 @@ export class Fleet {
       }
       const { id, app, release } = record;
       const member = restored(record);
-      const port = store.get("releases", releaseKey(app, release))?.config.port ?? null;
+      const { port = null, ready = "listen" } = store.get("releases", releaseKey(app, release))?.config ?? {};
       const handle =
         store.get("apps", app) === null
           ? null
           : driver.adopt(
-              { id, app, port, pid: record.pid, ticks: record.ticks, restored: record.start === "snapshot" },
+              {
+                id,
+                app,
+                port,
+                ready,
+                pid: record.pid,
+                ticks: record.ticks,
+                restored: record.start === "snapshot",
+              },
               {
                 refused: () => {},
                 listening: (endpoint) => this.#onAdopted(member, endpoint),
+                holds: (count) => this.#onHolds(member, count),
                 ended: (how) => this.#onEnded(member, how),
               },
             );

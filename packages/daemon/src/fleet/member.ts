@@ -18,6 +18,8 @@ export class Member {
   handle: Handle | null = null;
   endpoint: Endpoint | null = null;
   inFlight = 0;
+  /** Reasons of the program's own to stay awake. */
+  holds = 0;
   readyAt: number | null = null;
   /** Milliseconds from its start to ready. */
   wakeMs = 0;
@@ -33,6 +35,11 @@ export class Member {
     this.app = app;
     this.release = release;
     this.reason = reason;
+  }
+
+  /** Nothing speaks against its end. */
+  get idle(): boolean {
+    return this.inFlight === 0 && this.holds === 0;
   }
 
   /** Sets the timer; there is one at a time. */

@@ -211,7 +211,17 @@ export class Pool {
     this.#failures = 0;
     this.#blockedUntil = 0;
     this.#serve(member);
-    if (member.inFlight === 0) this.#rest(member);
+    if (member.idle) this.#rest(member);
+  }
+
+  /** The program says how many reasons it has to stay awake. */
+  onHolds(member: Member, count: number): void {
+    const before = member.holds;
+    member.holds = count;
+    if (count > 0 && before === 0 && member.state === "ready") member.disarm();
+    if (count > 0 || before === 0 || !member.idle) return;
+    if (member.state === "draining") this.#host.stop(member, member.reason);
+    else if (member.state === "ready") this.#rest(member);
   }
 
   /** A member that an earlier daemon started. */
@@ -254,6 +264,7 @@ export class Pool {
 
   /** Takes a member out: it finishes what it has, and stops. */
   drain(member: Member, reason: InstanceReason): void {
+    member.handle?.look();
     if (member.state === "stopped" || member.state === "draining") return;
     const index = this.members.indexOf(member);
     if (index >= 0) this.members.splice(index, 1);
@@ -262,7 +273,7 @@ export class Pool {
     member.reason = reason;
     this.draining.add(member);
     this.#host.retire(member);
-    if (member.inFlight === 0 || starting) {
+    if (member.idle || starting) {
       this.#host.stop(member, reason);
       return;
     }
@@ -278,7 +289,7 @@ export class Pool {
   /** Settings have changed. */
   onSettings(): void {
     for (const member of this.members) {
-      if (member.state === "ready" && member.inFlight === 0) this.#rest(member);
+      if (member.state === "ready" && member.idle) this.#rest(member);
     }
     this.ensureMinimum();
   }
@@ -326,11 +337,11 @@ export class Pool {
     this.#count(-1);
     if (member.state === "stopped") return;
     if (member.state === "draining") {
-      if (member.inFlight === 0) this.#host.stop(member, member.reason);
+      if (member.idle) this.#host.stop(member, member.reason);
       return;
     }
     if (this.#waiting.length > 0) this.#serve(member);
-    if (member.inFlight === 0) this.#rest(member);
+    if (member.idle) this.#rest(member);
   }
 
   /** Gives waiting requests to a member as long as it has room. */
@@ -349,7 +360,9 @@ export class Pool {
   #rest(member: Member): void {
     const { idleMs, windowMs } = this.#host.settings().scaling;
     const look = (): void => {
-      if (member.state !== "ready" || member.inFlight > 0) return;
+      // What the program said a moment ago counts.
+      member.handle?.look();
+      if (member.state !== "ready" || !member.idle) return;
       const awake = this.members.filter(({ state }) => state === "ready").length;
       // While anybody calls, as many stay as the load of late asks for.
       const wanted = this.#busy + this.#waiting.length > 0 ? this.#desired() : 0;

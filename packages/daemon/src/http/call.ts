@@ -4,6 +4,9 @@ import type { Readable } from "node:stream";
 import type { Calls } from "@spore/api";
 import type { Identity } from "../cloud/tenants.ts";
 
+/** Carries out what a call changes, together with the record that it was carried out. Gives what `effect` gives. */
+export type Commit = <T>(effect: () => T) => T;
+
 /** A call that was checked. */
 export interface Checked<K extends keyof Calls> {
   readonly params: Calls[K]["params"];
@@ -12,6 +15,8 @@ export interface Checked<K extends keyof Calls> {
   readonly who: Identity;
   /** The tenant whose things may be seen; null: an operator sees all. */
   readonly sees: string | null;
+  /** Every handler of an idempotent route calls it once, for its answer. */
+  readonly commit: Commit;
 }
 
 /** Sends the events of a stream. */
@@ -32,7 +37,7 @@ export type Handlers = {
 /** Handlers of the routes that answer with events. */
 export type Streams = {
   readonly [K in keyof Calls as K extends `follow${string}` ? K : never]: (
-    call: Checked<K>,
+    call: Omit<Checked<K>, "commit">,
     stream: Stream<Calls[K]["result"]>,
   ) => void;
 };

@@ -85,9 +85,9 @@ function appHandlers({ apps, images, urls, store }: HandlerParts) {
       apps.remove(params.app, sees);
       return { name: params.app };
     },
-    deploy: async ({ params, body, who }) => {
+    deploy: async ({ params, body, who, commit }) => {
       const { name } = await images.open(body.image);
-      return view(apps.deploy(params.app, who.tenant, body, name));
+      return commit(() => view(apps.deploy(params.app, who.tenant, body, name)));
     },
     listReleases: ({ params, query: { after, limit = PAGE }, sees }) =>
       page(
@@ -97,38 +97,41 @@ function appHandlers({ apps, images, urls, store }: HandlerParts) {
         apps.viewRelease.bind(apps),
       ),
     getRelease: ({ params, sees }) => apps.viewRelease(apps.release(params.app, sees, params.release)),
-    rollback: ({ params, body, sees }) => view(apps.rollback(params.app, sees, body.release ?? null)),
-    promote: ({ params, sees }) => view(apps.promote(params.app, sees)),
+    rollback: ({ params, body, sees, commit }) =>
+      commit(() => view(apps.rollback(params.app, sees, body.release ?? null))),
+    promote: ({ params, sees, commit }) => commit(() => view(apps.promote(params.app, sees))),
     getDeployment: ({ params, sees }) => {
       const record = store.get("deployments", params.id);
       if (record === null) throw sporeError("SPORE_NOT_FOUND", { what: `deployment ${params.id}` });
       apps.get(record.app, sees);
       return view(record);
     },
-    changeEnv: ({ params, body: { set = {}, unset = [] }, sees }) =>
-      view(apps.changeEnv(params.app, sees, { set, unset })),
+    changeEnv: ({ params, body: { set = {}, unset = [] }, sees, commit }) =>
+      commit(() => view(apps.changeEnv(params.app, sees, { set, unset }))),
     getEnv: ({ params, sees }) => ({ env: apps.env(params.app, sees) }),
   } satisfies Partial<Handlers>;
 }
 
-function configurationHandlers({ apps, secrets, flags, store, urls }: HandlerParts) {
+function configurationHandlers({ apps, secrets, flags, urls }: HandlerParts) {
   return {
     listSecrets: ({ params, sees }) => {
       apps.get(params.app, sees);
       const current = secrets.current(params.app);
       return { secrets: current.map(({ name, current: version }) => ({ name, version })) };
     },
-    changeSecrets: async ({ params, body: { set = {}, unset = [] }, sees }) => {
+    changeSecrets: async ({ params, body: { set = {}, unset = [] }, sees, commit }) => {
       apps.get(params.app, sees);
       const put = await secrets.seal(set);
-      store.transaction(() => {
+      return commit(() => {
+        // It may have been removed while they were sealed.
+        apps.get(params.app, sees);
         put(params.app);
         for (const name of unset) secrets.unset(params.app, name);
+        const record = apps.renewSecrets(params.app, sees);
+        if (record === null) return { deployment: null };
+        const { canary: _, ...rest } = record;
+        return { deployment: { ...rest, url: urls.app({ name: params.app }) } };
       });
-      const record = apps.renewSecrets(params.app, sees);
-      if (record === null) return { deployment: null };
-      const { canary: _, ...rest } = record;
-      return { deployment: { ...rest, url: urls.app({ name: params.app }) } };
     },
     listFlags: ({ params, sees }) => {
       apps.get(params.app, sees);

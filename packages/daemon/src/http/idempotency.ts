@@ -2,17 +2,22 @@
 
 import { sporeError } from "@spore/errors";
 import type { Store } from "../store/types.ts";
+import type { Commit } from "./call.ts";
 
 /** Answers are kept for a day. */
 const KEPT_MS = 86_400_000;
 const running = new WeakMap<Store, Map<string, Promise<unknown>>>();
 
-/** Carries `work` out unless it was before; gives the answer of the first time. */
+/**
+ * Carries `work` out unless it was before; gives the answer of the first time. What
+ * `work` commits is kept together with its answer, or not at all: a daemon that is
+ * killed has neither done it without knowing nor knows of what was not done.
+ */
 export async function once(
   store: Store,
   key: string,
   asked: readonly unknown[],
-  work: () => Promise<unknown>,
+  work: (commit: Commit) => Promise<unknown>,
 ): Promise<unknown> {
   if (!/^[\x21-\x7e]{1,243}$/.test(key)) {
     throw sporeError("SPORE_API_INVALID", { problem: "the idempotency key is too long or not printable" });
@@ -29,12 +34,16 @@ export async function once(
   running.set(store, calls);
   const current = calls.get(key);
   if (current !== undefined) return await current;
-  const call = work();
+  const call = work((effect) =>
+    store.transaction(() => {
+      const answer = effect();
+      store.put("answers", key, { key, question, answer, time: Date.now() });
+      return answer;
+    }),
+  );
   calls.set(key, call);
   try {
-    const answer = await call;
-    store.put("answers", key, { key, question, answer, time: Date.now() });
-    return answer;
+    return await call;
   } finally {
     calls.delete(key);
   }

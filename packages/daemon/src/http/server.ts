@@ -8,7 +8,7 @@ import { Refusal } from "@spore/gateway";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import type { Identity } from "../cloud/tenants.ts";
 import type { Store } from "../store/types.ts";
-import type { Handlers, Stream, Streams } from "./call.ts";
+import type { Commit, Handlers, Stream, Streams } from "./call.ts";
 import { once } from "./idempotency.ts";
 import { statusOf } from "./status.ts";
 
@@ -94,15 +94,17 @@ async function answer(
     sees: seenBy(who),
   };
   if (route.answer === "events") {
-    stream(reply, (events) => (parts.streams[name as keyof Streams] as StreamHandler)(call, events));
+    const begin = parts.streams[name as keyof Streams] as StreamHandler;
+    stream(reply, (events) => begin(call, events));
     return;
   }
-  const work = async (): Promise<unknown> => await (parts.handlers[name as keyof Handlers] as Handler)(call);
+  const work = async (commit: Commit): Promise<unknown> =>
+    await (parts.handlers[name as keyof Handlers] as Handler)({ ...call, commit });
   const key = request.headers["idempotency-key"];
   const value =
     route.idempotent && typeof key === "string"
       ? await once(parts.store, `${who.tenant}/${key}`, [name, call.params, call.body], work)
-      : await work();
+      : await work((effect) => parts.store.transaction(effect));
   await reply.code(route.status).send(value);
 }
 

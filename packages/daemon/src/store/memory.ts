@@ -12,6 +12,8 @@ class MemoryStore implements Store {
   #records = new Map<string, string>();
   #events: (Event & { readonly tenant: string | null })[] = [];
   #seq = 0;
+  #open = false;
+  #after: (() => void)[] = [];
 
   get<B extends keyof Records>(bucket: B, key: string): Records[B] | null {
     const text = this.#records.get(`${bucket} ${key}`);
@@ -54,13 +56,26 @@ class MemoryStore implements Store {
   }
 
   transaction<T>(work: () => T): T {
+    if (this.#open) return work();
     const [records, events, seq] = [new Map(this.#records), [...this.#events], this.#seq];
+    this.#open = true;
+    let result: T;
     try {
-      return work();
+      result = work();
     } catch (thrown) {
       [this.#records, this.#events, this.#seq] = [records, events, seq];
+      this.#after = [];
       throw thrown;
+    } finally {
+      this.#open = false;
     }
+    for (const each of this.#after.splice(0)) each();
+    return result;
+  }
+
+  after(work: () => void): void {
+    if (this.#open) this.#after.push(work);
+    else work();
   }
 
   durable(): void {}

@@ -67,6 +67,8 @@ class SqliteStore implements Store {
   readonly #events: StatementSync;
   readonly #forget: StatementSync;
   #depth = 0;
+  /** To be done after the commit. */
+  #after: (() => void)[] = [];
 
   constructor(database: DatabaseSync) {
     this.#database = database;
@@ -129,21 +131,29 @@ class SqliteStore implements Store {
     if (this.#depth > 0) return work();
     this.#depth += 1;
     this.#database.exec("BEGIN IMMEDIATE");
+    let result: T;
     try {
-      const result = work();
+      result = work();
       this.#database.exec("COMMIT");
-      return result;
     } catch (thrown) {
+      this.#after = [];
       // A full disk has rolled back already.
       if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw thrown;
     } finally {
       this.#depth -= 1;
     }
+    for (const each of this.#after.splice(0)) each();
+    return result;
+  }
+
+  after(work: () => void): void {
+    if (this.#depth === 0) work();
+    else this.#after.push(work);
   }
 
   durable(): void {
-    this.#database.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    this.after(() => this.#database.exec("PRAGMA wal_checkpoint(PASSIVE)"));
   }
 
   close(): void {

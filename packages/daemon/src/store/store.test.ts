@@ -81,6 +81,25 @@ describe.each([
     expect(store.transaction(() => 7)).toBe(7);
   });
 
+  test("does what is to come after a transaction once it counts, and never if it does not", () => {
+    const done: string[] = [];
+    store.after(() => done.push("alone"));
+    store.transaction(() => {
+      store.after(() => done.push("after"));
+      store.transaction(() => store.durable());
+      done.push("within");
+    });
+    expect(done).toEqual(["alone", "within", "after"]);
+    expect(() =>
+      store.transaction(() => {
+        store.after(() => done.push("never"));
+        throw new Error("no");
+      }),
+    ).toThrow("no");
+    store.transaction(() => {});
+    expect(done).toEqual(["alone", "within", "after"]);
+  });
+
   test("numbers events and finds them by number, app and tenant", () => {
     const seqs = [event("one", "a", "t"), event("two", "b", "u"), event("three", "a", "t")].map(
       (each) => store.append(each).seq,

@@ -14,8 +14,7 @@ import type {
   InstanceReason,
   InstanceState,
   Quotas,
-  ReleaseConfig,
-  ReleaseState,
+  Release,
   Role,
   StartKind,
 } from "@spore/api";
@@ -32,17 +31,8 @@ export interface AppRecord {
   readonly settings: AppSettings;
 }
 
-/** What is kept of a release. */
-export interface ReleaseRecord {
-  readonly app: string;
-  readonly number: number;
-  readonly image: string;
-  readonly imageName: string;
-  readonly config: ReleaseConfig;
-  readonly state: ReleaseState;
-  readonly createdAt: number;
-  readonly cause: string;
-}
+/** What is kept of a release; the rest of what the API says follows from its app. */
+export type ReleaseRecord = Omit<Release, "live" | "previewUrl">;
 
 /** What is kept of a rollout. */
 export interface DeploymentRecord {
@@ -173,7 +163,9 @@ export interface Store {
   events(range: EventRange): readonly Event[];
   /** All of what `work` does, or nothing. */
   transaction<T>(work: () => T): T;
-  /** What was put so far survives a crash of the machine. */
+  /** Does `work` once the transaction under way has been committed; at once if there is none. */
+  after(work: () => void): void;
+  /** What was put so far survives a crash of the machine; within a transaction, once it has been committed. */
   durable(): void;
   close(): void;
 }
