@@ -61,6 +61,9 @@ pub struct BootInfo {
     pub options: u32,
     /// Bytes of guest memory, a multiple of 2 MiB.
     pub ram_size: u64,
+    /// How much of it there is already, from 0 up, a multiple of 2 MiB; the monitor
+    /// brings the rest when [`crate::hostcall::number::GROW`] asks for it, and counts here.
+    pub ram_present: u64,
     /// First guest-physical address that is free (above program segments).
     pub free_start: u64,
     /// First unused page of the page-table pool.

@@ -46,6 +46,10 @@ pub mod number {
     /// What the program uses is counted from now on. args: 0 = GPA of a
     /// [`super::UseRecord`], which the monitor reads when the run ends.
     pub const RECORD: u64 = 8;
+    /// More of the guest's memory is wanted. args: 0 = how much there has to be in all,
+    /// in bytes, a multiple of 2 MiB ([`crate::boot::BootInfo::ram_present`]). Answer: 0,
+    /// or -ENOMEM. Memory that was never asked for costs the host no tables.
+    pub const GROW: u64 = 9;
     /// First number that belongs to sockets ([`crate::net`]).
     pub const NET_FIRST: u64 = 64;
 }

@@ -17,4 +17,4 @@ pub mod vcpu;
 
 /// Version of everything in this crate. The monitor refuses a kernel that
 /// states another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

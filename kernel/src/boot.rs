@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::boot::{BootInfo, FileRecord, LayerRecord, Span, VmaRecord};
-use spore_abi::layout::{HUGE, PAGE, SPARSE_END};
+use spore_abi::layout::{PAGE, SPARSE_END};
 use spore_hal::paging::{self, Mapping};
 use spore_hal::trap::{self, TrapFrame, USER_CS, USER_SS};
 use spore_hal::{Hook, Lock, direct};
@@ -268,9 +268,8 @@ pub fn start() -> ! {
     crate::random::seed(&info.seed);
     // The frame allocator's own tables need a heap before there are frames.
     let tables = info.ram_size / PAGE / 2 + (512 << 10);
-    let first_heap = tables.next_multiple_of(HUGE);
-    spore_hal::heap::add_first(info.free_start, first_heap);
-    frames::initialise(info.free_start + first_heap, info.ram_size);
+    let free = spore_hal::heap::add_first(info.free_start, tables);
+    frames::initialise(free, info.ram_present, info.ram_size);
     spore_hal::heap::set_frame_source(frames::heap_blocks);
     sched::initialise();
     let mut id = [0; 16];

@@ -23,6 +23,9 @@ use crate::image;
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::pagetable::{Access, MapError, PageTables};
 
+/// Free memory at first: enough for a small program, and little for KVM to keep tables of.
+const FIRST_FREE: u64 = 24 << 20;
+
 /// Everything the kernel finds at its first instruction, except the clock.
 /// `io_thread`: a second core serves the rings; `streams`: host descriptors of
 /// the program's standard streams.
@@ -121,6 +124,7 @@ fn write_boot_info(
             abi_version: ABI_VERSION,
             options: options(config, io_thread),
             ram_size: memory.ram_size(),
+            ram_present: 0,
             free_start: 0,
             pt_next,
             seed: seed(),
@@ -149,6 +153,7 @@ fn write_boot_info(
         BlobError::Nul => wrong("an argument or environment variable holds a NUL"),
     })?;
     info.free_start = image::free_start(&config.private)?;
+    info.ram_present = info.ram_size.min(info.free_start + FIRST_FREE);
     blob.write(memory)
         .map_err(|_| wrong("the launch data does not fit"))?;
     memory.write(BOOT_GPA, &info).map_err(outside)

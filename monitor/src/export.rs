@@ -94,6 +94,8 @@ fn first_state(memory: &GuestMemory, header: &KernelHeader) -> Result<String> {
     let small = |_| MonitorError::new(SPORE_INTERNAL, "guest memory is too small");
     let mut info: BootInfo = memory.read(BOOT_GPA).map_err(small)?;
     info.seed = [0; 32];
+    // Nobody answers a wish for more.
+    info.ram_present = info.ram_size;
     memory.write(BOOT_GPA, &info).map_err(small)?;
     let hex = |value: u64| format!("{value:#x}");
     let [(_, star), (_, lstar), (_, sfmask)] = machine::system_call_registers(header);

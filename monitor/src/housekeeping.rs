@@ -107,7 +107,7 @@ impl Housekeeping {
                 tv_nsec: 0,
             },
             it_value: libc::timespec {
-                tv_sec: (at / 1_000_000_000) as libc::time_t,
+                tv_sec: (at / 1_000_000_000) as _,
                 tv_nsec: (at % 1_000_000_000) as i64,
             },
         };

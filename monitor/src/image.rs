@@ -52,6 +52,10 @@ pub fn map(config: &Config) -> Result<GuestMemory> {
     }
     let ram = Mapping::anonymous(size).map_err(|e| unavailable(e.to_string()))?;
     let memory = GuestMemory::new(ram, layers(config)?);
+    // Of these frames a few pages are used, which the vCPU cannot have as one page
+    // anyway where page tables lie among them.
+    memory.want_small_pages(0);
+    memory.want_small_pages(RINGS_GPA);
     copy_private(&memory, &config.private)?;
     Ok(memory)
 }
@@ -95,14 +99,6 @@ pub fn free_start(private: &[PrivateRegion]) -> Result<u64> {
         free = end.ok_or_else(|| wrong("program frames lie outside memory"))?;
     }
     Ok(free)
-}
-
-/// Frames that the library OS uses at once, whatever the program: ring header,
-/// its first free frames, and those of the first stack and mappings at the top.
-pub fn first_frames(config: &Config, ram_size: u64) -> Result<Vec<u64>> {
-    let free = free_start(&config.private)?;
-    let top = |frames: u64| ram_size.saturating_sub(frames * HUGE);
-    Ok(vec![RINGS_GPA, free, free + HUGE, top(1), top(2)])
 }
 
 fn map_layer(layer: &LayerFile, sharing: Sharing, shared: Option<File>) -> Result<Layer> {

@@ -16,7 +16,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, SyncReg, VcpuExit, VcpuFd, VmFd};
 use spore_abi::boot::KernelHeader;
 use spore_abi::layout::{
-    BOOT_GPA, DIRECT_VA, DOORBELL_CALL_GPA, DOORBELL_KICK_GPA, PML4_GPA, VCPU_GPA,
+    BOOT_GPA, DIRECT_VA, DOORBELL_CALL_GPA, DOORBELL_KICK_GPA, HUGE, PML4_GPA, VCPU_GPA,
 };
 use vmm_sys_util::eventfd::EventFd;
 
@@ -38,7 +38,7 @@ pub const EFER: u64 = 0xd01;
 /// x87, SSE, AVX and AVX-512; what KVM offers beyond that is not used.
 pub const XCR0_WANTED: u64 = 0xe7;
 /// `_IOW(KVMIO, 0xe1, struct kvm_device_attr)`, `linux/kvm.h`.
-const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
+const KVM_SET_DEVICE_ATTR: u32 = 0x4018_aee1;
 /// Kicks that go through the monitor before KVM is told of the doorbell.
 const KICKS_BEFORE_IOEVENTFD: u32 = 4;
 /// Stack of the thread that works ahead.
@@ -65,8 +65,12 @@ pub struct Machine {
     vm: VmFd,
     kick: EventFd,
     kicks: u32,
+    /// Slots that there are.
+    slots: u32,
+    /// RAM that lies in slots, from 0 up; what the guest's record says is a copy.
+    present: u64,
     // Lies behind the VM's slots.
-    _memory: Arc<GuestMemory>,
+    memory: Arc<GuestMemory>,
 }
 
 /// Opens /dev/kvm.
@@ -97,23 +101,14 @@ pub enum Features {
 }
 
 impl Features {
-    /// Reads them on another processor, if there is one: it takes half a
-    /// millisecond where the CPUID instruction traps. After that it touches the
-    /// frames that every guest needs at once: clearing 2 MiB takes a tenth of one.
-    pub fn read_ahead(
-        kvm: &Arc<Kvm>,
-        processors: usize,
-        memory: &Arc<GuestMemory>,
-        frames: Vec<u64>,
-    ) -> Self {
-        let (again, memory) = (Arc::clone(kvm), Arc::clone(memory));
+    /// Reads them on another processor, if there is one: it takes a millisecond
+    /// where the CPUID instruction traps.
+    pub fn read_ahead(kvm: &Arc<Kvm>, processors: usize) -> Self {
+        let again = Arc::clone(kvm);
         let (say, hear) = mpsc::sync_channel(1);
         let work = move || {
             // Nobody listens if the start has failed meanwhile.
             let _ = say.send(supported_features(&again));
-            for frame in frames {
-                memory.touch(frame);
-            }
         };
         let thread = std::thread::Builder::new().stack_size(STACK);
         if processors >= 2 && thread.spawn(work).is_ok() {
@@ -122,13 +117,21 @@ impl Features {
         Self::Later(Arc::clone(kvm))
     }
 
-    fn get(self) -> Result<CpuId> {
-        match self {
-            Self::Later(kvm) => supported_features(&kvm),
-            Self::Reading(features) => features
-                .recv()
-                .map_err(|_| problem("cannot read the processor's features"))?,
+    /// While they are being read, brings the frames into being that every guest needs at
+    /// once: clearing 2 MiB takes a tenth of a millisecond.
+    fn get(self, memory: &GuestMemory, frames: &[u64]) -> Result<CpuId> {
+        let reading = match self {
+            Self::Later(kvm) => return supported_features(&kvm),
+            Self::Reading(features) => features,
+        };
+        for frame in frames {
+            match reading.try_recv() {
+                Ok(features) => return features,
+                Err(_) => memory.touch(*frame),
+            }
         }
+        let failed = |_| problem("cannot read the processor's features");
+        reading.recv().map_err(failed)?
     }
 }
 
@@ -138,20 +141,22 @@ fn supported_features(kvm: &Kvm) -> Result<CpuId> {
 }
 
 impl Machine {
-    /// Creates VM and vCPU. `kick` is signalled when the kick doorbell rings. With
-    /// `registers` the guest goes on instead of booting.
+    /// Creates VM and vCPU. `kick` is signalled when the kick doorbell rings. `frames` are
+    /// what the guest will need first. With `registers` the guest goes on instead of booting.
     pub fn new(
         kvm: &Kvm,
         memory: Arc<GuestMemory>,
         header: &KernelHeader,
         features: Features,
         kick: EventFd,
+        frames: &[u64],
         registers: Option<kvm_regs>,
     ) -> Result<Self> {
         let vm = kvm.create_vm().map_err(|e| failed("create a VM", e))?;
-        add_slots(&vm, &memory)?;
+        let present = memory.ram_present();
+        let slots = add_slots(&vm, &memory, present)?;
         let mut vcpu = vm.create_vcpu(0).map_err(|e| failed("create a vCPU", e))?;
-        let cpuid = features.get()?;
+        let cpuid = features.get(&memory, frames)?;
         vcpu.set_cpuid2(&cpuid)
             .map_err(|e| failed("set the processor's features", e))?;
         set_registers(&vcpu, header, &cpuid, registers)?;
@@ -171,8 +176,27 @@ impl Machine {
             vm,
             kick,
             kicks: 0,
-            _memory: memory,
+            slots,
+            present,
+            memory,
         })
+    }
+
+    /// Lets the guest have its RAM up to `end`, or as far as that goes. Answers whether
+    /// there is more than before.
+    pub fn grow(&mut self, end: u64) -> Result<bool> {
+        let present = self.present;
+        let end = end.min(self.memory.ram_size()) / HUGE * HUGE;
+        if end <= present {
+            return Ok(false);
+        }
+        let pointer = self.memory.ram_pointer(present, end - present);
+        let host = pointer.map_err(|_| problem("guest memory is too small"))?;
+        add_slot(&self.vm, self.slots, 0, present, end - present, host)?;
+        self.slots += 1;
+        self.present = end;
+        self.memory.set_ram_present(end);
+        Ok(true)
     }
 
     /// Lets the vCPU touch its memory once ([`crate::snapshot::warm`]), then gives it
@@ -227,40 +251,47 @@ impl Machine {
     }
 }
 
-fn add_slots(vm: &VmFd, memory: &GuestMemory) -> Result<()> {
-    let ram = (0, 0, memory.ram_size(), memory.ram_base());
-    let layers = memory.layers().iter().map(|layer| {
+/// Gives the VM the RAM that is present, and the layers. Answers how many slots that took.
+fn add_slots(vm: &VmFd, memory: &GuestMemory, present: u64) -> Result<u32> {
+    add_slot(vm, 0, 0, 0, present, memory.ram_base())?;
+    let mut slots = 1;
+    for layer in memory.layers() {
         let mapping = &layer.mapping;
-        (
+        let size = mapping.len() as u64;
+        add_slot(
+            vm,
+            slots,
             KVM_MEM_READONLY,
             layer.gpa,
-            mapping.len() as u64,
+            size,
             mapping.as_ptr(),
-        )
-    });
-    for (slot, (flags, gpa, size, host)) in std::iter::once(ram).chain(layers).enumerate() {
-        let region = kvm_userspace_memory_region {
-            slot: slot as u32,
-            flags,
-            guest_phys_addr: gpa,
-            memory_size: size,
-            userspace_addr: host as u64,
-        };
-        // SAFETY: the mapping is owned by `GuestMemory`, which the machine keeps
-        // for as long as the VM exists; slots do not overlap (RAM ends below the
-        // layers, KVM refuses overlapping layers).
-        unsafe { vm.set_user_memory_region(region) }.map_err(|e| match e.errno() {
-            libc::ENOMEM => MonitorError::new(
-                SPORE_MEMORY_UNAVAILABLE,
-                format!(
-                    "the host does not give {} MiB of memory: KVM cannot map it",
-                    size >> 20
-                ),
-            ),
-            _ => failed("give memory to the VM", e),
-        })?;
+        )?;
+        slots += 1;
     }
-    Ok(())
+    Ok(slots)
+}
+
+fn add_slot(vm: &VmFd, slot: u32, flags: u32, gpa: u64, size: u64, host: *mut u8) -> Result<()> {
+    let region = kvm_userspace_memory_region {
+        slot,
+        flags,
+        guest_phys_addr: gpa,
+        memory_size: size,
+        userspace_addr: host as u64,
+    };
+    // SAFETY: the mapping is owned by `GuestMemory`, which the machine keeps
+    // for as long as the VM exists; slots do not overlap (parts of RAM follow each
+    // other and end below the layers, KVM refuses overlapping layers).
+    unsafe { vm.set_user_memory_region(region) }.map_err(|e| match e.errno() {
+        libc::ENOMEM => MonitorError::new(
+            SPORE_MEMORY_UNAVAILABLE,
+            format!(
+                "the host does not give {} MiB of memory: KVM cannot map it",
+                size >> 20
+            ),
+        ),
+        _ => failed("give memory to the VM", e),
+    })
 }
 
 fn set_registers(
@@ -390,7 +421,13 @@ fn align_tsc(vcpu: &VcpuFd) {
         flags: 0,
     };
     // SAFETY: KVM reads the attribute and the offset behind it, both alive here.
-    unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_SET_DEVICE_ATTR, &raw const attribute) };
+    unsafe {
+        libc::ioctl(
+            vcpu.as_raw_fd(),
+            KVM_SET_DEVICE_ATTR as _,
+            &raw const attribute,
+        )
+    };
 }
 
 fn failed(what: &str, error: kvm_ioctls::Error) -> MonitorError {

@@ -39,6 +39,7 @@ use std::time::Instant;
 
 use kvm_ioctls::Kvm;
 use spore_abi::boot::KernelHeader;
+use spore_abi::layout::HUGE;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::clock::Clock;
@@ -239,13 +240,21 @@ fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
 
 /// A machine at its first instruction.
 fn boot(config: &Config, kvm: &Arc<Kvm>, processors: usize, streams: [RawFd; 3]) -> Result<Ready> {
+    let features = Features::read_ahead(kvm, processors);
     let memory = Arc::new(image::map(config)?);
-    let frames = image::first_frames(config, memory.ram_size())?;
-    let features = Features::read_ahead(kvm, processors, &memory, frames);
     let header = image::load_kernel(&memory, &config.kernel)?;
     boot::prepare(&memory, config, &header, processors >= 2, streams)?;
     let (kick, doorbell) = doorbell()?;
-    let machine = Machine::new(kvm, Arc::clone(&memory), &header, features, doorbell, None)?;
+    let machine = Machine::new(
+        kvm,
+        Arc::clone(&memory),
+        &header,
+        features,
+        doorbell,
+        // Here the library OS begins to take memory.
+        &[memory.ram_present() - HUGE],
+        None,
+    )?;
     Ok(Ready {
         memory,
         header,
@@ -259,8 +268,8 @@ fn boot(config: &Config, kvm: &Arc<Kvm>, processors: usize, streams: [RawFd; 3])
 fn restore(path: &Path, config: &Config, kvm: &Arc<Kvm>, processors: usize) -> Result<Ready> {
     let restore = Restore::open(path, config)?;
     let header = image::read_header(&config.kernel)?;
+    let features = Features::read_ahead(kvm, processors);
     let memory = Arc::new(image::map_empty(config, restore.ram_size())?);
-    let features = Features::read_ahead(kvm, processors, &memory, Vec::new());
     // Only a machine that stands by alone can wait: forks are wanted now.
     match config.layers_inherited && !config.frames_inherited {
         true => shell::in_the_background(|| restore.load(&memory, config))?,
@@ -274,6 +283,7 @@ fn restore(path: &Path, config: &Config, kvm: &Arc<Kvm>, processors: usize) -> R
         &header,
         features,
         doorbell,
+        &[],
         registers,
     )?;
     restore.check_features(&machine.features)?;

@@ -13,11 +13,14 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence
 use spore_abi::boot::{BootInfo, FileRecord, KernelHeader, LayerRecord, VmaRecord};
 use spore_abi::cpuid::Table;
 use spore_abi::hostcall::{CrashRecord, DebugRegisters, HostCall};
-use spore_abi::layout::{HUGE, PAGE};
+use spore_abi::layout::{BOOT_GPA, HUGE, PAGE};
 use spore_abi::time::TimePage;
 use spore_abi::vcpu::VcpuBlock;
 
 use crate::mapping::Mapping;
+
+/// [`BootInfo::ram_present`].
+const RAM_PRESENT: u64 = BOOT_GPA + std::mem::offset_of!(BootInfo, ram_present) as u64;
 
 /// A guest-physical range that does not lie in guest memory, or is misaligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,20 @@ impl GuestMemory {
     /// Bytes of RAM.
     pub fn ram_size(&self) -> u64 {
         self.ram.len() as u64
+    }
+
+    /// How much of RAM the VM has, from 0 up: the guest asks for the rest. The record
+    /// lies in the guest's memory, so that a snapshot has it too, and the guest may have
+    /// spoilt it: anything from the first 2 MiB to all RAM may come out.
+    pub fn ram_present(&self) -> u64 {
+        let record = self.read::<u64>(RAM_PRESENT).unwrap_or(u64::MAX);
+        (record / HUGE * HUGE).clamp(HUGE, self.ram_size())
+    }
+
+    /// Sets [`Self::ram_present`].
+    pub fn set_ram_present(&self, bytes: u64) {
+        // Every guest has its first page.
+        let _ = self.write(RAM_PRESENT, &bytes);
     }
 
     /// The layers, bottom first.

@@ -62,6 +62,11 @@ enum Left {
     HostCall,
     /// The kick doorbell rang, and KVM does not know it yet.
     Kick,
+    /// RAM was used that the VM does not have yet; the access itself was carried out.
+    Absent,
+    /// KVM cannot carry out the next instruction; it can if the memory that it uses
+    /// lies in RAM that the VM does not have yet.
+    Stuck,
     /// Another thread or a signal wants something.
     Interrupted,
     /// Nothing to do.
@@ -76,12 +81,12 @@ impl Runner {
         unsafe { self.control.attach(run_page) };
         let mut exits = 0_u64;
         loop {
-            let left = enter(&mut machine.vcpu)?;
+            let left = enter(&mut machine.vcpu, &self.memory)?;
             exits += 1;
             match left {
                 Left::HostCall if self.is_frozen() => self.at_rest(machine)?,
                 Left::HostCall => {
-                    if let Some(outcome) = self.host_call()? {
+                    if let Some(outcome) = self.host_call(machine)? {
                         if finish::debugging() {
                             // `spore bench` reads it.
                             finish::eprintln_quietly(&format!(
@@ -99,13 +104,23 @@ impl Runner {
                     }
                 }
                 Left::Kick => machine.kicked()?,
+                // A wild access of the program, as the kernel asks beforehand.
+                Left::Absent => {
+                    machine.grow(u64::MAX)?;
+                }
+                Left::Stuck => {
+                    if !machine.grow(u64::MAX)? {
+                        print_details(&mut machine.vcpu);
+                        return Err(kernel_stopped("KVM cannot run its next instruction"));
+                    }
+                }
                 Left::Nothing => {}
             }
         }
     }
 
     /// Serves one host call; an outcome ends the run.
-    fn host_call(&mut self) -> Result<Option<Outcome>> {
+    fn host_call(&mut self, machine: &mut Machine) -> Result<Option<Outcome>> {
         let call: HostCall = self
             .memory
             .read(HOSTCALL_GPA)
@@ -131,6 +146,10 @@ impl Runner {
                 None => -i64::from(libc::ENOSYS),
             },
             number::NOTE => self.note(args[0], args[1]),
+            number::GROW => match machine.grow(args[0]) {
+                Ok(_) if args[0] <= self.memory.ram_size() => 0,
+                _ => -i64::from(libc::ENOMEM),
+            },
             number if number >= number::NET_FIRST => self.net.host_call(number, args),
             _ => -i64::from(libc::ENOSYS),
         };
@@ -279,10 +298,14 @@ impl Runner {
 }
 
 /// Runs guest code until something needs the monitor.
-fn enter(vcpu: &mut VcpuFd) -> Result<Left> {
+fn enter(vcpu: &mut VcpuFd, memory: &GuestMemory) -> Result<Left> {
     let stopped = match vcpu.run() {
         Ok(VcpuExit::MmioWrite(DOORBELL_CALL_GPA, _)) => return Ok(Left::HostCall),
         Ok(VcpuExit::MmioWrite(DOORBELL_KICK_GPA, _)) => return Ok(Left::Kick),
+        Ok(VcpuExit::MmioWrite(at, data)) if memory.write_bytes(at, data).is_ok() => {
+            return Ok(Left::Absent);
+        }
+        Ok(VcpuExit::InternalError) => return Ok(Left::Stuck),
         Ok(VcpuExit::Intr) => return Ok(Left::Interrupted),
         Err(e) if e.errno() == libc::EINTR => return Ok(Left::Interrupted),
         Err(e) if e.errno() == libc::EAGAIN => return Ok(Left::Nothing),
@@ -291,24 +314,27 @@ fn enter(vcpu: &mut VcpuFd) -> Result<Left> {
         }
         Err(e) => kvm_failed("run the guest", e),
         Ok(VcpuExit::MmioWrite(at, _)) => nothing_there("wrote to", at),
-        Ok(VcpuExit::MmioRead(at, _)) => nothing_there("read from", at),
+        Ok(VcpuExit::MmioRead(at, data)) => match memory.read_bytes(at, data) {
+            Ok(()) => return Ok(Left::Absent),
+            Err(_) => nothing_there("read from", at),
+        },
         Ok(VcpuExit::Shutdown) => kernel_stopped("an exception could not be delivered"),
         Ok(VcpuExit::Hlt) => kernel_stopped("it halted the processor"),
-        Ok(VcpuExit::InternalError) => kernel_stopped("KVM cannot run its next instruction"),
         Ok(VcpuExit::FailEntry(reason, _)) => {
             kernel_stopped(&format!("KVM refuses its state (reason {reason:#x})"))
         }
         Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => kernel_stopped("it used an I/O port"),
         Ok(_) => kernel_stopped("it left the guest for an unknown reason"),
     };
-    if finish::debugging() {
-        print_details(vcpu);
-    }
+    print_details(vcpu);
     Err(stopped)
 }
 
+/// With SPORE_DEBUG=1, the state of a vCPU that cannot go on.
 fn print_details(vcpu: &mut VcpuFd) {
-    if let (Ok(regs), Ok(sregs)) = (vcpu.get_regs(), vcpu.get_sregs()) {
+    if finish::debugging()
+        && let (Ok(regs), Ok(sregs)) = (vcpu.get_regs(), vcpu.get_sregs())
+    {
         let reason = vcpu.get_kvm_run().exit_reason;
         finish::eprintln_quietly(&format!(
             "debug: exit reason {reason}, cr2 {:#x}, cr3 {:#x}, cs {:#x}\n{regs:#x?}",

@@ -106,7 +106,7 @@ fn remember(fd: RawFd) {
 /// structure.
 fn call(fd: RawFd, request: u64, argument: usize) -> i64 {
     // SAFETY: only requests of the table come here, with a buffer of their size.
-    let result = unsafe { libc::ioctl(fd, request as libc::c_ulong, argument) };
+    let result = unsafe { libc::ioctl(fd, request as _, argument) };
     if result < 0 {
         let error = std::io::Error::last_os_error().raw_os_error();
         return -i64::from(error.unwrap_or(libc::EIO));

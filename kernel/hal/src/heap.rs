@@ -3,7 +3,8 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use spore_abi::layout::{DIRECT_VA, HUGE};
+use spore_abi::boot::KernelHeader;
+use spore_abi::layout::{DIRECT_VA, FREE_GPA, HUGE, KERNEL_VA, PAGE};
 use talc::{OomHandler, Span, Talc};
 
 use crate::Lock;
@@ -54,18 +55,33 @@ impl Heap {
 #[cfg_attr(not(feature = "hosted"), global_allocator)]
 static HEAP: Heap = Heap::new();
 
-/// Gives the heap its first memory: `len` bytes of RAM at `gpa` that nobody else uses.
-pub fn add_first(gpa: u64, len: u64) {
+/// Gives the heap its first memory, at least `len` bytes: what the kernel's image has
+/// left of its last 2 MiB frame, or else whole frames from `free` on. Answers where
+/// free memory begins then.
+pub fn add_first(free: u64, len: u64) -> u64 {
+    // SAFETY: the header page is mapped and never changes.
+    let image_end = unsafe { (*(KERNEL_VA as *const KernelHeader)).image_end };
+    let start = image_end.next_multiple_of(PAGE);
+    let rest = start.next_multiple_of(HUGE) - start;
+    if rest >= len {
+        claim(start, rest);
+        return free;
+    }
+    let len = len.next_multiple_of(HUGE);
     assert!(
-        gpa >= spore_abi::layout::FREE_GPA && gpa + len <= crate::direct::ram_size(),
+        free >= FREE_GPA && free + len <= crate::direct::ram_size(),
         "not free memory"
     );
-    // SAFETY: the range is mapped RAM that the caller took out of use for good.
+    claim(DIRECT_VA + free, len);
+    free + len
+}
+
+fn claim(start: u64, len: u64) {
+    // SAFETY: the range is mapped RAM that nobody else uses, for good.
     let claimed = unsafe {
-        HEAP.0.lock().claim(Span::from_base_size(
-            (DIRECT_VA + gpa) as *mut u8,
-            len as usize,
-        ))
+        HEAP.0
+            .lock()
+            .claim(Span::from_base_size(start as *mut u8, len as usize))
     };
     assert!(claimed.is_ok(), "the first heap memory is too small");
 }

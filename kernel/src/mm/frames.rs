@@ -6,18 +6,25 @@
 //! and no page table changes. Everybody else (kernel heap, exact pages, tmpfs,
 //! rings) is lent whole 2 MiB blocks or runs from the high end.
 //!
+//! The machine has little memory at first: KVM's tables for what is never used would
+//! cost more than a short program's whole run. The allocator asks for more when it
+//! has none left, and as much again as there is, so that it asks rarely.
+//!
 //! Pages that were never handed out are zero (the host gave them so); pages that
 //! were are marked, and zeroed when they are given out as fresh memory again.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
+use spore_abi::hostcall::number;
 use spore_abi::layout::{HUGE, PAGE};
-use spore_hal::{Lock, direct};
+use spore_hal::{Lock, direct, host};
 
 use crate::errno::{Errno, Result};
 
 const PAGES_PER_BLOCK: usize = (HUGE / PAGE) as usize;
+/// Single pages come from pieces of so many, which share a block with the runs.
+const SINGLES: usize = 64;
 
 /// One bit per page.
 struct Bitmap {
@@ -76,7 +83,12 @@ struct Frames {
     singles: Bitmap,
     free_in_block: Vec<u16>,
     first: usize,
+    /// End of what there is.
     end: usize,
+    /// End of what there can be.
+    limit: usize,
+    /// Asks the monitor to let memory end there (GPA); whether it does.
+    more: fn(u64) -> bool,
     free_pages: usize,
     free_singles: usize,
     /// No free page below.
@@ -92,23 +104,32 @@ static FRAMES: Lock<Frames> = Lock::new(Frames {
     free_in_block: Vec::new(),
     first: 0,
     end: 0,
+    limit: 0,
+    more: ask,
     free_pages: 0,
     free_singles: 0,
     low_hint: 0,
     single_hint: 0,
 });
 
-/// Hands all RAM from `free_start` (GPA) on to the allocator. Called once at boot.
-pub fn initialise(free_start: u64, ram_size: u64) {
+fn ask(end: u64) -> bool {
+    host::call(number::GROW, [end, 0, 0, 0, 0, 0]) == 0
+}
+
+/// Hands all RAM from `free_start` (GPA) on to the allocator, of which there are
+/// `present` bytes yet. Called once at boot.
+pub fn initialise(free_start: u64, present: u64, ram_size: u64) {
     let first = free_start.div_ceil(PAGE) as usize;
-    let end = (ram_size / PAGE) as usize;
+    let (end, limit) = (page(present), page(ram_size));
     let mut fresh = Frames {
-        free: Bitmap::new(end),
-        used_before: Bitmap::new(end),
-        singles: Bitmap::new(end),
-        free_in_block: vec![0; end.div_ceil(PAGES_PER_BLOCK)],
+        free: Bitmap::new(limit),
+        used_before: Bitmap::new(limit),
+        singles: Bitmap::new(limit),
+        free_in_block: vec![0; limit.div_ceil(PAGES_PER_BLOCK)],
         first,
         end,
+        limit,
+        more: ask,
         free_pages: 0,
         free_singles: 0,
         low_hint: first,
@@ -152,7 +173,29 @@ impl Frames {
         self.low_hint = self.low_hint.min(first);
     }
 
+    /// Asks for memory with room for `count` more pages; false if there is no more.
+    fn grow(&mut self, count: usize) -> bool {
+        // The block at the old end may be in use: the room must lie behind it.
+        let wanted = (self.end + count).next_multiple_of(PAGES_PER_BLOCK);
+        let end = wanted.max(2 * self.end).min(self.limit);
+        if end <= self.end || !(self.more)(gpa(end)) {
+            return false;
+        }
+        let old = core::mem::replace(&mut self.end, end);
+        self.give(old, end - old);
+        true
+    }
+
     fn lowest(&mut self, count: usize, align: usize) -> Option<usize> {
+        loop {
+            match self.lowest_present(count, align) {
+                None if self.grow(count + align) => {}
+                found => return found,
+            }
+        }
+    }
+
+    fn lowest_present(&mut self, count: usize, align: usize) -> Option<usize> {
         let mut at = self.free.next_set(self.low_hint, self.end)?;
         self.low_hint = at;
         loop {
@@ -171,6 +214,15 @@ impl Frames {
     }
 
     fn highest(&mut self, count: usize) -> Option<usize> {
+        loop {
+            match self.highest_present(count) {
+                None if self.grow(count) => {}
+                found => return found,
+            }
+        }
+    }
+
+    fn highest_present(&mut self, count: usize) -> Option<usize> {
         let align = if count == PAGES_PER_BLOCK {
             PAGES_PER_BLOCK
         } else {
@@ -219,9 +271,9 @@ impl Frames {
 
     fn take_single(&mut self) -> Option<usize> {
         if self.free_singles == 0 {
-            if let Some(first) = self.highest(PAGES_PER_BLOCK) {
-                self.singles.fill(first, PAGES_PER_BLOCK, true);
-                self.free_singles += PAGES_PER_BLOCK;
+            if let Some(first) = self.highest(SINGLES) {
+                self.singles.fill(first, SINGLES, true);
+                self.free_singles += SINGLES;
                 self.single_hint = first;
             } else {
                 return self.highest(1);
@@ -274,6 +326,7 @@ pub fn arena_take_at(start: u64, len: u64) -> bool {
     let (first, count) = (page(start), page(len));
     {
         let mut frames = FRAMES.lock();
+        while first + count > frames.end && frames.grow(count) {}
         if first < frames.first
             || first + count > frames.end
             || frames.free.next_clear(first, first + count).is_some()
@@ -354,9 +407,10 @@ pub fn table_page() -> Option<u64> {
 /// Bytes of RAM in all and bytes that are free.
 pub fn totals() -> (u64, u64) {
     let frames = FRAMES.lock();
+    let to_come = frames.limit - frames.end;
     (
-        gpa(frames.end),
-        gpa(frames.free_pages + frames.free_singles),
+        gpa(frames.limit),
+        gpa(frames.free_pages + frames.free_singles + to_come),
     )
 }
 
@@ -365,13 +419,19 @@ mod tests {
     use super::*;
 
     fn fresh(pages: usize) -> Frames {
+        growing(pages, pages)
+    }
+
+    fn growing(pages: usize, limit: usize) -> Frames {
         let mut frames = Frames {
-            free: Bitmap::new(pages),
-            used_before: Bitmap::new(pages),
-            singles: Bitmap::new(pages),
-            free_in_block: vec![0; pages.div_ceil(PAGES_PER_BLOCK)],
+            free: Bitmap::new(limit),
+            used_before: Bitmap::new(limit),
+            singles: Bitmap::new(limit),
+            free_in_block: vec![0; limit.div_ceil(PAGES_PER_BLOCK)],
             first: 100,
             end: pages,
+            limit,
+            more: |_| true,
             free_pages: 0,
             free_singles: 0,
             low_hint: 100,
@@ -408,9 +468,29 @@ mod tests {
         let mut frames = fresh(4096);
         let first = frames.take_single();
         let second = frames.take_single();
-        assert_eq!(first, Some(3584));
-        assert_eq!(second, Some(3585));
-        assert_eq!(frames.free_pages, 4096 - 100 - 512);
+        assert_eq!(first, Some(4096 - SINGLES));
+        assert_eq!(second, Some(4096 - SINGLES + 1));
+        assert_eq!(frames.free_pages, 4096 - 100 - SINGLES);
+    }
+
+    #[test]
+    fn memory_grows_when_none_is_left() {
+        let mut frames = growing(612, 4096);
+        assert_eq!(frames.lowest(500, 1), Some(100));
+        assert_eq!(frames.end, 612);
+        assert_eq!(frames.highest(PAGES_PER_BLOCK), Some(1024));
+        assert_eq!(frames.end, 1536);
+        assert_eq!(frames.lowest(3000, 1), None);
+        assert_eq!(frames.end, 4096);
+        assert_eq!(frames.highest(PAGES_PER_BLOCK), Some(4096 - 512));
+    }
+
+    #[test]
+    fn memory_that_is_refused_is_not_there() {
+        let mut frames = growing(612, 4096);
+        frames.more = |_| false;
+        assert_eq!(frames.highest(PAGES_PER_BLOCK), None);
+        assert_eq!(frames.end, 612);
     }
 
     #[test]

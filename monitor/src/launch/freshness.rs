@@ -9,7 +9,7 @@ use super::Doubt;
 
 /// What the set-up in `spore` looks at: newer than `build/ready`, and the Rust
 /// parts are built again. The two lists must agree (a test compares them).
-pub const BUILT_FROM: [&str; 7] = [
+pub const BUILT_FROM: [&str; 8] = [
     "abi",
     "kernel",
     "monitor",
@@ -17,6 +17,7 @@ pub const BUILT_FROM: [&str; 7] = [
     "Cargo.lock",
     "package-lock.json",
     "tools/build-kernel",
+    "tools/build-monitor",
 ];
 /// The command line itself and the launcher.
 const COMMAND_LINE: [&str; 2] = ["packages", "spore"];

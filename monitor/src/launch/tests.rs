@@ -101,7 +101,7 @@ fn checkout(name: &str) -> PathBuf {
     for place in freshness::BUILT_FROM {
         let file = match Path::new(place).extension() {
             Some(_) => root.join(place),
-            None if place == "tools/build-kernel" => root.join(place),
+            None if place.starts_with("tools/build-") => root.join(place),
             None => root.join(place).join("src/lib.rs"),
         };
         fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -375,7 +375,7 @@ impl Net {
 /// Waits until `word` is no longer `value`; false once `deadline` has passed.
 fn wait_on(word: &AtomicU32, value: u32, deadline: u64) -> bool {
     let at = libc::timespec {
-        tv_sec: (deadline / 1_000_000_000) as libc::time_t,
+        tv_sec: (deadline / 1_000_000_000) as _,
         tv_nsec: (deadline % 1_000_000_000) as i64,
     };
     let until: *const libc::timespec = if deadline == u64::MAX {

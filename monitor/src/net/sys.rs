@@ -384,7 +384,7 @@ fn time_to(deadline: u64) -> libc::timespec {
         deadline => deadline.saturating_sub(monotonic()),
     };
     libc::timespec {
-        tv_sec: (left / 1_000_000_000) as libc::time_t,
+        tv_sec: (left / 1_000_000_000) as _,
         tv_nsec: (left % 1_000_000_000) as i64,
     }
 }

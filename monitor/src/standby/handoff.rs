@@ -134,11 +134,11 @@ pub fn send(socket: &UnixStream, wake: &Wake, descriptors: &[RawFd]) -> io::Resu
         if !descriptors.is_empty() {
             let bytes = std::mem::size_of_val(descriptors);
             message.msg_control = control.as_mut_ptr().cast();
-            message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as usize;
+            message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as _;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(bytes as u32) as usize;
+            (*header).cmsg_len = libc::CMSG_LEN(bytes as u32) as _;
             let place = libc::CMSG_DATA(header);
             std::ptr::copy_nonoverlapping(descriptors.as_ptr().cast::<u8>(), place, bytes);
         }
@@ -184,7 +184,7 @@ fn receive_part(
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = control.len() * 8;
+        message.msg_controllen = (control.len() * 8) as _;
         let count = libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
         let Ok(count) = usize::try_from(count) else {
             return Err(io::Error::last_os_error());
@@ -192,7 +192,8 @@ fn receive_part(
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);
         while let Some(current) = header.as_ref() {
             if current.cmsg_level == libc::SOL_SOCKET && current.cmsg_type == libc::SCM_RIGHTS {
-                let bytes = current.cmsg_len - libc::CMSG_LEN(0) as usize;
+                #[allow(clippy::unnecessary_cast, reason = "32 bits wide with musl")]
+                let bytes = current.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 let data = libc::CMSG_DATA(current).cast::<RawFd>();
                 for index in 0..bytes / size_of::<RawFd>() {
                     let fd = data.add(index).read_unaligned();

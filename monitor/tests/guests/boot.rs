@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::guest::{Guest, assert_error};
+use crate::guest::{ABSENT, Guest, assert_error};
 use serde_json::json;
 
 fn status_of(start: &str) -> Option<i32> {
@@ -144,6 +144,15 @@ fn a_panic_of_the_kernel_is_one_line() {
 fn a_stray_access_or_triple_fault_is_one_line() {
     for start in ["guest_stray", "guest_triple_fault"] {
         assert_error(&Guest::new(start).run(), "SPORE_KERNEL_PANIC", 70);
+    }
+}
+
+#[test]
+fn memory_that_was_not_asked_for_is_there_all_the_same() {
+    for (start, status) in [("guest_absent", 5), ("guest_absent_state", 0x1f80 >> 7)] {
+        let mut guest = Guest::new(start);
+        guest.config["memory"] = json!(ABSENT + (2 << 20));
+        assert_eq!(guest.run().status.code(), Some(status), "{start}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod blob;
 
+pub use blob::ABSENT;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

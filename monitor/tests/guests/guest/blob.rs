@@ -209,6 +209,40 @@ guest_stray:
     mov edi, 99
     jmp exit
 
+    // Writes to memory that was not asked for, reads it back, and has an instruction write
+    // there that KVM cannot emulate; then asks for more than there can be, and for less.
+    .globl guest_absent
+guest_absent:
+    movabs r15, {direct} + {absent}
+    mov dword ptr [r15], 5
+    mov r14d, [r15]
+    jmp 1f
+    .globl guest_absent_state
+guest_absent_state:
+    movabs r15, {direct} + {absent}
+    mov eax, 3
+    xor edx, edx
+    xsave [r15]
+    // 0x1f80 after a reset.
+    mov r14d, [r15 + 24]
+    shr r14d, 7
+1:
+    movabs r15, {direct}
+    mov eax, {grow}
+    mov rdi, {absent} * 2
+    call host_call
+    cmp rax, -12
+    jne 2f
+    mov eax, {grow}
+    mov rdi, {absent}
+    call host_call
+    test rax, rax
+    jnz 2f
+    mov edi, r14d
+    jmp exit
+2:  mov edi, 98
+    jmp exit
+
     // Destroys the interrupt table and faults.
     .globl guest_triple_fault
 guest_triple_fault:
@@ -232,7 +266,7 @@ guest_crash:
     // First byte of argv[0].
     .globl guest_argument
 guest_argument:
-    mov eax, [rdi + 72]
+    mov eax, [rdi + {argv}]
     movabs r15, {direct}
     movzx edi, byte ptr [r15 + rax + {blob}]
     jmp exit
@@ -390,6 +424,9 @@ spore_guest_end:
     hostcall = const HOSTCALL_GPA,
     doorbell = const DOORBELL_CALL_GPA,
     direct = const DIRECT_VA,
+    absent = const ABSENT,
+    grow = const spore_abi::hostcall::number::GROW,
+    argv = const std::mem::offset_of!(spore_abi::boot::BootInfo, argv),
     time = const TIME_GPA,
     vcpu = const VCPU_GPA,
     idt = const IDT_GPA,
@@ -430,9 +467,12 @@ macro_rules! entries {
 entries! {
     guest_exit guest_exit_by_signal guest_idle guest_wait_for_signal guest_deaf
     guest_spin_for_tick guest_spin_for_timer guest_spin_for_signal guest_spin_in_kernel
-    guest_fault guest_flush guest_syscall guest_panic guest_stray guest_triple_fault
+    guest_fault guest_flush guest_syscall guest_panic guest_stray guest_absent guest_absent_state guest_triple_fault
     guest_crash guest_argument guest_segments guest_terminal guest_debug guest_interruptible guest_clock
 }
+
+/// Memory that is not there at first: a guest begins with 32 MiB.
+pub const ABSENT: u64 = 64 << 20;
 
 fn offset(symbol: *const u8) -> u64 {
     symbol as u64 - &raw const spore_guest_begin as u64
