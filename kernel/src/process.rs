@@ -12,6 +12,7 @@ use crate::fs::table::DescriptorTable;
 use crate::mm::AddressSpace;
 use crate::sched::thread::Thread;
 use crate::signal::ProcessSignals;
+use crate::syscall::clock::interval::{self, Alarm};
 use crate::syscall::credentials::Credentials;
 
 /// Process id of the application: not 1, whose parent is not 1 either, because
@@ -56,8 +57,8 @@ pub struct Process {
     pub exiting: AtomicBool,
     /// prctl(PR_SET_DUMPABLE).
     pub dumpable: AtomicI32,
-    /// Real interval timer: id and interval, see `syscall::clock`.
-    pub alarm: Lock<Option<crate::syscall::clock::Alarm>>,
+    /// Interval timers by ITIMER_* number.
+    pub alarms: Lock<[Option<Alarm>; interval::KINDS]>,
     /// Initial stack: where arguments begin and end, for /proc/self/cmdline.
     pub stack_top: AtomicU64,
 }
@@ -131,7 +132,7 @@ impl Process {
             started: spore_hal::time::monotonic(),
             exiting: AtomicBool::new(false),
             dumpable: AtomicI32::new(1),
-            alarm: Lock::new(None),
+            alarms: Lock::new([const { None }; interval::KINDS]),
             stack_top: AtomicU64::new(0),
         })))
     }

@@ -157,6 +157,16 @@ impl Channel {
             announce: bytes > 0,
         })
     }
+    /// Forgets the first `count` bytes, to which no files are attached. True if the
+    /// writer became ready by it.
+    pub fn skip(&self, count: usize) -> bool {
+        let mut state = self.state.lock();
+        let was_ready = state.writable();
+        let count = count.min(state.ring.len());
+        state.ring.skip(count);
+        state.taken += count as u64;
+        !was_ready && state.writable()
+    }
     /// No more bytes will come: the reader finds end of file behind what is inside.
     /// True the first time.
     pub fn close_writer(&self) -> bool {

@@ -148,6 +148,34 @@ impl PipeEnd {
         (self.reads && (self.writes || writer_came))
             || (self.writes && (ends.readers > 0 || ends.readers_ever > self.readers_before))
     }
+    /// Whether both ends belong to one pipe.
+    pub fn is_other_end_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pipe, &other.pipe)
+    }
+    /// What a read would give, which stays inside. EAGAIN while nothing is there.
+    pub fn peek(&self, out: &mut Writer<'_>) -> Result<usize> {
+        let mode = ReadMode {
+            peek: true,
+            discard: false,
+        };
+        let moved = self.pipe.channel.read(out, mode, &mut Files::new())?;
+        Ok(moved.bytes)
+    }
+    /// Forgets the first `count` bytes, which were looked at.
+    pub fn skip(&self, count: usize) {
+        let announce = self.pipe.channel.skip(count);
+        if announce {
+            self.pipe.tell_writers(events::OUT | events::WRNORM);
+        }
+    }
+    /// Bytes that a write could leave now. EPIPE if nobody will read.
+    pub fn room(&self) -> Result<usize> {
+        let channel = &self.pipe.channel;
+        if channel.reader_closed() {
+            return Err(Errno::EPIPE);
+        }
+        Ok(channel.limit().saturating_sub(channel.len()))
+    }
     /// F_GETPIPE_SZ.
     pub fn size(&self) -> usize {
         self.pipe.channel.limit()

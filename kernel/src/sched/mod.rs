@@ -5,6 +5,7 @@
 //! it waits, until another thread is to run.
 
 pub mod block;
+pub mod cpu_timers;
 pub mod futex;
 pub mod notify;
 pub mod thread;
@@ -160,6 +161,7 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
             let since = spore_hal::time::monotonic();
             crate::net::idle(deadline);
             crate::stats::add_idle(spore_hal::time::monotonic().saturating_sub(since));
+            timers::processor_changed();
             take_attention();
             stop_if_requested(frame);
             continue;
@@ -190,13 +192,10 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
 fn load(thread: &'static Thread, frame: &mut TrapFrame) {
     let loaded = SCHEDULER.lock().loaded;
     if !loaded.is_some_and(|loaded| core::ptr::eq(loaded, thread)) {
-        let now = spore_hal::time::tsc();
+        let now = crate::stats::busy_nanoseconds();
         if let Some(old) = loaded {
             save(old, frame);
-            old.cpu_time.fetch_add(
-                now.wrapping_sub(old.loaded_at.load(Ordering::Relaxed)),
-                Ordering::Relaxed,
-            );
+            old.stop_clock(now);
         }
         let saved = thread.saved.lock();
         *frame = saved.frame;
@@ -205,9 +204,27 @@ fn load(thread: &'static Thread, frame: &mut TrapFrame) {
         drop(saved);
         thread.loaded_at.store(now, Ordering::Relaxed);
         SCHEDULER.lock().loaded = Some(thread);
+        timers::processor_changed();
     }
     if let Some(result) = thread.result.lock().take() {
         crate::syscall::finish(thread, frame, result);
+    }
+}
+
+/// Whether the registers of `thread` are those of the processor.
+fn is_loaded(thread: &'static Thread) -> bool {
+    let loaded = SCHEDULER.lock().loaded;
+    loaded.is_some_and(|loaded| core::ptr::eq(loaded, thread))
+}
+
+/// Processor time of a thread, ns.
+pub fn thread_time(thread: &'static Thread) -> u64 {
+    let before = thread.cpu_time.load(Ordering::Relaxed);
+    if is_loaded(thread) {
+        let since = thread.loaded_at.load(Ordering::Relaxed);
+        before + crate::stats::busy_nanoseconds().saturating_sub(since)
+    } else {
+        before
     }
 }
 
@@ -233,9 +250,6 @@ pub fn unloaded(action: impl FnOnce()) {
     let saved = thread.saved.lock();
     saved.extended.load(components());
     cpu::set_fs_base(saved.fs_base);
-    thread
-        .loaded_at
-        .store(spore_hal::time::tsc(), Ordering::Relaxed);
 }
 
 /// Copies the registers of the running thread to a new one (clone).

@@ -65,8 +65,9 @@ pub struct Thread {
     pub(super) deadline: AtomicU64,
     /// nice value.
     pub nice: AtomicI32,
-    /// Nanoseconds of processor time used, and when it was loaded.
-    pub cpu_time: AtomicU64,
+    /// Processor time used until it was unloaded last, ns; and what the clock of the
+    /// process showed when it was loaded.
+    pub(super) cpu_time: AtomicU64,
     pub(super) loaded_at: AtomicU64,
     /// Counter to tell lives of the object apart.
     pub life: AtomicU32,
@@ -125,6 +126,12 @@ impl Thread {
         self.cpu_time.store(0, Ordering::Relaxed);
         self.nice.store(0, Ordering::Relaxed);
         self.life.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what it has used, as the clock of the process shows `now`.
+    pub(super) fn stop_clock(&self, now: u64) {
+        let used = now.saturating_sub(self.loaded_at.load(Ordering::Relaxed));
+        self.cpu_time.fetch_add(used, Ordering::Relaxed);
     }
 
     /// Thread id.

@@ -4,13 +4,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spore_hal::{Lock, host};
+use spore_hal::{Hook, Lock, host};
 
 use crate::sched::thread::Thread;
 
 /// Something that happens at a deadline. Called with no lock held.
 pub trait Expire: Send + Sync {
-    /// The deadline has passed; `now` is CLOCK_MONOTONIC in ns.
+    /// The deadline has passed; `now` is what the clock of the timer shows, in ns.
     fn expired(self: Arc<Self>, now: u64);
 }
 
@@ -51,12 +51,36 @@ impl Queue {
 static QUEUE: Lock<Queue> = Lock::new(Queue(Vec::new()));
 static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
 
+/// What the timers on processor time do (`cpu_timers`).
+#[derive(Clone, Copy)]
+pub struct OnProcessorTime {
+    /// When the first is due on CLOCK_MONOTONIC, should the loaded thread go on.
+    pub next: fn() -> u64,
+    /// Fires what is due.
+    pub run: fn(),
+}
+
+/// Set with the first timer on processor time.
+pub static ON_PROCESSOR_TIME: Hook<OnProcessorTime> = Hook::new();
+
 fn publish(queue: &Queue) {
-    let first = queue
+    let mut first = queue
         .0
         .last()
         .map_or(u64::MAX, |((deadline, _), _)| *deadline);
+    if let Some(timers) = ON_PROCESSOR_TIME.get() {
+        first = first.min((timers.next)());
+    }
     host::vcpu().next_deadline.store(first, Ordering::Relaxed);
+}
+
+/// Another thread is loaded, or the processor has rested: timers on processor time
+/// are due at other moments than before.
+#[inline]
+pub fn processor_changed() {
+    if ON_PROCESSOR_TIME.get().is_some() {
+        publish(&QUEUE.lock());
+    }
 }
 
 /// Calls `target.expired` once CLOCK_MONOTONIC reaches `deadline` (ns).
@@ -101,8 +125,15 @@ pub(super) fn disarm(thread: &'static Thread) {
     }
 }
 
-/// Fires everything that is due; answers the next deadline, `u64::MAX` for none.
+/// Fires everything that is due; answers the next deadline that ends a rest,
+/// `u64::MAX` for none.
 pub fn run() -> u64 {
+    if let Some(timers) = ON_PROCESSOR_TIME.get() {
+        (timers.run)();
+    }
+    // What is scheduled meanwhile waits for the next time: an interval may be shorter
+    // than its handling.
+    let now = spore_hal::time::monotonic();
     loop {
         let due = {
             let mut queue = QUEUE.lock();
@@ -110,21 +141,20 @@ pub fn run() -> u64 {
                 return u64::MAX;
             };
             let deadline = *deadline;
-            let now = spore_hal::time::monotonic();
             if deadline > now {
                 return deadline;
             }
             let due = queue.0.pop();
             publish(&queue);
-            (due, now)
+            due
         };
         match due {
-            (Some((_, Target::Thread(thread))), _) => {
+            Some((_, Target::Thread(thread))) => {
                 thread.deadline.store(0, Ordering::Relaxed);
                 super::make_runnable(thread);
             }
-            (Some((_, Target::Timer(timer))), now) => timer.expired(now),
-            (None, _) => {}
+            Some((_, Target::Timer(timer))) => timer.expired(now),
+            None => {}
         }
     }
 }

@@ -132,7 +132,7 @@ impl Position {
     }
 }
 
-fn readable(fd: i32) -> Result<Arc<OpenFile>> {
+pub(super) fn readable(fd: i32) -> Result<Arc<OpenFile>> {
     at::file(fd).and_then(|open| {
         if open.readable() {
             Ok(open)
@@ -142,7 +142,7 @@ fn readable(fd: i32) -> Result<Arc<OpenFile>> {
     })
 }
 
-fn writable(fd: i32) -> Result<Arc<OpenFile>> {
+pub(super) fn writable(fd: i32) -> Result<Arc<OpenFile>> {
     at::file(fd).and_then(|open| {
         if open.writable() {
             Ok(open)
@@ -270,9 +270,4 @@ pub fn copy_file_range(
         target.set(&copy.output, to + copy.done as u64)?;
     }
     finish(&copy, &source, outcome)
-}
-
-/// splice(2), tee(2) and vmsplice(2): EINVAL, upon which programs read and write.
-pub fn no_splice() -> Result<usize> {
-    Err(Errno::EINVAL)
 }

@@ -223,6 +223,11 @@ pub fn fchmodat(directory: i32, path: UserAddr, raw: u32) -> Result<()> {
     change_mode(directory, path, raw, 0)
 }
 
+/// fchmodat2(2).
+pub fn fchmodat2(directory: i32, path: UserAddr, raw: u32, flags: u32) -> Result<()> {
+    change_mode(directory, path, raw, flags)
+}
+
 /// chmod(2).
 pub fn chmod(path: UserAddr, raw: u32) -> Result<()> {
     change_mode(AT_FDCWD, path, raw, 0)

@@ -26,6 +26,7 @@ pub mod resource;
 pub mod signalfd;
 pub mod signals;
 pub mod socket;
+pub mod splice;
 pub mod table;
 pub mod threads;
 pub mod timerfd;

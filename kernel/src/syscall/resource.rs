@@ -82,7 +82,8 @@ fn peak_kib() -> i64 {
 /// getrusage(2): RUSAGE_SELF 0, RUSAGE_THREAD 1, RUSAGE_CHILDREN -1.
 pub fn getrusage(who: i32, addr: UserAddr) -> Result<()> {
     let time = match who {
-        0 | 1 => process_cpu_time(),
+        0 => process_cpu_time(),
+        1 => sched::thread_time(sched::current()),
         -1 => 0,
         _ => return Err(Errno::EINVAL),
     };

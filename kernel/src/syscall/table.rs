@@ -9,7 +9,7 @@ use crate::sched::block::Flow;
 use crate::syscall::{
     Call, Entry, clock, copy, credentials, descriptor, directory, epoll, eventfd, file, identity,
     inotify, memory, message, metadata, pipe, poll, process, resource, signalfd, signals, socket,
-    threads, timerfd, transfer,
+    splice, threads, timerfd, transfer,
 };
 use spore_hal::trap::TrapFrame;
 
@@ -46,9 +46,9 @@ system_calls! {
     33 dup2(old: Int, new: Int) Full descriptor::dup2, "";
     34 pause() Full signals::pause, "";
     35 nanosleep(request: Ptr, remaining: Ptr) Full clock::nanosleep, "";
-    36 getitimer(which: Int, value: Ptr) Partial clock::getitimer, "ITIMER_REAL only";
-    37 alarm(seconds: Size) Full clock::alarm, "";
-    38 setitimer(which: Int, value: Ptr, old: Ptr) Partial clock::setitimer, "ITIMER_REAL only";
+    36 getitimer(which: Int, value: Ptr) Full clock::interval::getitimer, "";
+    37 alarm(seconds: Size) Full clock::interval::alarm, "";
+    38 setitimer(which: Int, value: Ptr, old: Ptr) Partial clock::interval::setitimer, "ITIMER_VIRTUAL counts as ITIMER_PROF: user and system time are not told apart";
     39 getpid() Full identity::getpid, "";
     40 sendfile(output: Int, input: Int, offset: Ptr, count: Size) Full copy::sendfile, "";
     41 socket(domain: Int, kind: Hex, protocol: Int) Partial socket::socket, "AF_UNIX, AF_INET, AF_INET6, and of AF_NETLINK what lists interfaces; raw sockets are refused with EPERM";
@@ -66,9 +66,9 @@ system_calls! {
     53 socketpair(domain: Int, kind: Hex, protocol: Int, pair: Ptr) Full socket::socketpair, "";
     54 setsockopt(fd: Int, level: Int, name: Int, value: Ptr, len: Size) Partial socket::setsockopt, "options that cannot matter are remembered and answered; unknown ones get ENOPROTOOPT";
     55 getsockopt(fd: Int, level: Int, name: Int, value: Ptr, len: Ptr) Partial socket::getsockopt, "TCP_INFO tells the state alone";
-    57 fork() Refused process::no_processes, "EAGAIN, as when RLIMIT_NPROC is reached";
-    58 vfork() Refused process::no_processes, "EAGAIN, as when RLIMIT_NPROC is reached";
-    59 execve(path: Path, argv: Ptr, envp: Ptr) Refused process::execve, "EAGAIN";
+    57 fork() Refused process::no_processes, "EACCES, as where a security policy forbids processes: programs try again after EAGAIN";
+    58 vfork() Refused process::no_processes, "EACCES, as fork";
+    59 execve(path: Path, argv: Ptr, envp: Ptr) Refused process::execve, "EACCES";
     60 exit(status: Int) Full process::exit, "";
     61 wait4(pid: Int, status: Ptr, options: Hex, usage: Ptr) Partial process::wait4, "ECHILD: there are no children";
     62 kill(pid: Int, signal: Signal) Full signals::kill, "";
@@ -221,10 +221,10 @@ system_calls! {
     272 unshare(flags: Hex) Refused identity::not_permitted, "EPERM";
     273 set_robust_list(head: Ptr, len: Size) Full threads::set_robust_list, "";
     274 get_robust_list(pid: Int, head: Ptr, len: Ptr) Full threads::get_robust_list, "";
-    275 splice(input: Int, from: Ptr, output: Int, to: Ptr, len: Size, flags: Hex) Refused copy::no_splice, "EINVAL: programs read and write instead";
-    276 tee(input: Int, output: Int, len: Size, flags: Hex) Refused copy::no_splice, "EINVAL";
+    275 splice(input: Int, from: Ptr, output: Int, to: Ptr, len: Size, flags: Hex) Full splice::splice, "";
+    276 tee(input: Int, output: Int, len: Size, flags: Hex) Full splice::tee, "";
     277 sync_file_range(fd: Int, offset: Int, len: Int, flags: Hex) Constant file::sync_file_range, "";
-    278 vmsplice(fd: Int, vector: Ptr, count: Size, flags: Hex) Refused copy::no_splice, "EINVAL";
+    278 vmsplice(fd: Int, vector: Ptr, count: Size, flags: Hex) Partial splice::vmsplice, "copies: pages are not shared with the pipe";
     280 utimensat(dir: Dir, path: Path, times: Ptr, flags: Hex) Full metadata::utimensat, "";
     281 epoll_pwait(fd: Int, events: Ptr, max: Int, timeout: Int, mask: Ptr, size: Size) Full epoll::epoll_pwait, "";
     282 signalfd(fd: Int, mask: Ptr, size: Size) Full signalfd::signalfd, "";
@@ -258,7 +258,7 @@ system_calls! {
     318 getrandom(buffer: Ptr, len: Size, flags: Hex) Full identity::getrandom, "";
     319 memfd_create(name: Path, flags: Hex) Partial file::memfd_create, "no seals";
     321 bpf(command: Int) Refused identity::not_permitted, "EPERM";
-    322 execveat(dir: Dir, path: Path) Refused process::execve, "EAGAIN";
+    322 execveat(dir: Dir, path: Path) Refused process::execve, "EACCES";
     323 userfaultfd(flags: Hex) Refused identity::not_permitted, "EPERM";
     324 membarrier(command: Int, flags: Hex, cpu: Int) Partial threads::membarrier, "one processor: a barrier is always met";
     325 mlock2(addr: Ptr, len: Size, flags: Hex) Constant identity::zero, "";
@@ -280,10 +280,11 @@ system_calls! {
     441 epoll_pwait2(fd: Int, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Size) Full epoll::epoll_pwait2, "";
     448 process_mrelease(fd: Int, flags: Hex) Refused identity::absent, "ENOSYS";
     449 futex_waitv(waiters: Ptr, count: Size, flags: Hex, timeout: Ptr, clock: Int) Refused identity::absent, "ENOSYS";
+    452 fchmodat2(dir: Dir, path: Path, mode: Mode, flags: Hex) Full metadata::fchmodat2, "";
     @registers
     15 rt_sigreturn() Full signals::rt_sigreturn, "";
-    56 clone(flags: Hex, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) Partial threads::clone, "threads only; processes answer EAGAIN";
-    435 clone3(args: Ptr, size: Size) Partial threads::clone3, "threads only; processes answer EAGAIN";
+    56 clone(flags: Hex, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) Partial threads::clone, "threads only; processes answer EACCES";
+    435 clone3(args: Ptr, size: Size) Partial threads::clone3, "threads only; processes answer EACCES";
 }
 
 spore_hal::generated! {

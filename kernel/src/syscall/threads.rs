@@ -36,8 +36,7 @@ const MAX_THREADS: usize = 32_000;
 
 fn spawn(frame: &TrapFrame, request: &CloneRequest) -> Result<usize> {
     if request.flags & flag::THREAD == 0 || request.flags & flag::VM == 0 {
-        // A process: answered as when RLIMIT_NPROC is reached.
-        return Err(Errno::EAGAIN);
+        return crate::syscall::process::no_processes();
     }
     if request.flags & flag::SIGHAND == 0 {
         return Err(Errno::EINVAL);

@@ -186,8 +186,14 @@ fn start_read(fd: i32, buffers: Result<Buffers>, at: At) -> Flow {
         Ok(buffers) => buffers,
         Err(error) => return error.into(),
     };
+    let patient = !open.nonblocking();
+    read_from(open, buffers, at, patient)
+}
+
+/// Reads, and waits for something to read if the caller is `patient`.
+fn read_from(open: Arc<OpenFile>, buffers: Buffers, at: At, patient: bool) -> Flow {
     match read_once(&open, &buffers, at) {
-        Err(Errno::EAGAIN) if !open.nonblocking() && open.file.notifier().is_some() => {
+        Err(Errno::EAGAIN) if patient && open.file.notifier().is_some() => {
             let deadline = deadline(&open, false);
             block::retry(open, false, deadline, move |open| {
                 read_once(open, &buffers, at)
@@ -215,7 +221,13 @@ fn start_write(fd: i32, buffers: Result<Buffers>, at: At) -> Flow {
         Ok(buffers) => buffers,
         Err(error) => return error.into(),
     };
-    let patient = !open.nonblocking() && open.file.notifier().is_some();
+    let patient = !open.nonblocking();
+    write_to(open, buffers, at, patient)
+}
+
+/// Writes, and waits for room if the caller is `patient`.
+fn write_to(open: Arc<OpenFile>, buffers: Buffers, at: At, patient: bool) -> Flow {
+    let patient = patient && open.file.notifier().is_some();
     match write_once(&open, &buffers, 0, at) {
         Err(Errno::EAGAIN) if patient => write_rest(open, buffers, 0),
         Ok(done) if patient && done > 0 && done < buffers.total() => {
@@ -252,6 +264,15 @@ fn write_rest(open: Arc<OpenFile>, buffers: Buffers, done: usize) -> Flow {
         };
         if done > 0 { Ok(done) } else { Err(failure) }
     })
+}
+
+/// Moves bytes between user memory and a pipe, whichever way it is open (vmsplice).
+pub(super) fn with_pipe(open: Arc<OpenFile>, buffers: Buffers, patient: bool) -> Flow {
+    if open.writable() {
+        write_to(open, buffers, At::Position, patient)
+    } else {
+        read_from(open, buffers, At::Position, patient)
+    }
 }
 
 /// read(2).

@@ -53,6 +53,9 @@ static void modes(void) {
     int fd = NEED(open("f", O_RDONLY));
     SHOW(fchmod(fd, 0640));
     SHOW(fchmodat(AT_FDCWD, "l", 0600, 0));
+    SHOW(syscall(452, AT_FDCWD, "l", 0600, AT_SYMLINK_NOFOLLOW));
+    SHOW(syscall(452, AT_FDCWD, "l", 0600, 0));
+    SHOW(syscall(452, AT_FDCWD, "l", 0600, 1));
     NEED(stat("f", &status));
     printf("  %o\n", status.st_mode);
     SHOW(chmod("none", 0600));

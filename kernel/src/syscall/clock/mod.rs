@@ -1,20 +1,21 @@
-//! Clocks, sleeping, and the real interval timer.
+//! Clocks and sleeping.
 
+pub mod base;
+pub mod interval;
 pub mod posix;
 
 use alloc::sync::Arc;
 
 use spore_hal::time as clocks;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, Result};
 use crate::fs::stat::Timespec;
 use crate::mm::user::{self, UserAddr};
-use crate::process::Process;
 use crate::sched;
 use crate::sched::block::{Flow, park};
-use crate::sched::timers::{self, Expire, TimerId};
-use crate::signal::{self, SigInfo, code, number};
+use crate::sched::cpu_timers::{self, CpuClock};
+use crate::sched::thread::Thread;
+use crate::sched::timers::Expire;
 
 /// Clock ids (`linux/time.h`).
 pub mod id {
@@ -42,11 +43,34 @@ pub fn read(clock: i32) -> Result<u64> {
         | id::MONOTONIC_COARSE
         | id::BOOTTIME
         | id::BOOTTIME_ALARM => Ok(monotonic),
-        id::PROCESS_CPUTIME | id::THREAD_CPUTIME => {
-            Ok(crate::syscall::resource::process_cpu_time())
+        other => Ok(processor_clock(other)?.now()),
+    }
+}
+
+/// The clocks that count processor time. Negative ids name that of a process or thread
+/// (clock_getcpuclockid(3)): an inverted process or thread id, whether it is a
+/// thread's, and how to count. EINVAL for others, and for clocks of others.
+fn processor_clock(clock: i32) -> Result<CpuClock> {
+    const OF_THREAD: i32 = 4;
+    const COUNTING: i32 = 3;
+    const DESCRIPTOR: i32 = 3;
+    let thread = sched::current();
+    match clock {
+        id::PROCESS_CPUTIME => Ok(CpuClock::Process),
+        id::THREAD_CPUTIME => Ok(CpuClock::of(thread)),
+        negative if negative < 0 && negative & COUNTING != DESCRIPTOR => {
+            let owner = !(negative >> 3);
+            let process = thread.process();
+            if negative & OF_THREAD == 0 {
+                let own = owner == 0 || owner == process.pid();
+                return own.then_some(CpuClock::Process).ok_or(Errno::EINVAL);
+            }
+            let named = match owner {
+                0 => Some(thread),
+                tid => process.thread(tid),
+            };
+            named.map(CpuClock::of).ok_or(Errno::EINVAL)
         }
-        // Negative ids name the processor clock of a process or thread (clock_getcpuclockid(3)).
-        negative if negative < 0 => Ok(crate::syscall::resource::process_cpu_time()),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -125,6 +149,32 @@ fn sleep_until(deadline: u64, remaining: Option<UserAddr>) -> Flow {
     })
 }
 
+/// Wakes a thread.
+struct Wake(&'static Thread);
+
+impl Expire for Wake {
+    fn expired(self: Arc<Self>, _now: u64) {
+        self.0.wake();
+    }
+}
+
+/// Sleeps until others have used processor time.
+fn sleep_on(clock: CpuClock, until: u64) -> Flow {
+    Flow::blocked(async move {
+        let timer = cpu_timers::schedule(clock, until, Arc::new(Wake(sched::current())));
+        let result = loop {
+            if clock.now() >= until {
+                break Ok(0);
+            }
+            if park(None).await.is_err() {
+                break Err(Errno::EINTR);
+            }
+        };
+        cpu_timers::cancel(timer);
+        result
+    })
+}
+
 /// nanosleep(2).
 pub fn nanosleep(request: UserAddr, remaining: UserAddr) -> Flow {
     clock_nanosleep(id::MONOTONIC, 0, request, remaining)
@@ -133,6 +183,21 @@ pub fn nanosleep(request: UserAddr, remaining: UserAddr) -> Flow {
 /// clock_nanosleep(2).
 pub fn clock_nanosleep(clock: i32, flags: u32, request: UserAddr, remaining: UserAddr) -> Flow {
     const ABSOLUTE: u32 = 1;
+    if let Ok(processor) = processor_clock(clock) {
+        return match user::read::<Timespec>(request).and_then(Timespec::to_nanoseconds) {
+            Err(error) => error.into(),
+            // Nobody's own time goes on while it sleeps.
+            Ok(_) if clock == id::THREAD_CPUTIME => Errno::EINVAL.into(),
+            Ok(wanted) => {
+                let from = if flags & ABSOLUTE == 0 {
+                    processor.now()
+                } else {
+                    0
+                };
+                sleep_on(processor, from.saturating_add(wanted))
+            }
+        };
+    }
     let deadline = read(clock).and_then(|_| {
         let wanted = user::read::<Timespec>(request)?.to_nanoseconds()?;
         if flags & ABSOLUTE != 0 {
@@ -148,124 +213,4 @@ pub fn clock_nanosleep(clock: i32, flags: u32, request: UserAddr, remaining: Use
             sleep_until(deadline, report.then_some(remaining))
         }
     }
-}
-
-/// The real interval timer of the process.
-pub struct Alarm {
-    timer: TimerId,
-    deadline: u64,
-    interval: u64,
-}
-
-struct AlarmExpired(Arc<Process>);
-
-impl Expire for AlarmExpired {
-    fn expired(self: Arc<Self>, now: u64) {
-        let process = self.0.clone();
-        let interval = process
-            .alarm
-            .lock()
-            .take()
-            .map_or(0, |alarm| alarm.interval);
-        if interval > 0 {
-            arm_alarm(&process, now + interval, interval);
-        }
-        signal::send_to_process(
-            &process,
-            SigInfo::from_process(number::ALRM, code::KERNEL, 0),
-        );
-    }
-}
-
-fn arm_alarm(process: &Arc<Process>, deadline: u64, interval: u64) {
-    let timer = timers::schedule(deadline, Arc::new(AlarmExpired(process.clone())));
-    *process.alarm.lock() = Some(Alarm {
-        timer,
-        deadline,
-        interval,
-    });
-}
-
-/// `struct itimerval`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-struct IntervalValue {
-    interval_seconds: i64,
-    interval_micros: i64,
-    seconds: i64,
-    micros: i64,
-}
-
-fn micros(seconds: i64, micros: i64) -> Result<u64> {
-    let micros = micros.checked_mul(1000).ok_or(Errno::EINVAL)?;
-    Timespec {
-        seconds,
-        nanoseconds: micros,
-    }
-    .to_nanoseconds()
-}
-
-fn show_alarm(process: &Process) -> IntervalValue {
-    let alarm = process.alarm.lock();
-    let Some(alarm) = &*alarm else {
-        return IntervalValue::default();
-    };
-    let left = alarm.deadline.saturating_sub(clocks::monotonic()).max(1000);
-    IntervalValue {
-        interval_seconds: (alarm.interval / 1_000_000_000) as i64,
-        interval_micros: (alarm.interval % 1_000_000_000 / 1000) as i64,
-        seconds: (left / 1_000_000_000) as i64,
-        micros: (left % 1_000_000_000 / 1000) as i64,
-    }
-}
-
-fn replace_alarm(process: &Arc<Process>, value: u64, interval: u64) {
-    let old = process.alarm.lock().take();
-    if let Some(old) = old {
-        timers::cancel(old.timer);
-    }
-    if value > 0 {
-        arm_alarm(process, clocks::monotonic() + value, interval);
-    }
-}
-
-/// setitimer(2): ITIMER_REAL (0).
-pub fn setitimer(which: u32, value: UserAddr, old: UserAddr) -> Result<()> {
-    if which > 2 {
-        return Err(Errno::EINVAL);
-    }
-    if which != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    let process = sched::current().process();
-    let before = show_alarm(process);
-    let new: IntervalValue = if value.is_null() {
-        IntervalValue::default()
-    } else {
-        user::read(value)?
-    };
-    let interval = micros(new.interval_seconds, new.interval_micros)?;
-    replace_alarm(process, micros(new.seconds, new.micros)?, interval);
-    if old.is_null() {
-        Ok(())
-    } else {
-        user::write(old, &before)
-    }
-}
-
-/// getitimer(2).
-pub fn getitimer(which: u32, value: UserAddr) -> Result<()> {
-    match which {
-        0 => user::write(value, &show_alarm(sched::current().process())),
-        1 | 2 => user::write(value, &IntervalValue::default()),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-/// alarm(2): answers the seconds that were left.
-pub fn alarm(seconds: u32) -> Result<usize> {
-    let process = sched::current().process();
-    let before = show_alarm(process);
-    replace_alarm(process, u64::from(seconds) * 1_000_000_000, 0);
-    Ok((before.seconds + i64::from(before.micros > 0)) as usize)
 }

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use spore_hal::{Lock, time};
+use spore_hal::Lock;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, Result};
@@ -11,8 +11,9 @@ use crate::fs::stat::Timespec;
 use crate::mm::user::{self, UserAddr};
 use crate::process::Process;
 use crate::sched;
-use crate::sched::timers::{self, Expire, TimerId};
+use crate::sched::timers::Expire;
 use crate::signal::{self, SigInfo, code, number};
+use crate::syscall::clock::base::{Base, Scheduled};
 
 /// `struct sigevent`, its used head.
 #[repr(C)]
@@ -38,7 +39,7 @@ const NOTIFY_NONE: i32 = 1;
 const NOTIFY_THREAD_ID: i32 = 4;
 
 struct State {
-    armed: Option<(TimerId, u64)>,
+    armed: Option<(Scheduled, u64)>,
     interval: u64,
     overrun: i32,
 }
@@ -46,6 +47,7 @@ struct State {
 struct PosixTimer {
     id: i32,
     clock: i32,
+    base: Base,
     event: SigEvent,
     process: Arc<Process>,
     state: Lock<State>,
@@ -64,7 +66,7 @@ impl Expire for PosixTimer {
             if let Some(missed) = (now - deadline).checked_div(state.interval) {
                 state.overrun = missed.min(i32::MAX as u64) as i32;
                 let next = deadline + (missed + 1) * state.interval;
-                state.armed = Some((timers::schedule(next, self.clone()), next));
+                state.armed = Some((self.base.schedule(next, self.clone()), next));
             }
         }
         if self.event.notify == NOTIFY_NONE {
@@ -94,7 +96,7 @@ fn find(id: i32) -> Result<Arc<PosixTimer>> {
 
 /// timer_create(2).
 pub fn timer_create(clock: i32, event: UserAddr, id: UserAddr) -> Result<()> {
-    super::read(clock)?;
+    let base = Base::of(clock)?;
     let number = {
         let timers = TIMERS.lock();
         (0..)
@@ -127,6 +129,7 @@ pub fn timer_create(clock: i32, event: UserAddr, id: UserAddr) -> Result<()> {
     let timer = Arc::new(PosixTimer {
         id: number,
         clock,
+        base,
         event,
         process: process.clone(),
         state,
@@ -139,7 +142,7 @@ pub fn timer_create(clock: i32, event: UserAddr, id: UserAddr) -> Result<()> {
 fn show(timer: &PosixTimer) -> TimerValue {
     let state = timer.state.lock();
     let left = state.armed.map_or(0, |(_, deadline)| {
-        deadline.saturating_sub(time::monotonic()).max(1)
+        deadline.saturating_sub(timer.base.now()).max(1)
     });
     TimerValue {
         interval: Timespec::from_nanoseconds(state.interval),
@@ -155,16 +158,16 @@ pub fn timer_settime(id: i32, flags: u32, value: UserAddr, old: UserAddr) -> Res
     let (first, interval) = (new.value.to_nanoseconds()?, new.interval.to_nanoseconds()?);
     let before = show(&timer);
     let armed = timer.state.lock().armed.take();
-    if let Some((id, _)) = armed {
-        timers::cancel(id);
+    if let Some((scheduled, _)) = armed {
+        scheduled.cancel();
     }
     if first > 0 {
-        let deadline = if flags & ABSOLUTE != 0 {
-            super::to_monotonic(timer.clock, first)?
-        } else {
-            time::monotonic().saturating_add(first)
+        let deadline = match timer.base {
+            _ if flags & ABSOLUTE == 0 => timer.base.now().saturating_add(first),
+            Base::Monotonic => super::to_monotonic(timer.clock, first)?,
+            Base::Processor(_) => first,
         };
-        let scheduled = timers::schedule(deadline, timer.clone());
+        let scheduled = timer.base.schedule(deadline, timer.clone());
         let mut state = timer.state.lock();
         state.armed = Some((scheduled, deadline));
         state.interval = interval;
@@ -191,7 +194,7 @@ pub fn timer_delete(id: i32) -> Result<()> {
     let timer = TIMERS.lock().remove(&id).ok_or(Errno::EINVAL)?;
     let armed = timer.state.lock().armed.take();
     if let Some((scheduled, _)) = armed {
-        timers::cancel(scheduled);
+        scheduled.cancel();
     }
     Ok(())
 }

@@ -364,4 +364,6 @@ export const systemCalls: readonly (readonly [number, string, number])[] = [
   [448, "process_mrelease", 2],
   [449, "futex_waitv", 6],
   [450, "set_mempolicy_home_node", 6],
+  [451, "cachestat", 4],
+  [452, "fchmodat2", 4],
 ];
