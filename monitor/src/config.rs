@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::error::{MonitorError, Result, SPORE_LAUNCH_CONFIG};
 use crate::events::Style;
-use crate::net::Destination;
+use crate::net::{Destination, Internal};
 
 /// Version of the configuration that this monitor reads.
 pub const VERSION: u32 = 1;
@@ -74,6 +74,9 @@ pub struct Config {
     /// What outgoing connections may not reach, whatever the image says.
     #[serde(default)]
     pub policy: Policy,
+    /// How apps of the same owner reach each other by name; none: they do not.
+    #[serde(default)]
+    pub internal: Option<Internal>,
     /// What of the host the image declares that it uses.
     #[serde(default)]
     pub rights: Rights,

@@ -333,6 +333,7 @@ fn start(
         publish: config.publish.clone(),
         policy: config.policy,
         rights: config.rights.clone(),
+        internal: config.internal.clone(),
         streams,
         io_thread: use_processors(None) >= 2,
         events: Arc::clone(events),

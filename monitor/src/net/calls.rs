@@ -1,7 +1,9 @@
 //! Host calls of the rings: what cannot go through a ring because the program
 //! needs the answer at once.
 
-use std::os::fd::AsRawFd;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use spore_abi::net::{Address, SLOTS, call, host_flag, slot};
 
@@ -57,15 +59,7 @@ impl Engine {
         if !self.gate.permits(&to) {
             return Err(errno(libc::EACCES));
         }
-        let fd = sys::socket(&to, libc::SOCK_STREAM).map_err(|error| negated(&error))?;
-        sys::no_delay(fd.as_raw_fd());
-        let outcome = match sys::connect(fd.as_raw_fd(), &to) {
-            Ok(()) => 0,
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-                errno(libc::EINPROGRESS)
-            }
-            Err(error) => return Err(negated(&error)),
-        };
+        let (fd, outcome) = self.dial(&to).map_err(|error| negated(&error))?;
         let entry = Entry::new(index, generation, Kind::Stream, Descriptor::Owned(fd));
         let mut entry = entry
             .with_buffers(&self.rings, true, true)
@@ -77,6 +71,22 @@ impl Engine {
         entry.apply_options(line);
         self.install(entry).map_err(|error| negated(&error))?;
         Ok(outcome)
+    }
+
+    /// A connection that stands (0) or is being made (-EINPROGRESS).
+    fn dial(&self, to: &SocketAddr) -> io::Result<(OwnedFd, i64)> {
+        if let Some(internal) = self.gate.internal(to) {
+            return Ok((internal.connect(to)?, 0));
+        }
+        let fd = sys::socket(to, libc::SOCK_STREAM)?;
+        sys::no_delay(fd.as_raw_fd());
+        match sys::connect(fd.as_raw_fd(), to) {
+            Ok(()) => Ok((fd, 0)),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                Ok((fd, errno(libc::EINPROGRESS)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the image declares this port of the guest.

@@ -150,6 +150,15 @@ pub fn send(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut Boun
         }
         let data = &mut bounce.0[..header.len as usize];
         rings.take(ring, entry.tx_head.wrapping_add(DATAGRAM_HEADER), data);
+        let to = || match header.address.family {
+            0 => sys::peer_address(entry.fd.raw()),
+            _ => address::from_guest(&header.address),
+        };
+        if let Some((from, answer)) = gate.answer(data, to) {
+            news |= deliver(entry, rings, from, &answer);
+            news |= entry.sent(slot, record, waiting, ring);
+            continue;
+        }
         match send_one(entry, gate, header, data) {
             Ok(()) => {}
             Err(libc::EINTR) => continue,
@@ -162,6 +171,22 @@ pub fn send(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut Boun
         news |= entry.sent(slot, record, waiting, ring);
     }
     news
+}
+
+/// Gives the guest a datagram; without room it is lost, as datagrams are.
+fn deliver(entry: &mut Entry, rings: &Rings, from: SocketAddr, data: &[u8]) -> bool {
+    let header = DatagramHeader {
+        len: data.len() as u32,
+        error: 0,
+        address: address::to_guest(&from),
+    };
+    let slot = rings.slot(entry.slot);
+    let room = entry.rx_room(rings, slot);
+    let fits = room.is_ok_and(|room| room >= DatagramHeader::record_len(header.len));
+    if fits {
+        put(entry, rings, header, data);
+    }
+    fits
 }
 
 fn send_one(

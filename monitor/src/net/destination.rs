@@ -5,6 +5,14 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use crate::net::internal;
+
+/// Whether an app's name, or all of them, are meant: their addresses need no resolver.
+fn means_app(name: &str, ip: IpAddr) -> bool {
+    internal::is_internal(ip)
+        && (name == internal::DOMAIN || internal::resolve(name).is_some_and(|app| app == ip))
+}
+
 /// Addresses that one name is known by, at most.
 const ADDRESSES: usize = 1024;
 
@@ -73,7 +81,7 @@ impl Destination {
         self.port.is_none_or(|port| port == to.port())
             && match &self.place {
                 Place::Network { address, prefix } => within(ip, *address, *prefix),
-                Place::Name { known, .. } => known.contains(&ip),
+                Place::Name { name, known } => known.contains(&ip) || means_app(name, ip),
             }
     }
 

@@ -19,6 +19,7 @@ mod datagram;
 mod destination;
 mod engine;
 mod entry;
+mod internal;
 mod listen;
 mod names;
 mod policy;
@@ -31,6 +32,7 @@ mod tests;
 mod thread;
 
 pub use destination::Destination;
+pub use internal::Internal;
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,6 +74,8 @@ pub struct NetConfig {
     pub policy: Policy,
     /// What of the host the image may use.
     pub rights: Rights,
+    /// How apps reach each other by name.
+    pub internal: Option<Internal>,
     /// Host descriptors of the program's standard input, output and error.
     pub streams: [RawFd; 3],
     /// A second core is free: serve the rings from a thread that polls.
@@ -131,7 +135,7 @@ impl Net {
                 "guest memory has no room for the rings",
             )
         })?;
-        let gate = Gate::new(config.policy, &config.rights);
+        let gate = Gate::new(config.policy, &config.rights, config.internal);
         let publish = config.publish.as_deref();
         listen::check_declared(publish.unwrap_or_default(), &config.rights)?;
         let [input, output, error] = config.streams;

@@ -50,6 +50,20 @@ pub fn answer(message: &[u8]) -> Option<(String, Vec<IpAddr>)> {
     Some((asked, addresses))
 }
 
+/// What a standard query asks for: the name in lower case, the type, and the offset
+/// behind the question. `None`: not one, or for another class.
+pub fn question(message: &[u8]) -> Option<(String, u16, usize)> {
+    let word = |at: usize| {
+        let bytes = message.get(at..at + 2)?;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+    };
+    if word(2)? & 0xf800 != 0 || word(4)? != 1 {
+        return None;
+    }
+    let (asked, end) = name(message, HEADER)?;
+    (word(end + 2)? == CLASS_IN).then_some((asked, word(end)?, end + 4))
+}
+
 /// The name at an offset in lower case, and the offset behind it. Pointers lead
 /// backwards only, so that none can go in circles.
 fn name(message: &[u8], start: usize) -> Option<(String, usize)> {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::{Policy, Rights};
 use crate::net::destination::Destination;
+use crate::net::internal::{self, Internal};
 use crate::net::names;
 
 /// Cloud metadata services.
@@ -24,6 +25,7 @@ pub struct Gate {
     /// Name servers that may be asked, and whose answers say what a name stands for.
     resolvers: Vec<IpAddr>,
     named: HashSet<IpAddr>,
+    internal: Option<Internal>,
 }
 
 /// Port of name servers.
@@ -31,10 +33,12 @@ const DNS: u16 = 53;
 
 impl Gate {
     /// A gate for one guest.
-    pub fn new(policy: Policy, rights: &Rights) -> Self {
+    pub fn new(policy: Policy, rights: &Rights, internal: Option<Internal>) -> Self {
         let destinations = rights.destinations.clone();
         // Only who has to find out what a name stands for needs a name server.
-        let asks = destinations.iter().flatten().any(Destination::is_name);
+        let asks = destinations
+            .as_ref()
+            .is_none_or(|all| all.iter().any(Destination::is_name));
         Self {
             policy,
             network: rights.network,
@@ -44,7 +48,25 @@ impl Gate {
                 false => Vec::new(),
             },
             named: HashSet::new(),
+            internal,
         }
+    }
+    /// The way to an app, if the address is that of one.
+    pub fn internal(&self, to: &SocketAddr) -> Option<&Internal> {
+        self.internal
+            .as_ref()
+            .filter(|_| internal::is_internal(to.ip()))
+    }
+    /// The answer to a question for an app, if a name server is asked.
+    pub fn answer(
+        &self,
+        question: &[u8],
+        to: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Option<(SocketAddr, Vec<u8>)> {
+        self.internal.as_ref()?;
+        let answer = internal::answer(question)?;
+        let to = to().filter(|to| self.is_resolver(to))?;
+        Some((to, answer))
     }
     /// Whether the guest may have sockets of the host at all.
     pub fn opens(&self) -> bool {
@@ -54,7 +76,7 @@ impl Gate {
     pub fn permits(&mut self, to: &SocketAddr) -> bool {
         let why = if !self.network {
             "its image declares no network"
-        } else if self.denies(to.ip()) {
+        } else if self.denies(to.ip()) && !self.is_resolver(to) {
             "link-local, metadata and the host's own addresses are denied"
         } else if !self.declares(to) {
             "its image does not declare it"
@@ -123,7 +145,7 @@ mod tests {
 
     fn permits(text: &str) -> bool {
         let to = SocketAddr::new(text.parse().unwrap(), 80);
-        Gate::new(Policy::default(), &Rights::default()).permits(&to)
+        Gate::new(Policy::default(), &Rights::default(), None).permits(&to)
     }
 
     #[test]
@@ -164,7 +186,7 @@ mod tests {
             resolvers: vec!["127.0.0.53".parse().unwrap()],
             ..Rights::default()
         };
-        Gate::new(Policy::default(), &rights)
+        Gate::new(Policy::default(), &rights, None)
     }
 
     #[test]
@@ -212,7 +234,7 @@ mod tests {
             network: false,
             ..Rights::default()
         };
-        let mut gate = Gate::new(Policy::default(), &rights);
+        let mut gate = Gate::new(Policy::default(), &rights, None);
         assert!(!gate.opens());
         assert!(!gate.permits(&"10.0.0.1:80".parse().unwrap()));
     }
@@ -223,7 +245,7 @@ mod tests {
             deny_link_local: false,
             ..Policy::default()
         };
-        let mut gate = Gate::new(policy, &Rights::default());
+        let mut gate = Gate::new(policy, &Rights::default(), None);
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 80);
         assert!(gate.permits(&at("169.254.0.1")));
         assert!(!gate.permits(&at("169.254.169.254")));
@@ -235,7 +257,7 @@ mod tests {
             deny_loopback: true,
             ..Policy::default()
         };
-        let mut gate = Gate::new(policy, &Rights::default());
+        let mut gate = Gate::new(policy, &Rights::default(), None);
         for text in [
             "127.0.0.1",
             "127.1.2.3",

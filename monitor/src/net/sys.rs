@@ -4,6 +4,8 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::net::address::RawAddress;
@@ -226,6 +228,30 @@ pub fn connect(fd: RawFd, to: &SocketAddr) -> io::Result<()> {
     let name = RawAddress::new(to);
     // SAFETY: a live address of that length.
     result(unsafe { libc::connect(fd, name.as_ptr(), name.len) } as isize).map(drop)
+}
+
+/// A non-blocking connection to a socket of the host. A listener whose queue is full
+/// refuses it, as one that is not there.
+pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let refused = || io::Error::from_raw_os_error(libc::ECONNREFUSED);
+    let bytes = path.as_os_str().as_bytes();
+    // SAFETY: all zero is a valid address.
+    let mut name: libc::sockaddr_un = unsafe { zeroed() };
+    if bytes.len() >= name.sun_path.len() {
+        return Err(refused());
+    }
+    name.sun_family = libc::AF_UNIX as u16;
+    for (to, from) in name.sun_path.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: creates a descriptor.
+    let fd = own(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    let len = size_of::<libc::sockaddr_un>() as u32;
+    // SAFETY: a live address of that length.
+    result(unsafe { libc::connect(fd.as_raw_fd(), (&raw const name).cast(), len) } as isize)
+        .map_err(|_| refused())?;
+    Ok(fd)
 }
 
 /// Forgets the peer of a datagram socket.

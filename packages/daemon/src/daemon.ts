@@ -12,6 +12,7 @@ import { Apps } from "./cloud/apps.ts";
 import { CanaryWatch } from "./cloud/canary.ts";
 import { faultPoint } from "./cloud/faults.ts";
 import { Flags } from "./cloud/flags.ts";
+import { Grants, InternalNetwork } from "./cloud/internal.ts";
 import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
 import { TcpServices } from "./cloud/tcp-services.ts";
@@ -60,9 +61,6 @@ export interface DaemonOptions {
 /** How long answers may go on when the daemon goes down. */
 const GRACE_MS = 10_000;
 
-/** Events after which a port may have to listen, or not any more. */
-const servicesChange = /^(app\.(changed|removed)|deployment\.created)$/;
-
 /** A running daemon. */
 export interface Daemon {
   readonly gatewayPort: number;
@@ -91,6 +89,7 @@ async function keepers({ home, domain }: DaemonOptions) {
     snapshots: new Snapshots(join(home, "snapshots")),
     logs: new Logs(join(home, "logs"), run),
     urls: new Urls(store, domain),
+    grants: new Grants(home),
     authority: authorityOf(join(home, "tls"), domain),
   };
 }
@@ -122,6 +121,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     driver,
     snapshots,
     prepare: (release) => preparations.of(release),
+    internal: (app) => kept.grants.of(app),
     admit: (app) => {
       const tenant = store.get("apps", app)?.tenant;
       if (tenant !== undefined) tenants.admitInstance(tenant, fleet);
@@ -148,19 +148,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const gateway = new Gateway({ router, answered, finished });
   fleet.retired = (address) => gateway.forget(address);
 
+  const internal = new InternalNetwork({ store, events, router, gateway }, kept.grants);
+  await internal.listen();
   sweepAnswers(store);
   fleet.adopt();
-  const services = new TcpServices({
+  await new TcpServices({
     store,
     events,
     router,
     gateway,
     host: options.addresses[0] ?? "127.0.0.1",
-  });
-  events.follow(({ app, kind }) => {
-    if (app !== null && servicesChange.test(kind)) void services.refresh(app);
-  });
-  for (const { name } of store.list("apps")) await services.refresh(name);
+  }).start();
   const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
   const tlsPort = await listenTls(gateway, kept.authority, options);
   if (tlsPort === null) urls.at("http", gatewayPort);
@@ -177,6 +175,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     tlsPort,
     apiPort: api.port,
     close: async (instances) => {
+      internal.close();
       await gateway.close(GRACE_MS);
       await otlp?.flush();
       if (instances === "stop") await fleet.close();

@@ -40,6 +40,7 @@ export async function testCloud(driver: TestDriver): Promise<TestCloud> {
     snapshots: { of: () => null, drop: () => {} },
     // The driver of a test does not look at it.
     prepare: () => ({ image: {} as Image, env: {} }),
+    internal: () => null,
     admit: (app) => tenants.admitInstance(store.get("apps", app)?.tenant ?? OWN_TENANT, fleet),
     woken: () => {},
   });

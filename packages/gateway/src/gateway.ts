@@ -76,9 +76,7 @@ export class Gateway {
   /** Listens for a TCP service; what it gives ends that. */
   async listenTcp(address: Address, target: Target): Promise<{ readonly port: number; close(): void }> {
     const server = createServer({ noDelay: true, pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
-      this.#sockets.add(socket);
-      socket.once("close", () => this.#sockets.delete(socket));
-      carryTcp(socket, target);
+      this.carry(socket, target);
     });
     const port = await this.#listen(server, address);
     return {
@@ -88,6 +86,19 @@ export class Gateway {
         this.#servers.splice(this.#servers.indexOf(server), 1);
       },
     };
+  }
+
+  /** Takes a connection that somebody else has accepted; `peer` is told to apps as the client's address. */
+  serve(socket: Socket, router: Router, peer: string): void {
+    this.#onHttp(socket, false, { ...this.#shared, router }, peer);
+    socket.resume();
+  }
+
+  /** The same for one that is not HTTP. */
+  carry(socket: Socket, target: Target): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    carryTcp(socket, target);
   }
 
   #onTls(socket: TLSSocket): void {
@@ -129,9 +140,9 @@ export class Gateway {
     });
   }
 
-  #onHttp(socket: Socket, secure: boolean): void {
+  #onHttp(socket: Socket, secure: boolean, shared: ConnectionShared = this.#shared, peer?: string): void {
     this.#sockets.add(socket);
-    const connection = new Http1Connection(socket, this.#shared, secure);
+    const connection = new Http1Connection(socket, shared, secure, peer);
     this.#connections.add(connection);
     socket.once("close", () => {
       this.#sockets.delete(socket);

@@ -67,11 +67,11 @@ export class Http1Connection implements Inbound {
   #timer: NodeJS.Timeout | null = null;
   #uncork = false;
 
-  constructor(socket: Socket, shared: ConnectionShared, secure: boolean) {
+  constructor(socket: Socket, shared: ConnectionShared, secure: boolean, peer?: string) {
     this.#socket = socket;
     this.#shared = shared;
     this.secure = secure;
-    this.peer = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+    this.peer = peer ?? (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
     socket.setNoDelay(true);
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     socket.on("end", () => this.#onGone());

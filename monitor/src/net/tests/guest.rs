@@ -38,7 +38,7 @@ pub fn engine(memory: &Arc<GuestMemory>) -> Engine {
         listener: None,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));
-    let gate = Gate::new(Policy::default(), &Rights::default());
+    let gate = Gate::new(Policy::default(), &Rights::default(), None);
     let rings = Rings::new(memory.clone()).expect("room for the rings");
     Engine::new(rings, Some(&[rule]), None, gate, events, [-1; 4]).expect("a free port")
 }

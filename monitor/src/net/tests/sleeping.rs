@@ -34,6 +34,7 @@ fn world(io_thread: bool) -> World {
         publish: Some(Vec::new()),
         policy: Policy::default(),
         rights: Rights::default(),
+        internal: None,
         streams: [-1; 3],
         io_thread,
         events: Arc::new(Events::new(Style::Quiet, Instant::now())),

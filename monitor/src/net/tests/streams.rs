@@ -30,7 +30,7 @@ fn engine(memory: &Arc<GuestMemory>, streams: [RawFd; 4]) -> Engine {
         rings,
         Some(&[rule]),
         None,
-        Gate::new(Policy::default(), &Rights::default()),
+        Gate::new(Policy::default(), &Rights::default(), None),
         events,
         streams,
     )

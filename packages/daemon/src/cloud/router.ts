@@ -42,8 +42,12 @@ export class CloudRouter implements Router {
   find(host: string, path: string): Target | null {
     const place = this.#parts.urls.find(host, path);
     if (place === null) return null;
-    if (place.release !== null) return this.#preview(place.app, place.release);
-    const route = this.#routes.get(place.app) ?? this.#load(place.app);
+    return place.release === null ? this.app(place.app) : this.#preview(place.app, place.release);
+  }
+
+  /** Who answers the next request for an app. */
+  app(name: string): Target | null {
+    const route = this.#routes.get(name) ?? this.#load(name);
     if (route === null) return null;
     this.#parts.tenants.admitRequest(route.tenant);
     const { canary } = route;

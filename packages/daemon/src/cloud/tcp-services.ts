@@ -15,6 +15,9 @@ export interface TcpParts {
   readonly host: string;
 }
 
+/** Events after which a port may have to listen, or not any more. */
+const changes = /^(app\.(changed|removed)|deployment\.created)$/;
+
 /** Keeps the listening ports as the settings say. */
 export class TcpServices {
   readonly #parts: TcpParts;
@@ -22,6 +25,15 @@ export class TcpServices {
 
   constructor(parts: TcpParts) {
     this.#parts = parts;
+  }
+
+  /** Listens for all apps that want it, from now on. */
+  async start(): Promise<void> {
+    const { store, events } = this.#parts;
+    events.follow(({ app, kind }) => {
+      if (app !== null && changes.test(kind)) void this.refresh(app);
+    });
+    for (const { name } of store.list("apps")) await this.refresh(name);
   }
 
   /** Settings of an app have changed; a port that cannot be had is told of. */

@@ -224,7 +224,12 @@ function configOf(options: MonitorOptions, spec: LaunchSpec): object {
     orders: ordersOf(join(options.folder, spec.id)),
   });
   // What listens on the host's own addresses (other apps, the daemon) is not the guest's to reach.
-  return { ...config, policy: { ...config.policy, denyLoopback: true }, graceMs: spec.graceMs };
+  return {
+    ...config,
+    policy: { ...config.policy, denyLoopback: true },
+    internal: spec.internal,
+    graceMs: spec.graceMs,
+  };
 }
 
 /** What the image and the host allow both. */

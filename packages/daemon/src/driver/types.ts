@@ -5,6 +5,7 @@
 
 import type { StartKind } from "@spore/api";
 import type { Image } from "@spore/image";
+import type { InternalGrant } from "../cloud/internal.ts";
 
 /** Where an instance takes connections. */
 export interface Endpoint {
@@ -32,6 +33,8 @@ export interface LaunchSpec {
   readonly snapshot: string | null;
   /** Destinations outside: CIDR ranges and names; null: as the image says. */
   readonly destinations: readonly string[] | null;
+  /** How it reaches other apps by name; null: it does not. */
+  readonly internal: InternalGrant | null;
   /** How long the program may take to stop. */
   readonly graceMs: number;
 }

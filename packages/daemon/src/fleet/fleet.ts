@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import type { Instance, InstanceReason } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
 import { type Address, Refusal } from "@spore/gateway";
+import type { InternalGrant } from "../cloud/internal.ts";
 import type { Ended, Endpoint, InstanceDriver, LaunchSpec } from "../driver/types.ts";
 import type { Events } from "../events.ts";
 import type { Logs } from "../logs/logs.ts";
@@ -38,6 +39,8 @@ export interface FleetParts {
   /** Image and variables of a release, at once if they are at hand. */
   readonly prepare: (release: ReleaseRecord) => Prepared | Promise<Prepared>;
   readonly snapshots: SnapshotSource;
+  /** How instances of an app reach other apps. */
+  readonly internal: (app: string) => InternalGrant | null;
   /** Throws a `Refusal` if the tenant may not have another instance. */
   readonly admit: (app: string, running: number) => void;
   /** Told of each instance that became ready. */
@@ -184,6 +187,7 @@ export class Fleet {
       ready,
       snapshot: this.#parts.snapshots.of(release),
       destinations: this.#settings(app).network.allow,
+      internal: this.#parts.internal(app),
       graceMs: GRACE_MS,
     };
   }
