@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildImage, launchPlan } from "@spore/image";
-import { type Frozen, Instance, type LaunchConfig, launchConfig } from "@spore/monitor-client";
+import { type Frozen, Instance, type LaunchConfig, launchConfig, tryOut } from "@spore/monitor-client";
 import type { Workshop } from "./workshop.ts";
 
 /** A hello server whose answer ends with a word made at its start. */
@@ -49,14 +49,18 @@ export async function freeze(shop: Workshop, memory: number): Promise<FrozenServ
   if (listening === null) throw new Error("the server to freeze has ended");
   let answer = "";
   for (let request = 0; request < 200; request++) {
-    if (request === 199) await instance.observe();
-    answer = await (await fetch(listening.url, { headers: { connection: "close" } })).text();
+    answer = await ask(listening.url);
   }
   const frozen = await instance.freeze(file, { exit: true });
   await instance.ended;
   const word = /word-\d+/.exec(answer)?.[0] ?? "";
   const config = launchConfig({ ...plan, publish: null }, watched, { restore: file, snapshot: about });
+  await tryOut(shop.monitor, config, ask);
   return { file, word, config, frozen, source };
+}
+
+async function ask(url: string): Promise<string> {
+  return await (await fetch(url, { headers: { connection: "close" } })).text();
 }
 
 /** Makes the host forget a file's pages. */

@@ -119,6 +119,9 @@ pub struct Config {
     /// Go on from this snapshot instead of booting.
     #[serde(default)]
     pub restore: Option<PathBuf>,
+    /// Watch which pages are used ([`crate::snapshot`]), so that an order can note them.
+    #[serde(default)]
+    pub trial: bool,
     /// Environment that a restored program is told of, KEY=VALUE.
     #[serde(default)]
     pub restored_env: Vec<String>,

@@ -98,6 +98,8 @@ pub enum Features {
     Reading(Receiver<Result<CpuId>>),
     /// They are read when they are needed.
     Later(Arc<Kvm>),
+    /// They were read before.
+    Known(CpuId),
 }
 
 impl Features {
@@ -122,6 +124,7 @@ impl Features {
     fn get(self, memory: &GuestMemory, frames: &[u64]) -> Result<CpuId> {
         let reading = match self {
             Self::Later(kvm) => return supported_features(&kvm),
+            Self::Known(features) => return Ok(features),
             Self::Reading(features) => features,
         };
         for frame in frames {
@@ -135,7 +138,8 @@ impl Features {
     }
 }
 
-fn supported_features(kvm: &Kvm) -> Result<CpuId> {
+/// The processor's features as KVM offers them now.
+pub fn supported_features(kvm: &Kvm) -> Result<CpuId> {
     kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(|e| failed("read the processor's features", e))
 }

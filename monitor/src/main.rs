@@ -33,6 +33,7 @@ mod used;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +59,7 @@ use crate::run::Runner;
 use crate::signals::ProgramSignals;
 use crate::snapshot::freezer::Freezer;
 use crate::snapshot::restore::Restore;
+use crate::standby::fork::Common;
 use crate::standby::shell::{self, Source};
 
 fn main() {
@@ -87,17 +89,18 @@ fn carry_out(started: Instant) -> Result<Infallible> {
             finish::with_status(0)
         }
         ["--fork", config, count] => {
-            standby::fork::run(config.as_ref(), count.parse().unwrap_or(1))?;
-            finish::with_status(0)
+            match standby::fork::run(config.as_ref(), count.parse().unwrap_or(1))? {
+                None => finish::with_status(0),
+                Some((common, starter)) => {
+                    let outcome = clone(common, starter)?;
+                    finish::with_status(outcome.status())
+                }
+            }
         }
-        [
-            "--shell" | "--shell-once" | "--shell-fork" | "--shell-kept",
-            _,
-        ] => {
+        ["--shell" | "--shell-once" | "--shell-kept", _] => {
             let source = Source::inherited(texts[0]);
             let mut config = config::load(words[1].as_ref())?;
             config.layers_inherited = texts[0] != "--shell-once";
-            config.frames_inherited = texts[0] == "--shell-fork";
             let outcome = shell(config, source, started)?;
             finish::with_status(outcome.status())
         }
@@ -206,6 +209,33 @@ fn shell(mut config: Config, source: Source, started: Instant) -> Result<Outcome
     }
 }
 
+/// One of the machines of a fork.
+fn clone(common: Common, starter: UnixStream) -> Result<Outcome> {
+    let started = Instant::now();
+    shell::end_with_starter();
+    let signals = ProgramSignals::block().map_err(|e| host_failed("watch signals", &e))?;
+    control::install_kick_handler();
+    let Common {
+        mut config,
+        restore,
+        header,
+        kvm,
+        features,
+    } = common;
+    let processors = use_processors(config.cpus.as_deref());
+    let memory = map_empty(&restore, &config)?;
+    let features = Features::Known(features);
+    let ready = go_on(restore, header, &config, &kvm, (memory, features))?;
+    shell::wait(Source::Starter(starter), &mut config)?;
+    let ready = ready.brought_up_to_date(&config, processors)?;
+    let events = Arc::new(Events::new(config.events, started).of(&config.instance));
+    shell::prepared();
+    match start(config, ready, signals, &events) {
+        Ok(outcome) => finish::with_outcome(&events, outcome),
+        Err(error) => finish::with_error(&error),
+    }
+}
+
 /// Boots or restores the guest, and runs it.
 fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let signals = ProgramSignals::block().map_err(|e| host_failed("watch signals", &e))?;
@@ -269,7 +299,24 @@ fn restore(path: &Path, config: &Config, kvm: &Arc<Kvm>, processors: usize) -> R
     let restore = Restore::open(path, config)?;
     let header = image::read_header(&config.kernel)?;
     let features = Features::read_ahead(kvm, processors);
-    let memory = Arc::new(image::map_empty(config, restore.ram_size())?);
+    let memory = map_empty(&restore, config)?;
+    go_on(restore, header, config, kvm, (memory, features))
+}
+
+/// Memory for a machine that goes on.
+fn map_empty(restore: &Restore, config: &Config) -> Result<Arc<GuestMemory>> {
+    let memory = image::map_empty(config, restore.memory_size(config))?;
+    Ok(Arc::new(memory))
+}
+
+/// Fills the memory and makes the machine.
+fn go_on(
+    restore: Restore,
+    header: KernelHeader,
+    config: &Config,
+    kvm: &Kvm,
+    (memory, features): (Arc<GuestMemory>, Features),
+) -> Result<Ready> {
     // Only a machine that stands by alone can wait: forks are wanted now.
     match config.layers_inherited && !config.frames_inherited {
         true => shell::in_the_background(|| restore.load(&memory, config))?,
@@ -350,7 +397,7 @@ fn start(
         Arc::clone(&clock),
         config.snapshot.clone().unwrap_or_default(),
         &machine.features,
-        generation,
+        (generation, config.trial && restore.is_some()),
     ));
     if let Some(path) = &config.orders {
         orders::listen(path, Arc::clone(&freezer), Arc::clone(events))?;

@@ -286,12 +286,13 @@ impl GuestMemory {
         }
     }
 
-    /// Makes this guest's own copy of a page of a frame that was mapped. The guest must
+    /// Makes this guest's own copy of pages of a frame that was mapped. The guest must
     /// not run yet.
-    pub fn touch_page(&self, gpa: u64) {
-        if let Ok(byte) = self.ram_pointer(gpa, 1) {
-            // SAFETY: in range, and nobody else uses it yet.
-            unsafe { byte.write_volatile(byte.read_volatile()) };
+    pub fn populate(&self, gpa: u64, len: u64) {
+        if let Ok(start) = self.ram_pointer(gpa, len) {
+            // SAFETY: advice about a part of RAM. A host that does not know it leaves the
+            // copies to the guest's first writes.
+            unsafe { libc::madvise(start.cast(), len as usize, libc::MADV_POPULATE_WRITE) };
         }
     }
 

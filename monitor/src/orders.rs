@@ -5,8 +5,8 @@
 //!   the guest ends once it is written; `"patienceMs"` is how long the program may take
 //!   to get ready for it. Answer: what was written.
 //!
-//! - `{}` remembers what memory holds: pages that are other at the next freeze are noted
-//!   as what a request writes to.
+//! - `{"noteUse": PATH}`, of a machine on trial: notes in the snapshot that it was made
+//!   from which pages it has used so far.
 //!
 //! Who may connect is decided by the socket's directory and mode (0600).
 
@@ -35,6 +35,8 @@ const LIMIT: u64 = 64 << 10;
 struct Order {
     /// Where the snapshot goes.
     freeze: Option<PathBuf>,
+    /// The snapshot that learns what was used.
+    note_use: Option<PathBuf>,
     /// End the guest afterwards.
     #[serde(default)]
     exit: bool,
@@ -108,9 +110,13 @@ fn carry_out(
 ) -> Result<Value> {
     let order: Order = serde_json::from_str(line)
         .map_err(|error| MonitorError::new(SPORE_LAUNCH_CONFIG, format!("order: {error}")))?;
+    if let Some(path) = &order.note_use {
+        freezer.note_working_set(path)?;
+        return Ok(json!({"noted": true}));
+    }
     let Some(path) = &order.freeze else {
-        freezer.observe();
-        return Ok(json!({"observed": true}));
+        let what = "order: it asks for nothing";
+        return Err(MonitorError::new(SPORE_LAUNCH_CONFIG, what));
     };
     let patience = Duration::from_millis(order.patience_ms);
     let mut frozen = freezer.freeze(patience, order.exit)?;

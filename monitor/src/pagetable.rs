@@ -9,11 +9,11 @@ use spore_abi::layout::{HUGE, PAGE, PML4_GPA, PT_POOL_END, PT_POOL_GPA};
 use crate::memory::{GuestMemory, OutOfRange};
 
 /// Present, writable, user, accessed, dirty: every table entry.
-const TABLE: u64 = 0x67;
+pub const TABLE: u64 = 0x67;
 /// This entry maps 2 MiB.
-const LARGE: u64 = 0x80;
+pub const LARGE: u64 = 0x80;
 /// Bits of an entry that hold the address.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// What a mapping allows, as page-table bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,64 @@ impl<'a> PageTables<'a> {
         let page = self.next;
         self.next += PAGE;
         Ok(page)
+    }
+}
+
+/// Most pages that [`leaves`] tells of: a guest may have made its tables endless.
+const MOST_LEAVES: usize = 1 << 20;
+
+/// A page that the guest's tables map, as they stand in memory.
+pub struct Leaf {
+    /// First guest-virtual address.
+    pub va: u64,
+    /// Guest-physical address of its entry.
+    pub at: u64,
+    /// The entry.
+    pub entry: u64,
+    /// It maps 2 MiB, else 4 KiB.
+    pub large: bool,
+}
+
+impl Leaf {
+    /// Guest-physical address of the page.
+    pub fn gpa(&self) -> u64 {
+        let size = if self.large { HUGE } else { PAGE };
+        self.entry & ADDRESS & !(size - 1)
+    }
+}
+
+/// Every page that the guest's tables map, by address.
+pub fn leaves(memory: &GuestMemory) -> Vec<Leaf> {
+    let mut found = Vec::new();
+    add_leaves(memory, PML4_GPA, 39, 0, &mut found);
+    found
+}
+
+fn add_leaves(memory: &GuestMemory, table: u64, level: u32, base: u64, found: &mut Vec<Leaf>) {
+    let mut entries = [0_u8; PAGE as usize];
+    if memory.read_bytes(table, &mut entries).is_err() {
+        return;
+    }
+    for (index, entry) in (0_u64..).zip(entries.chunks_exact(8)) {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(entry);
+        let entry = u64::from_le_bytes(bytes);
+        if entry & 1 == 0 || found.len() >= MOST_LEAVES {
+            continue;
+        }
+        let va = base | index << level;
+        let large = level == 21 && entry & LARGE != 0;
+        if large || level == 12 {
+            let at = table + index * 8;
+            found.push(Leaf {
+                va,
+                at,
+                entry,
+                large,
+            });
+        } else {
+            add_leaves(memory, entry & ADDRESS, level - 9, va, found);
+        }
     }
 }
 

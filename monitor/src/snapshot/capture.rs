@@ -1,7 +1,5 @@
 //! The copy of a guest at rest, made while its vCPU stands still.
 
-use std::collections::HashMap;
-
 use spore_abi::layout::PAGE;
 
 use super::checksum::crc32c;
@@ -44,35 +42,6 @@ pub fn pages(memory: &GuestMemory, mut data: Vec<u8>) -> Pages {
 }
 
 impl Pages {
-    /// Which pages of each frame are other than in an earlier copy: a bit map a frame.
-    pub fn changed_since(&self, before: &Pages) -> Vec<u8> {
-        let earlier: HashMap<u64, &Frame> = before
-            .frames
-            .iter()
-            .map(|frame| (frame.gpa, frame))
-            .collect();
-        let mut maps = Vec::with_capacity(self.frames.len() * 64);
-        for frame in &self.frames {
-            let old = earlier.get(&frame.gpa);
-            let mut map = [0_u64; 8];
-            for page in 0..FRAME_PAGES {
-                let was = old.and_then(|old| before.page(old, page));
-                if self.page(frame, page) != was {
-                    map[page / 64] |= 1 << (page % 64);
-                }
-            }
-            maps.extend(map.iter().flat_map(|word| word.to_le_bytes()));
-        }
-        maps
-    }
-
-    /// The bytes of a page of a frame, if it is not zero.
-    fn page(&self, frame: &Frame, page: usize) -> Option<&[u8]> {
-        let number = frame.first as usize + frame.rank(page)?;
-        self.data
-            .get(number * PAGE as usize..(number + 1) * PAGE as usize)
-    }
-
     /// Fills the checksums in; not part of the pause.
     pub fn seal(&mut self) {
         for frame in &mut self.frames {

@@ -10,7 +10,7 @@ use spore_abi::layout::PAGE;
 
 use super::capture::Pages;
 use super::checksum::crc32c;
-use super::format::{self, Extent, Frame, HEADER, Header, Refusal, SECTIONS, Section};
+use super::format::{self, Extent, Frame, HEADER, Header, Refusal, SECTIONS, Section, Use};
 use crate::error::{
     MonitorError, Result, SPORE_OUTPUT_WRITE, SPORE_SNAPSHOT_DAMAGED, SPORE_SNAPSHOT_FOREIGN,
 };
@@ -25,7 +25,7 @@ pub struct Contents {
     pub features: Vec<u8>,
     /// Sockets.
     pub devices: Vec<u8>,
-    /// What a request writes to: a bit map for each frame, or nothing.
+    /// What a request uses of each frame, or nothing.
     pub working_set: Vec<u8>,
 }
 
@@ -72,6 +72,32 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
         )
     })?;
     Ok(length)
+}
+
+/// Puts a working set into a snapshot that was written before; everything else stays.
+pub fn add_working_set(path: &Path, see: impl FnOnce(&[Frame]) -> Vec<Use>) -> Result<()> {
+    let snapshot = Snapshot::open(path)?;
+    let mut data = Vec::with_capacity(snapshot.header.data_length as usize);
+    let mut bytes = Vec::new();
+    for frame in &snapshot.frames {
+        snapshot.read_frame(frame, &mut bytes)?;
+        data.extend_from_slice(&bytes);
+    }
+    let mut working_set = Vec::new();
+    for entry in see(&snapshot.frames) {
+        entry.write(&mut working_set);
+    }
+    let section = |section| snapshot.section(section).to_vec();
+    let contents = Contents {
+        about: section(Section::About),
+        features: section(Section::Features),
+        devices: section(Section::Devices),
+        working_set,
+        header: snapshot.header.clone(),
+    };
+    let frames = snapshot.frames;
+    write(path, contents, &Pages { frames, data })?;
+    Ok(())
 }
 
 /// Replaces a file: after a crash there is the old one or the new one.
@@ -204,9 +230,9 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Pages of each frame that a request writes to; empty: not recorded.
-    pub fn written(&self) -> Result<Vec<[u64; 8]>> {
-        format::written(self.section(Section::WorkingSet), self.frames.len())
+    /// What a request uses of each frame; empty: not recorded.
+    pub fn working_set(&self) -> Result<Vec<Use>> {
+        format::working_set(self.section(Section::WorkingSet), self.frames.len())
             .map_err(|refusal| refused(&self.path, &refusal))
     }
 
@@ -305,6 +331,12 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Value> {
     }
     let header = &snapshot.header;
     let pages: u64 = snapshot.frames.iter().map(Frame::count).sum();
+    let uses = snapshot.working_set()?;
+    let count = |of: fn(&Use) -> &[u64; 8]| -> u32 {
+        let words = uses.iter().flat_map(of);
+        words.map(|word| word.count_ones()).sum()
+    };
+    let (used, written) = (count(|use_| &use_.touched), count(|use_| &use_.written));
     Ok(json!({
         "version": format::VERSION,
         "generation": header.generation,
@@ -315,7 +347,7 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Value> {
         "pages": pages,
         "frames": snapshot.frames.len(),
         "frozenAt": header.realtime / 1_000_000,
-        "workingSetBytes": header.section(Section::WorkingSet).length,
+        "workingSet": {"used": used, "written": written},
         "cpuFeaturesChecksum": format!("{:08x}", header.section(Section::Features).checksum),
         "devices": devices,
         "about": about,
@@ -367,12 +399,18 @@ mod tests {
             },
             sections: [Extent::default(); SECTIONS],
         };
+        let mut working_set = Vec::new();
+        let used = Use {
+            touched: [1 | 1 << 5, 0, 0, 0, 0, 0, 0, 1 << 63],
+            written: [1 << 5, 0, 0, 0, 0, 0, 0, 1 << 63],
+        };
+        used.write(&mut working_set);
         let contents = Contents {
             header,
             about: br#"{"format":1}"#.to_vec(),
             features: vec![1; 28],
             devices: br#"{"listeners":[],"streams":[],"datagrams":[]}"#.to_vec(),
-            working_set: Vec::new(),
+            working_set,
         };
         let mut pages = Pages {
             frames: vec![Frame {
@@ -407,7 +445,7 @@ mod tests {
             (facts["pages"].as_u64(), facts["frames"].as_u64()),
             (Some(2), Some(1))
         );
-        let golden = include_bytes!("golden/version-1.snap");
+        let golden = include_bytes!("golden/version-2.snap");
         assert!(
             bytes == golden,
             "the format has changed: give it another version"
@@ -443,6 +481,19 @@ mod tests {
             );
         }
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_request_uses_is_added_and_the_rest_stays() {
+        let path = place("used");
+        let (mut contents, pages) = small();
+        let golden = std::mem::take(&mut contents.working_set);
+        write(&path, contents, &pages).unwrap();
+        let used = format::working_set(&golden, 1).unwrap();
+        add_working_set(&path, |_| used.clone()).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(bytes == include_bytes!("golden/version-2.snap"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::checksum::crc32c;
 /// "SPORSNAP".
 pub const MAGIC: [u8; 8] = *b"SPORSNAP";
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header.
 pub const HEADER: usize = 4096;
 /// Largest section that is not data.
@@ -23,6 +23,8 @@ const SECTION_LIMIT: u64 = 16 << 20;
 pub const FRAME_PAGES: usize = (HUGE / PAGE) as usize;
 /// Bytes of one entry of the table of frames.
 const FRAME_ENTRY: usize = 88;
+/// Bytes of one entry of the working set.
+const USE_ENTRY: usize = 128;
 
 /// What a section holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,17 +320,6 @@ impl Frame {
             .sum()
     }
 
-    /// How many of its pages in the file come before a page; `None`: it is not there.
-    pub fn rank(&self, page: usize) -> Option<usize> {
-        let (word, bit) = (page / 64, page % 64);
-        if self.pages[word] >> bit & 1 == 0 {
-            return None;
-        }
-        let below = self.pages[word] & ((1 << bit) - 1);
-        let before = self.pages[..word].iter().map(|word| word.count_ones());
-        Some((before.sum::<u32>() + below.count_ones()) as usize)
-    }
-
     /// Runs of pages: (first page in the frame, number of pages).
     pub fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
         let pages = self.pages;
@@ -358,25 +349,41 @@ impl Frame {
     }
 }
 
-/// The pages that the working set names, one bit map for each frame; all zero if
-/// nothing was recorded.
-pub fn written(section: &[u8], frames: usize) -> Result<Vec<[u64; 8]>, Refusal> {
+/// What the first request after a restore uses of a frame: bit n is page n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Pages that are read or written.
+    pub touched: [u64; 8],
+    /// Pages that are written.
+    pub written: [u64; 8],
+}
+
+impl Use {
+    /// As an entry of the working set.
+    pub fn write(&self, section: &mut Vec<u8>) {
+        let words = self.touched.iter().chain(&self.written);
+        section.extend(words.flat_map(|word| word.to_le_bytes()));
+    }
+}
+
+/// The working set, an entry for each frame; empty if nothing was recorded.
+pub fn working_set(section: &[u8], frames: usize) -> Result<Vec<Use>, Refusal> {
     if section.is_empty() {
         return Ok(Vec::new());
     }
-    if section.len() != frames * 64 {
+    if section.len() != frames * USE_ENTRY {
         return Err(Refusal::Damaged("its working set makes no sense"));
     }
-    let mut maps = Vec::with_capacity(frames);
-    for bytes in section.chunks_exact(64) {
+    let mut uses = Vec::with_capacity(frames);
+    for bytes in section.chunks_exact(USE_ENTRY) {
         let mut reader = Reader(bytes);
-        let mut map = [0; 8];
-        for word in &mut map {
+        let mut entry = Use::default();
+        for word in entry.touched.iter_mut().chain(&mut entry.written) {
             *word = reader.u64()?;
         }
-        maps.push(map);
+        uses.push(entry);
     }
-    Ok(maps)
+    Ok(uses)
 }
 
 /// Reads and checks the table: frames ascend and lie in memory, pages follow one

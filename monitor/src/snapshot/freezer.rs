@@ -15,6 +15,7 @@ use super::capture::{self, Pages};
 use super::file::{self, Contents};
 use super::format::{Extent, Header, SECTIONS};
 use super::restore::feature_bytes;
+use super::touched;
 use crate::clock::{self, Clock};
 use crate::config::SnapshotIdentity;
 use crate::control::VcpuControl;
@@ -28,8 +29,6 @@ pub struct Frozen {
     pages: Pages,
     /// How long the guest stood still, µs.
     pause_us: u64,
-    /// What was there before the last request, if anybody has asked to look.
-    before: Option<Pages>,
     /// The guest stands still as long as this is there, if it is to end afterwards.
     pub stillness: Option<SyncSender<()>>,
 }
@@ -70,20 +69,21 @@ pub struct Freezer {
     features: Vec<u8>,
     /// Freezes between the boot and this machine.
     generation: u64,
+    /// What it uses is watched.
+    on_trial: bool,
     waiting: Mutex<Option<Request>>,
-    /// See [`Freezer::observe`].
-    before: Mutex<Option<Pages>>,
 }
 
 impl Freezer {
-    /// `generation`: that of the snapshot this machine was made from, or 0.
+    /// `generation`: that of the snapshot this machine was made from, or 0; `on_trial`:
+    /// what the machine uses is watched.
     pub fn new(
         memory: Arc<GuestMemory>,
         control: Arc<VcpuControl>,
         clock: Arc<Clock>,
         identity: SnapshotIdentity,
         features: &CpuId,
-        generation: u64,
+        (generation, on_trial): (u64, bool),
     ) -> Self {
         Self {
             memory,
@@ -92,16 +92,18 @@ impl Freezer {
             identity,
             features: feature_bytes(features),
             generation,
+            on_trial,
             waiting: Mutex::new(None),
-            before: Mutex::new(None),
         }
     }
 
-    /// Remembers what memory holds now: what has changed until the next freeze is what a
-    /// request writes to, if one is made in between.
-    pub fn observe(&self) {
-        let pages = capture::pages(&self.memory, Vec::new());
-        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(pages);
+    /// Notes in the snapshot that this machine was made from, on trial, what it has used
+    /// so far.
+    pub fn note_working_set(&self, path: &Path) -> Result<()> {
+        if !self.on_trial {
+            return Err(failed("nobody watches what this machine uses"));
+        }
+        file::add_working_set(path, |frames| touched::seen(&self.memory, frames))
     }
 
     /// Asks the guest to come to rest and waits for the copy. Any thread but the vCPU's.
@@ -112,19 +114,16 @@ impl Freezer {
         let word = &self.control.block().freeze_patience;
         word.store(patience.as_nanos() as u64, Ordering::Relaxed);
         self.control.raise(attention::FREEZE);
-        let frozen = receiver.recv_timeout(patience + PATIENCE).map_err(|_| {
+        receiver.recv_timeout(patience + PATIENCE).map_err(|_| {
             self.whoever_waits();
             failed("the guest did not come to rest")
-        })?;
-        let before = self
-            .before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        frozen.map(|frozen| Frozen { before, ..frozen })
+        })?
     }
 
     fn ask(&self, last: bool) -> Result<Receiver<Result<Frozen>>> {
+        if self.on_trial {
+            return Err(failed("a machine on trial is not frozen"));
+        }
         let (answer, receiver) = sync_channel(1);
         // The guest runs still; what is copied now is not used.
         let room = capture::pages(&self.memory, Vec::new()).data;
@@ -184,7 +183,6 @@ impl Freezer {
         let _ = answer.send(Ok(Frozen {
             contents,
             pages,
-            before: None,
             pause_us: started.elapsed().as_micros() as u64,
             stillness: last.then_some(stillness),
         }));
@@ -198,9 +196,6 @@ impl Frozen {
     /// Writes the copy to a file.
     pub fn write(mut self, path: &Path) -> Result<Written> {
         self.pages.seal();
-        if let Some(before) = &self.before {
-            self.contents.working_set = self.pages.changed_since(before);
-        }
         let generation = self.contents.header.generation;
         let pages = self.pages.data.len() as u64 / spore_abi::layout::PAGE;
         let bytes = file::write(path, self.contents, &self.pages)?;

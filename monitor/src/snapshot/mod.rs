@@ -7,6 +7,7 @@ mod format;
 pub mod freezer;
 mod load;
 pub mod restore;
+mod touched;
 pub mod warm;
 
 pub use file::{about, inspect};

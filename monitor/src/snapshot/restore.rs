@@ -5,7 +5,7 @@ use std::path::Path;
 use kvm_bindings::{CpuId, kvm_regs};
 use spore_abi::boot::Span;
 use spore_abi::hostcall::{HostCall, number};
-use spore_abi::layout::{HOSTCALL_GPA, RINGS_GPA, VCPU_GPA};
+use spore_abi::layout::{HOSTCALL_GPA, PAGE, RINGS_GPA, VCPU_GPA};
 use spore_abi::net::Header as RingHeader;
 use spore_abi::restore::{BUFFER, RESTORE_MAGIC, RestoreRecord};
 use spore_abi::vcpu::VcpuBlock;
@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::file::{self, Snapshot};
 use super::format::Section;
 use super::load;
+use super::touched;
 use super::warm::{self, Stub};
 use crate::clock;
 use crate::config::Config;
@@ -56,9 +57,14 @@ impl Restore {
         })
     }
 
-    /// Bytes of guest memory.
-    pub fn ram_size(&self) -> u64 {
-        self.snapshot.header.ram_size
+    /// Bytes of memory that the machine needs: the guest's, and room behind it for a
+    /// machine on trial.
+    pub fn memory_size(&self, config: &Config) -> u64 {
+        let room = match config.trial {
+            true => touched::room(self.snapshot.frames.len()),
+            false => 0,
+        };
+        self.snapshot.header.ram_size + room
     }
 
     /// How many freezes lie between the boot and the snapshot.
@@ -102,9 +108,19 @@ impl Restore {
     pub fn load(&self, memory: &GuestMemory, config: &Config) -> Result<()> {
         let number = config.layers.len();
         match config.frames_inherited.then(|| shared::inherited(number)) {
-            Some(Some(frames)) => load::map(&self.snapshot, memory, &frames),
-            _ => load::pages(&self.snapshot, memory),
+            Some(Some(frames)) => load::map(&self.snapshot, memory, &frames)?,
+            _ => load::pages(&self.snapshot, memory)?,
         }
+        if config.trial {
+            let end = self.snapshot.header.ram_size;
+            let buffer = self.buffer(memory)?;
+            let record = buffer / PAGE * PAGE..buffer + size_of::<RestoreRecord>() as u64;
+            touched::watch(memory, &self.snapshot.frames, end, &record)
+                .map_err(|_| self.snapshot.damaged("its page tables make no sense"))?;
+            // The room behind the guest's memory is there from the start, and so all of it.
+            memory.set_ram_present(memory.ram_size());
+        }
+        Ok(())
     }
 
     /// The frames as one file in memory, for many machines.

@@ -8,15 +8,13 @@
 
 use std::collections::HashSet;
 
-use spore_abi::layout::{DIRECT_VA, DOORBELL_CALL_GPA, HUGE, LAYERS_GPA, PAGE, PML4_GPA};
+use spore_abi::layout::{DIRECT_VA, DOORBELL_CALL_GPA, HUGE, LAYERS_GPA, PAGE};
 use spore_abi::restore::BUFFER;
 
 use crate::memory::GuestMemory;
+use crate::pagetable;
 
-const PRESENT: u64 = 1;
 const USER: u64 = 4;
-const LARGE: u64 = 0x80;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Most pages that are touched; the list must fit behind the code.
 const MOST: usize = (BUFFER as usize - PAGE as usize) / 8 - 1;
 
@@ -60,46 +58,13 @@ pub fn place(memory: &GuestMemory, buffer: u64) -> Option<Stub> {
 /// Every page that the guest's tables map to memory which the host has, large ones
 /// first.
 fn mapped(memory: &GuestMemory) -> Vec<u64> {
-    let (mut large, mut small) = (Vec::new(), Vec::new());
     let resident: HashSet<u64> = memory.resident_frames().into_iter().collect();
     let backed = |gpa: u64| {
         gpa >= LAYERS_GPA && memory.read::<u8>(gpa).is_ok()
             || resident.contains(&(gpa / HUGE * HUGE))
     };
-    let walk = |table: u64, index: u64| -> Option<u64> {
-        let entry: u64 = memory.read(table + index * 8).ok()?;
-        (entry & PRESENT != 0 && entry & USER != 0).then_some(entry)
-    };
-    for a in 0..256 {
-        let Some(third) = walk(PML4_GPA, a) else {
-            continue;
-        };
-        for b in 0..512 {
-            let Some(second) = walk(third & ADDRESS, b) else {
-                continue;
-            };
-            for c in 0..512 {
-                let Some(entry) = walk(second & ADDRESS, c) else {
-                    continue;
-                };
-                let va = a << 39 | b << 30 | c << 21;
-                if entry & LARGE != 0 {
-                    if backed(entry & ADDRESS & !(HUGE - 1)) {
-                        large.push(va);
-                    }
-                    continue;
-                }
-                for d in 0..512 {
-                    let Some(page) = walk(entry & ADDRESS, d) else {
-                        continue;
-                    };
-                    if backed(page & ADDRESS) {
-                        small.push(va | d << 12);
-                    }
-                }
-            }
-        }
-    }
-    large.extend(small);
-    large
+    let mut leaves = pagetable::leaves(memory);
+    leaves.retain(|leaf| leaf.entry & USER != 0 && backed(leaf.gpa()));
+    leaves.sort_by_key(|leaf| !leaf.large);
+    leaves.iter().map(|leaf| leaf.va).collect()
 }

@@ -1,42 +1,86 @@
 //! Many machines from one snapshot: they share its frames until they write to them.
+//!
+//! Everything that they have in common is read, checked and parsed once, in a process
+//! without other threads; each machine is a copy of that process.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use kvm_bindings::CpuId;
+use kvm_ioctls::Kvm;
+use spore_abi::boot::KernelHeader;
+
 use super::handoff::{self, Wake};
-use super::{pool, shared};
-use crate::config;
+use super::shared;
+use crate::config::{self, Config};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL};
-use crate::finish;
+use crate::image;
+use crate::machine;
 use crate::snapshot::restore::Restore;
 
 /// Machines that are made at the same time.
 const AT_ONCE: usize = 4;
+/// Descriptors from here on are those of the first process: its ends of the connections
+/// to its machines.
+const LIVES: i32 = 128;
 
-/// Starts `count` machines of a configuration and waits until all have ended. They
-/// end with this process.
-pub fn run(path: &Path, count: usize) -> Result<()> {
-    let failed = |error: std::io::Error| {
+/// What the machines have in common.
+pub struct Common {
+    /// Their configuration.
+    pub config: Config,
+    /// What they go on from.
+    pub restore: Restore,
+    /// The library OS.
+    pub header: KernelHeader,
+    /// /dev/kvm.
+    pub kvm: Kvm,
+    /// The processor's features.
+    pub features: CpuId,
+}
+
+/// Starts `count` machines of a configuration and waits until all have ended; they end
+/// with this process. In each machine's process it answers at once, with what the machine
+/// is made of and where it hears its name.
+pub fn run(path: &Path, count: usize) -> Result<Option<(Common, UnixStream)>> {
+    let failed = |error: io::Error| {
         MonitorError::new(SPORE_INTERNAL, format!("unexpected: no fork: {error}"))
     };
     crate::net::raise_descriptor_limit();
-    let config = config::load(path)?;
-    finish::remove_at_end(path);
-    let snapshot = Restore::open(config.restore.as_deref().unwrap_or(path), &config)?;
-    let layers = config.layers.iter().map(shared::copy);
-    let mut files: Vec<File> = layers.collect::<std::io::Result<_>>().map_err(failed)?;
-    files.push(snapshot.shared_frames()?);
+    let common = prepare(path, failed)?;
     let mut lives = Vec::new();
+    // Nobody waits for them one by one.
+    // SAFETY: takes only numbers.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     for number in 0..count {
-        let stream = pool::start_one("--shell-fork", path, &files).map_err(failed)?;
+        let (mine, given) = UnixStream::pair().map_err(failed)?;
+        // SAFETY: this process has no other threads.
+        match unsafe { libc::fork() } {
+            -1 => return Err(failed(io::Error::last_os_error())),
+            0 => {
+                drop(mine);
+                // They belong to the first process.
+                std::mem::forget(lives);
+                // SAFETY: takes only numbers; nothing here refers to these descriptors.
+                unsafe {
+                    libc::syscall(libc::SYS_close_range, LIVES, i32::MAX, 0);
+                    libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+                }
+                return Ok(Some((common, given)));
+            }
+            _ => drop(given),
+        }
         let wake = Wake {
-            restored_env: config.restored_env.clone(),
+            restored_env: common.config.restored_env.clone(),
             ..Wake::new_machine()
         };
-        handoff::send(&stream, &wake, &[]).map_err(failed)?;
-        lives.push(BufReader::new(stream));
+        handoff::send(&mine, &wake, &[]).map_err(failed)?;
+        lives.push(BufReader::with_capacity(
+            512,
+            out_of_the_way(mine).map_err(failed)?,
+        ));
         // A machine that is made takes a processor; more at a time only wait.
         if number >= AT_ONCE {
             next_line(&mut lives[number - AT_ONCE]);
@@ -45,7 +89,40 @@ pub fn run(path: &Path, count: usize) -> Result<()> {
     for life in &mut lives {
         while next_line(life) {}
     }
-    Ok(())
+    Ok(None)
+}
+
+fn prepare(path: &Path, failed: impl Fn(io::Error) -> MonitorError + Copy) -> Result<Common> {
+    let mut config = config::load(path)?;
+    let _ = fs::remove_file(path);
+    let restore = Restore::open(config.restore.as_deref().unwrap_or(path), &config)?;
+    let layers = config.layers.iter().map(shared::copy);
+    let mut files: Vec<File> = layers.collect::<io::Result<_>>().map_err(failed)?;
+    files.push(restore.shared_frames()?);
+    shared::keep(files).map_err(failed)?;
+    (config.layers_inherited, config.frames_inherited) = (true, true);
+    let header = image::read_header(&config.kernel)?;
+    let kvm = machine::open_kvm()?;
+    let features = machine::supported_features(&kvm)?;
+    Ok(Common {
+        config,
+        restore,
+        header,
+        kvm,
+        features,
+    })
+}
+
+/// Moves a connection to where machines do not look.
+fn out_of_the_way(stream: UnixStream) -> io::Result<UnixStream> {
+    // SAFETY: takes only numbers; the copy is owned here.
+    unsafe {
+        let copy = libc::fcntl(stream.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LIVES);
+        match copy {
+            -1 => Err(io::Error::last_os_error()),
+            copy => Ok(UnixStream::from_raw_fd(copy)),
+        }
+    }
 }
 
 /// Waits for what a machine says next; false once it has ended.

@@ -75,6 +75,18 @@ pub fn leave(files: &mut [RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts files where [`inherited`] finds them, in this process and in copies of it.
+pub fn keep(files: Vec<File>) -> io::Result<()> {
+    for (number, file) in files.into_iter().enumerate() {
+        let place = FIRST + number as RawFd;
+        // SAFETY: takes only numbers.
+        if unsafe { libc::dup3(file.as_raw_fd(), place, libc::O_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// In a shell: the layer with this number.
 pub fn inherited(number: usize) -> Option<File> {
     let fd = FIRST + number as RawFd;

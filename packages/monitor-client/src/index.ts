@@ -2,7 +2,14 @@
 
 export { writeConfigFile } from "./config-file.ts";
 export { exportMemory } from "./export.ts";
-export { type Frozen, freezeRunning, Instance, type InstanceOptions, type MonitorEvent } from "./instance.ts";
+export {
+  type Frozen,
+  freezeRunning,
+  Instance,
+  type InstanceOptions,
+  type MonitorEvent,
+  tryOut,
+} from "./instance.ts";
 export type { Json, JsonObject } from "./json.ts";
 export { Keeper, type KeeperWatch, Shell, type WakeTimes, type WakeWatch, type Wish } from "./keeper.ts";
 export {

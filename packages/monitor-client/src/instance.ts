@@ -106,17 +106,9 @@ export class Instance implements AsyncDisposable {
     this.#listeners.add(listener);
   }
 
-  /**
-   * Remembers what the machine's memory holds: what is other at the next freeze is
-   * noted in the snapshot as what a request writes to.
-   */
-  async observe(): Promise<void> {
-    const socket = connect(this.#orders);
-    socket.on("error", () => {});
-    await once(socket, "connect");
-    socket.write("{}\n");
-    await once(socket, "data");
-    socket.destroy();
+  /** Of a machine on trial: notes in the snapshot that it was made from what it has used so far. */
+  async noteUse(snapshot: string): Promise<void> {
+    await order(this.#orders, { noteUse: snapshot });
   }
 
   /** Takes a snapshot. */
@@ -147,6 +139,25 @@ export class Instance implements AsyncDisposable {
   }
 }
 
+/**
+ * Goes on once from the snapshot `config.restore`, on trial, and notes in the file what the
+ * machine uses until `ask`, which is given the address of a listener, has its answer.
+ */
+export async function tryOut(
+  monitor: string,
+  config: LaunchConfig,
+  ask: (url: string) => Promise<unknown>,
+  port?: number,
+): Promise<void> {
+  if (config.restore === null) return;
+  const trial = { ...config, publish: null, anyPort: true, pool: null, trial: true };
+  await using instance = Instance.start(monitor, trial, { output: "ignore" });
+  const listening = await instance.event("listening", ({ guestPort }) => (port ?? guestPort) === guestPort);
+  if (listening === null) throw answered(undefined);
+  await ask(listening.url);
+  await instance.noteUse(config.restore);
+}
+
 /** How a machine is frozen. */
 export interface FreezeOptions {
   /** It ends afterwards. */
@@ -161,17 +172,26 @@ export async function freezeRunning(
   path: string,
   options: FreezeOptions = {},
 ): Promise<Frozen> {
+  const { frozen } = await order(orders, { freeze: path, ...options });
+  if (frozen === undefined) throw answered(undefined);
+  return frozen;
+}
+
+/** What a machine answers to an order. */
+interface Answer {
+  readonly frozen?: Frozen;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+async function order(orders: string, wish: object): Promise<Answer> {
   const socket = connect(orders);
   try {
     await once(socket, "connect");
-    socket.write(`${JSON.stringify({ freeze: path, ...options })}\n`);
+    socket.write(`${JSON.stringify(wish)}\n`);
     for await (const line of createInterface({ input: socket })) {
-      const answer = JSON.parse(line) as {
-        readonly frozen?: Frozen;
-        readonly error?: { readonly code: string; readonly message: string };
-      };
-      if (answer.frozen) return answer.frozen;
-      throw answered(answer.error);
+      const answer = JSON.parse(line) as Answer;
+      if (answer.error) throw answered(answer.error);
+      return answer;
     }
     throw sporeError("SPORE_SNAPSHOT_FAILED", { problem: "the machine ended meanwhile" });
   } catch (cause) {

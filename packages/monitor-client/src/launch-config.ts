@@ -132,6 +132,8 @@ export interface SnapshotConfig {
   readonly snapshot: SnapshotIdentity | null;
   /** Go on from this snapshot instead of booting. */
   readonly restore: string | null;
+  /** Watch which pages the machine uses, for `Instance.noteUse`. */
+  readonly trial: boolean;
   /** Environment that a restored program is told of, KEY=VALUE. */
   readonly restoredEnv: readonly string[];
   /** Name of the machine. */
@@ -159,6 +161,7 @@ export interface LaunchConfig extends GuestConfig, RunConfig, SnapshotConfig {
 const NO_SNAPSHOT: SnapshotConfig = {
   snapshot: null,
   restore: null,
+  trial: false,
   restoredEnv: [],
   instance: "",
   anyPort: false,

@@ -31,7 +31,8 @@ export interface SnapshotFacts {
   /** When it was taken: milliseconds since 1970. */
   readonly frozenAt: number;
   /** Bytes of the recorded working set; 0: none was recorded. */
-  readonly workingSetBytes: number;
+  /** Pages that the first request after a restore uses, and writes to; 0: not recorded. */
+  readonly workingSet: { readonly used: number; readonly written: number };
   /** Checksum of the processor features that the guest has seen. */
   readonly cpuFeaturesChecksum: string;
   /** Sockets of the guest. */

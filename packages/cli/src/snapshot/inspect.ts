@@ -17,6 +17,7 @@ export function inspect(file: string | undefined, verify: boolean, json: boolean
 }
 
 function describe(facts: SnapshotFacts): string {
+  const { used, written } = facts.workingSet;
   const name = (facts.about as { image?: { name?: string } } | null)?.image?.name ?? "?";
   const rows: readonly (readonly [string, string])[] = [
     ["image", `${facts.image} (${name})`],
@@ -25,7 +26,7 @@ function describe(facts: SnapshotFacts): string {
     ["generation", String(facts.generation)],
     ["frozen", new Date(facts.frozenAt).toISOString()],
     ["memory", `${mebibytes(facts.memory)}, ${mebibytes(facts.pages * 4096)} in the file`],
-    ["working set", facts.workingSetBytes === 0 ? "not recorded" : "recorded"],
+    ["working set", used === 0 ? "not recorded" : `${used} pages, ${written} of them written to`],
     ["file", `${mebibytes(facts.bytes)}${facts.verified ? ", whole" : ""}`],
   ];
   return rows.map(([topic, text]) => `${topic.padEnd(12)}${text}\n`).join("");

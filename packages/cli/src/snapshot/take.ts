@@ -4,7 +4,15 @@ import { request } from "node:http";
 import { resolve } from "node:path";
 import { sporeError } from "@spore/errors";
 import { buildImage, launchPlan } from "@spore/image";
-import { checkKvm, findMonitor, freezeRunning, Instance, launchConfig } from "@spore/monitor-client";
+import {
+  checkKvm,
+  findMonitor,
+  freezeRunning,
+  Instance,
+  type LaunchConfig,
+  launchConfig,
+  tryOut,
+} from "@spore/monitor-client";
 import { root } from "../checkout.ts";
 import type { Context } from "../command.ts";
 import { checkTarget } from "../run.ts";
@@ -57,10 +65,33 @@ export async function takeSnapshot(
     { snapshot: identity(image, publish ? { ...run, publish } : run), anyPort: true },
   );
   await using instance = Instance.start(monitor, config);
-  await within(flags.timeout ?? PATIENCE, warmUp(instance, flags));
-  report(await instance.freeze(output, { exit: true, patienceMs: flags.patience }), flags, context);
+  const patience = flags.timeout ?? PATIENCE;
+  await within(patience, warmUp(instance, flags));
+  const frozen = await instance.freeze(output, { exit: true, patienceMs: flags.patience });
   await instance.ended;
+  await noteUse(monitor, { ...config, restore: output }, flags, patience);
+  report(frozen, flags, context);
   return 0;
+}
+
+/** A first request on trial shows which memory every restore needs at once. */
+async function noteUse(
+  monitor: string,
+  config: LaunchConfig,
+  { ready, warm }: SnapshotFlags,
+  patience: number,
+): Promise<void> {
+  const path = warm.at(-1) ?? (ready?.kind === "http" ? ready.path : undefined);
+  if (path === undefined) return;
+  const port = ready?.kind === "port" ? ready.port : undefined;
+  try {
+    await within(
+      patience,
+      tryOut(monitor, config, (url) => get(url, path), port),
+    );
+  } catch {
+    // Restores are right without it, only slower.
+  }
 }
 
 function report(frozen: Awaited<ReturnType<typeof freezeRunning>>, flags: SnapshotFlags, context: Context) {
@@ -86,9 +117,7 @@ async function warmUp(instance: Instance, flags: SnapshotFlags): Promise<void> {
   if (ready?.kind === "http") {
     while ((await get(listening.url, ready.path)) >= 400) await new Promise((next) => setTimeout(next, 20));
   }
-  for (const [number, path] of flags.warm.entries()) {
-    // The last one shows what a request writes to.
-    if (number === flags.warm.length - 1) await instance.observe();
+  for (const path of flags.warm) {
     const status = await get(listening.url, path);
     if (status >= 400) {
       const problem = `the warm-up request ${path} was answered with status ${status}`;
