@@ -4,11 +4,12 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { AppObject, Needs, Passed, PiecesMode, Recording, Summary } from "@spore/needs";
+import { SporeError } from "@spore/errors";
+import type { AppObject, Needs, Passed, PiecesMode, Reason, Recording, Summary } from "@spore/needs";
 import { writeRecord } from "./atomic-file.ts";
 import { fingerprint } from "./build-record.ts";
 import type { LayerObject } from "./guest-tree.ts";
-import { guarded } from "./program-file.ts";
+import { guarded, parseFor } from "./program-file.ts";
 import type { Store } from "./store.ts";
 import type { Decision, PatchedObject } from "./types.ts";
 
@@ -44,19 +45,31 @@ async function derive(
 ): Promise<Needs> {
   const { deriveNeeds, passedArguments, profilesOf, recordedNeeds, summarise } = await import("@spore/needs");
   const isLibc = ({ path }: LayerObject): boolean => /^(libc\.so|libc\.musl|ld-|libc-)/.test(basename(path));
+  const unread: Reason[] = [];
   // What a file shows is looked for once.
   const read = async (
     { path, host }: LayerObject,
     passed: Readonly<Record<string, Passed>>,
-  ): Promise<AppObject> => {
-    const summary = await kept<Summary>(store, [host, fingerprint(host), passed], async () =>
-      guarded(host, () => summarise(readFileSync(host), passed)),
-    );
-    return { path, summary, patched: jumps.get(path) ?? 0 };
+  ): Promise<AppObject[]> => {
+    try {
+      const summary = await kept<Summary>(store, [host, fingerprint(host), passed], async () => {
+        const bytes = readFileSync(host);
+        parseFor(host, bytes);
+        return guarded(host, () => summarise(bytes, passed));
+      });
+      return [{ path, summary, patched: jumps.get(path) ?? 0 }];
+    } catch (error) {
+      if (!(error instanceof SporeError)) throw error;
+      // The program itself was read before; what came along may be for another machine, or damaged.
+      if (error.code === "SPORE_ELF_INVALID") {
+        unread.push({ kind: "unknown", object: path, why: `${path} cannot be read` });
+      } else if (error.code !== "SPORE_ELF_MACHINE") throw error;
+      return [];
+    }
   };
   const readAll = async (chosen: readonly LayerObject[], passed: Readonly<Record<string, Passed>>) => {
     const result: AppObject[] = [];
-    for (const object of chosen) result.push(await read(object, passed));
+    for (const object of chosen) result.push(...(await read(object, passed)));
     return result;
   };
   // What the C library takes from its callers tells what to look for in them.
@@ -66,7 +79,8 @@ async function derive(
     objects.filter((object) => !isLibc(object)),
     passed,
   );
-  const derived = deriveNeeds([...others, ...own], profilesOf(objects.map(({ path }) => path)));
+  const found = deriveNeeds([...others, ...own], profilesOf(objects.map(({ path }) => path)));
+  const derived = { ...found, everything: [...found.everything, ...unread] };
   return recording ? recordedNeeds(recording, derived.sites) : { ...derived, mode };
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { compareLibraryNames, readLibraryCache, writeLibraryCache } from "./library-cache.ts";
@@ -74,6 +74,27 @@ describe("shared libraries", () => {
     const unpacked = unpack((await workshop.build(program, { include })).image);
     const cache = readLibraryCache(readFileSync(join(unpacked, "etc/ld.so.cache")));
     expect(cache.get("libanswer.so")).toBe("/opt/odd/libanswer.so");
+  });
+
+  test("what included libraries need comes along; what cannot be found does not matter", async () => {
+    const needed = library("needed", "libanswer.so", "-Wl,-soname,libanswer.so");
+    const folder = join(workshop.folder, "plugins");
+    const source = join(workshop.folder, "plugin.c");
+    mkdirSync(join(folder, "deep"), { recursive: true });
+    writeFileSync(source, "int answer(void);int plugin(void){return answer();}");
+    const link = (name: string, ...flags: string[]): void => {
+      execFileSync("gcc", ["-shared", "-fPIC", "-o", join(folder, name), source, needed, ...flags]);
+    };
+    link("deep/plugin.so", "-Wl,-rpath,$ORIGIN/../../needed");
+    link("lost.so");
+    writeFileSync(join(folder, "broken.so"), readFileSync(needed).subarray(0, 200));
+    writeFileSync(join(folder, "foreign.so"), readFileSync(needed).fill(183, 18, 19));
+    writeFileSync(join(folder, "text.so"), "not a library");
+    const include = [{ host: folder, guest: "/plugins" }];
+    const built = await workshop.build("/bin/true", { include });
+    expect(libraries(built)).toContain(needed);
+    const cache = readLibraryCache(readFileSync(join(unpack(built.image), "etc/ld.so.cache")));
+    expect(cache.get("libanswer.so")).toBe(needed);
   });
 
   test("what ldd names is what the image holds", async () => {

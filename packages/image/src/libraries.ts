@@ -8,7 +8,7 @@
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { type DynamicInfo, readDynamic, readDynamicSymbols } from "@spore/elf";
-import { sporeError } from "@spore/errors";
+import { SporeError, sporeError } from "@spore/errors";
 import type { Inputs } from "./build-record.ts";
 import { looksLikeElf, readStart } from "./host-file.ts";
 import { readLibraryCache } from "./library-cache.ts";
@@ -84,6 +84,24 @@ export class LibraryFinder {
 
   /** Follows the needs of a program or add-on; throws SPORE_LIBRARY_MISSING. */
   follow(path: string): void {
+    this.#follow(path, (program, library) => {
+      throw sporeError("SPORE_LIBRARY_MISSING", { program, library });
+    });
+  }
+
+  /**
+   * Follows the needs of a file that came along with a folder. It may be for other systems, or
+   * damaged, and never be used: what is missing is missed when something asks for it.
+   */
+  followIncluded(path: string): void {
+    try {
+      if (isLibrary(path)) this.#follow(path, () => {});
+    } catch (error) {
+      if (!(error instanceof SporeError)) throw error;
+    }
+  }
+
+  #follow(path: string, missing: (program: string, library: string) => void): void {
     const root = this.#object(path, realpathSync(path), null);
     if (!root) return;
     const queue = [root];
@@ -91,7 +109,10 @@ export class LibraryFinder {
       for (const name of object.dynamic.needed) {
         if (this.#byName.has(name) || this.#builtIn(name)) continue;
         const found = this.#find(name, object);
-        if (!found) throw sporeError("SPORE_LIBRARY_MISSING", { program: object.label, library: name });
+        if (!found) {
+          missing(object.label, name);
+          continue;
+        }
         this.#byName.set(name, found);
         const loaded = this.#object(found.path, found.source, object);
         if (loaded) queue.push(loaded);

@@ -189,6 +189,9 @@ function addLibraries(
   const finder = new LibraryFinder({ family: musl ? "musl" : "glibc", inputs, included });
   if (!musl) finder.provide(linker, interpreter.named);
   finder.follow(request.host);
+  for (const [guest, host] of included) {
+    if (MAY_BE_ELF.test(basename(guest))) finder.followIncluded(host);
+  }
   const libc = finder.libraries.find((library) => library.name === "libc.so.6");
   if (libc) addOpenedAtRunTime(finder, libc);
   const result: [string, string][] = [];
@@ -200,6 +203,9 @@ function addLibraries(
   if (!musl) tree.file("/etc/ld.so.cache", { bytes: writeLibraryCache(new Map(result)) });
   return result;
 }
+
+/** Names of shared libraries, and of programs: they have no ending. */
+const MAY_BE_ELF = /\.so(\.[\d.]+)?$|\.node$|^[^.]+$/;
 
 /** Included files and the files of included folders: guest path to host path. */
 function includedFiles(include: readonly Include[]): Map<string, string> {
