@@ -165,6 +165,8 @@ export interface Release {
   /** Digest of the image. */
   readonly image: string;
   readonly imageName: string;
+  /** Bytes of memory that an instance has. */
+  readonly memory: number;
   readonly config: ReleaseConfig;
   readonly state: ReleaseState;
   readonly createdAt: number;
@@ -258,6 +260,12 @@ export interface NewToken extends Token {
 export interface Quotas {
   readonly apps: number | null;
   readonly instances: number | null;
+  /** Bytes of memory that the guests of all instances may have. */
+  readonly memory: number | null;
+  /** Percent of one processor, where the host lets the daemon limit it. */
+  readonly cpu: number | null;
+  /** Bytes of images, snapshots and logs. */
+  readonly storage: number | null;
   readonly wakesPerMinute: number | null;
   readonly requestsPerMinute: number | null;
 }

@@ -177,6 +177,7 @@ export const release: z.ZodType<Release> = z.strictObject({
   number: count,
   image: digest,
   imageName: z.string(),
+  memory: count,
   config: releaseConfig,
   state: z.enum(["created", "ready", "failed"]),
   createdAt: time,
@@ -253,6 +254,9 @@ const limit = z.int().min(0).nullable();
 const quotaFields = z.strictObject({
   apps: limit,
   instances: limit,
+  memory: limit,
+  cpu: limit,
+  storage: limit,
   wakesPerMinute: limit,
   requestsPerMinute: limit,
 });

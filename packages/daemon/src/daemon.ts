@@ -8,6 +8,7 @@ import { type Address, type Answered, Gateway } from "@spore/gateway";
 import type { FastifyInstance } from "fastify";
 import { Authority } from "./authority.ts";
 import { type CertificateFiles, certificates } from "./certificates.ts";
+import { Cgroups } from "./cgroups.ts";
 import { Apps } from "./cloud/apps.ts";
 import { CanaryWatch } from "./cloud/canary.ts";
 import { faultPoint } from "./cloud/faults.ts";
@@ -15,13 +16,14 @@ import { Flags } from "./cloud/flags.ts";
 import { Grants, InternalNetwork } from "./cloud/internal.ts";
 import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
+import { Storage } from "./cloud/storage.ts";
 import { TcpServices } from "./cloud/tcp-services.ts";
 import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
 import { monitorDriver } from "./driver/monitor.ts";
 import type { StandbyLimits } from "./driver/standby.ts";
 import { Events } from "./events.ts";
-import { Fleet } from "./fleet/fleet.ts";
+import { Fleet, type FleetParts } from "./fleet/fleet.ts";
 import { type HandlerParts, handlers, streams } from "./http/handlers.ts";
 import { sweepAnswers } from "./http/idempotency.ts";
 import { apiServer } from "./http/server.ts";
@@ -32,6 +34,7 @@ import { Preparations } from "./prepared.ts";
 import { Secrets } from "./secrets.ts";
 import { Snapshots } from "./snapshots.ts";
 import { openSqlite } from "./store/sqlite.ts";
+import type { Store } from "./store/types.ts";
 import { headersOf, Otlp } from "./telemetry/otlp.ts";
 
 /** What a daemon is told. */
@@ -77,6 +80,7 @@ async function keepers({ home, domain }: DaemonOptions) {
   const run = join(home, "run");
   const events = new Events(store);
   const images = new Images(join(home, "images"));
+  const tenants = new Tenants(store, events);
   const secrets = await Secrets.open(store, join(home, "identity.txt"));
   return {
     store,
@@ -84,10 +88,11 @@ async function keepers({ home, domain }: DaemonOptions) {
     events,
     images,
     secrets,
-    tenants: new Tenants(store, events),
+    tenants,
     preparations: new Preparations(images, secrets),
     snapshots: new Snapshots(join(home, "snapshots")),
     logs: new Logs(join(home, "logs"), run),
+    storage: new Storage({ store, tenants, images, folders: [join(home, "logs"), join(home, "snapshots")] }),
     urls: new Urls(store, domain),
     grants: new Grants(home),
     authority: authorityOf(join(home, "tls"), domain),
@@ -97,6 +102,20 @@ async function keepers({ home, domain }: DaemonOptions) {
 function otlpOf({ otlp: endpoint, env, version }: DaemonOptions): Otlp | null {
   if (endpoint === null) return null;
   return new Otlp({ endpoint, headers: headersOf(env["OTEL_EXPORTER_OTLP_HEADERS"]), version });
+}
+
+/** How the quotas of tenants bind their instances. */
+function limitsOf(store: Store, tenants: Tenants, fleet: () => Fleet): Pick<FleetParts, "admit" | "place"> {
+  const cgroups = Cgroups.open();
+  const tenantOf = (app: string): string => store.get("apps", app)?.tenant ?? OWN_TENANT;
+  return {
+    admit: (app, memory) => tenants.admitInstance(tenantOf(app), memory, fleet()),
+    place: (app, pid) => {
+      if (typeof cgroups === "string") return;
+      const tenant = tenantOf(app);
+      cgroups.place(tenant, pid, tenants.quotas(tenant));
+    },
+  };
 }
 
 /** The development authority, opened or made when somebody asks for it. */
@@ -122,10 +141,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     snapshots,
     prepare: (release) => preparations.of(release),
     internal: (app) => kept.grants.of(app),
-    admit: (app) => {
-      const tenant = store.get("apps", app)?.tenant;
-      if (tenant !== undefined) tenants.admitInstance(tenant, fleet);
-    },
+    ...limitsOf(store, tenants, () => fleet),
     woken: (member) => metrics.woken(member),
   });
   const otlp = otlpOf(options);

@@ -17,6 +17,7 @@ import { newId } from "./fleet/fleet.ts";
 export class Images {
   readonly #store: Store;
   readonly #uploads: string;
+  readonly #lengths = new Map<string, ReadonlyMap<string, number>>();
 
   constructor(root: string) {
     this.#store = storeAt(root);
@@ -37,9 +38,9 @@ export class Images {
     return existsSync(join(this.#store.blobs, digest));
   }
 
-  /** Keeps a blob, if its bytes have the digest; gives its length. */
-  async putBlob(digest: string, bytes: Readable): Promise<number> {
-    return await this.#receive(bytes, (temporary, sha256, length) => {
+  /** Keeps a blob, if its bytes have the digest and are not more than `room`; gives its length. */
+  async putBlob(digest: string, bytes: Readable, room: number | null = null): Promise<number> {
+    return await this.#receive(bytes, room, (temporary, sha256, length) => {
       if (sha256 !== digest) {
         throw sporeError("SPORE_API_INVALID", {
           problem: `the bytes have the digest ${sha256}, not ${digest}`,
@@ -56,6 +57,16 @@ export class Images {
     return await openImage(join(this.#store.blobs, digest), { store: this.#store.root });
   }
 
+  /** Length of each blob of an image. */
+  async blobs(digest: string): Promise<ReadonlyMap<string, number>> {
+    const known = this.#lengths.get(digest);
+    if (known !== undefined) return known;
+    const { kernel, layers, documents } = await this.open(digest);
+    const lengths = new Map([kernel, ...layers, ...documents].map(({ sha256, length }) => [sha256, length]));
+    this.#lengths.set(digest, lengths);
+    return lengths;
+  }
+
   /** A release refers to it. */
   keep(digest: string): void {
     keepImage(digest, digest, this.#store);
@@ -63,12 +74,16 @@ export class Images {
 
   /** Removes images that no release refers to any more, and blobs that no image does. */
   sweep(unused: ReadonlySet<string>): void {
-    for (const digest of unused) forgetImage(digest, this.#store);
+    for (const digest of unused) {
+      forgetImage(digest, this.#store);
+      this.#lengths.delete(digest);
+    }
     sweepStore(this.#store);
   }
 
   async #receive<T>(
     bytes: Readable,
+    room: number | null,
     then: (temporary: string, sha256: string, length: number) => T,
   ): Promise<T> {
     const temporary = join(this.#uploads, newId());
@@ -81,6 +96,9 @@ export class Images {
           for await (const chunk of source) {
             hash.update(chunk);
             length += chunk.length;
+            if (room !== null && length > room) {
+              throw sporeError("SPORE_API_INVALID", { problem: "the tenant has no room for so many bytes" });
+            }
             yield chunk;
           }
         },

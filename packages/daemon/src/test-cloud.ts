@@ -41,7 +41,9 @@ export async function testCloud(driver: TestDriver): Promise<TestCloud> {
     // The driver of a test does not look at it.
     prepare: () => ({ image: {} as Image, env: {} }),
     internal: () => null,
-    admit: (app) => tenants.admitInstance(store.get("apps", app)?.tenant ?? OWN_TENANT, fleet),
+    admit: (app, memory) =>
+      tenants.admitInstance(store.get("apps", app)?.tenant ?? OWN_TENANT, memory, fleet),
+    place: () => {},
     woken: () => {},
   });
   const urls = new Urls(store, "localhost");
@@ -86,7 +88,17 @@ export function testRelease(app: string, number: number): ReleaseRecord {
     snapshot: false,
   };
   const image = "0".repeat(64);
-  return { app, number, image, imageName: app, config, state: "ready", createdAt: 0, cause: "deploy" };
+  return {
+    app,
+    number,
+    image,
+    imageName: app,
+    memory: 64 << 20,
+    config,
+    state: "ready",
+    createdAt: 0,
+    cause: "deploy",
+  };
 }
 
 function get(

@@ -51,7 +51,15 @@ export interface TenantFlags {
   readonly json: boolean;
 }
 
-const quotaNames: readonly (keyof Quotas)[] = ["apps", "instances", "wakesPerMinute", "requestsPerMinute"];
+const quotaNames: readonly (keyof Quotas)[] = [
+  "apps",
+  "instances",
+  "memory",
+  "cpu",
+  "storage",
+  "wakesPerMinute",
+  "requestsPerMinute",
+];
 
 /** Carries out `spore tenant`. */
 export async function tenant(
@@ -83,12 +91,18 @@ function quotasOf(given: TenantFlags["quota"]): Partial<Quotas> {
         const next = `quotas are ${quotaNames.join(", ")}`;
         throw sporeError("SPORE_USAGE", { problem: `unknown quota ${name}`, command: "tenant" }, { next });
       }
-      const number = Number(text);
-      if (text !== "none" && !(Number.isSafeInteger(number) && number >= 0)) {
-        const problem = `quota ${name}: expected a number, or none`;
-        throw sporeError("SPORE_USAGE", { problem, command: "tenant" });
-      }
-      return [name, text === "none" ? null : number];
+      return [name, text === "none" ? null : limitOf(name, text)];
     }),
   );
+}
+
+/** A number, or a size for what is measured in bytes. */
+function limitOf(name: string, text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  if (name === "memory" || name === "storage") {
+    const [, digits, unit = ""] = /^(\d{1,9})([KMGT])i?B?$/i.exec(text) ?? [];
+    if (digits !== undefined) return Number(digits) * 1024 ** ("KMGT".indexOf(unit.toUpperCase()) + 1);
+  }
+  const problem = `quota ${name}: expected a number, or none`;
+  throw sporeError("SPORE_USAGE", { problem, command: "tenant" });
 }

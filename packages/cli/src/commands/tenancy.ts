@@ -41,7 +41,7 @@ export const tenant: Command = command({
     create: flag({ doc: "Make it, if there is none; the same as without." }),
     quota: list({
       value: "NAME=N",
-      doc: "Set a quota: apps, instances, wakesPerMinute or requestsPerMinute; none for no limit.",
+      doc: "Set a quota: apps, instances, memory (of all instances, as 4G), cpu (percent of one processor), storage (of images, snapshots and logs, as 10G), wakesPerMinute or requestsPerMinute; none for no limit.",
       read: readVariable,
     }),
     remove: flag({ doc: "Remove it; it must not have apps." }),

@@ -41,15 +41,18 @@ export function examine(machine: Machine, root: string): readonly Finding[] {
   return checks.map((check) => check(machine, root));
 }
 
-function ok(name: string, found: string): Finding {
+/** What a check found: ok. */
+export function ok(name: string, found: string): Finding {
   return { name, status: "ok", found, fix: "" };
 }
 
-function warn(name: string, found: string, fix: string): Finding {
+/** What a check found: warn. */
+export function warn(name: string, found: string, fix: string): Finding {
   return { name, status: "warn", found, fix };
 }
 
-function fail(name: string, found: string, fix: string): Finding {
+/** What a check found: fail. */
+export function fail(name: string, found: string, fix: string): Finding {
   return { name, status: "fail", found, fix };
 }
 

@@ -78,13 +78,68 @@ test("what only costs speed is a warning", () => {
 
 test("the table and the exit status say whether it will work", () => {
   const context = testContext();
-  expect(runDoctor(false, context, machine({ "/dev/kvm": undefined }))).toBe(69);
+  expect(runDoctor({ production: false, json: false }, context, machine({ "/dev/kvm": undefined }))).toBe(69);
   expect(context.output()).toMatch(/^fail {2}kvm {9}\/dev\/kvm does not exist\n {18}-> load kvm_intel/m);
+});
+
+describe("--production", () => {
+  const hostile = {
+    "/sys/kernel/mm/ksm/run": "1\n",
+    "/proc/swaps": "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n",
+    "/sys/devices/system/cpu/smt/active": "1\n",
+    "/sys/devices/system/cpu/vulnerabilities/meltdown": "Vulnerable\n",
+    "/proc/self/limits": "Max open files            1024                 4096                 files\n",
+    "/proc/self/status": "Uid:\t0\t0\t0\t0\n",
+    "/proc/sys/kernel/core_pattern": "core\n",
+    "/proc/self/cgroup": "1:cpu:/\n",
+  };
+  const walled = {
+    ...hostile,
+    "/sys/kernel/mm/ksm/run": "0\n",
+    "/proc/swaps": "Filename Type Size Used Priority\n",
+    "/sys/devices/system/cpu/smt/active": "0\n",
+    "/sys/devices/system/cpu/vulnerabilities/meltdown": "Mitigation: PTI\n",
+    "/proc/self/limits": "Max open files            65536                65536                files\n",
+    "/proc/self/status": "Uid:\t1000\t1000\t1000\t1000\n",
+    "/proc/sys/kernel/core_pattern": "|/bin/false\n",
+    "/proc/self/cgroup": "0::/user.slice/spore.service/daemon\n",
+    "/sys/fs/cgroup/cgroup.controllers": "cpu memory pids\n",
+    "/sys/fs/cgroup/user.slice/spore.service/cgroup.controllers": "cpu memory\n",
+    "/sys/fs/cgroup/user.slice/spore.service/cgroup.subtree_control": "cpu memory\n",
+  };
+  const found = (files: Readonly<Record<string, string>>) => {
+    const context = testContext();
+    runDoctor({ production: true, json: true }, context, machine(files));
+    const { checks } = JSON.parse(context.output()) as { checks: { name: string; status: string }[] };
+    return Object.fromEntries(checks.map(({ name, status }) => [name, status]));
+  };
+  const names = [
+    "tenant limits",
+    "user",
+    "processor flaws",
+    "shared cores",
+    "merged pages",
+    "swap",
+    "core dumps",
+  ];
+
+  test.each(names)(
+    "%s that lets tenants near each other is a warning, and none where it does not",
+    (name) => {
+      expect(found(hostile)[name]).toBe("warn");
+      expect(found(walled)[name]).toBe("ok");
+    },
+  );
+
+  test("too few open files are a warning", () => {
+    expect(found(hostile)["open files"]).toBe("warn");
+    expect(found(walled)["open files"]).toBe("ok");
+  });
 });
 
 test("--json is one object", () => {
   const context = testContext();
-  runDoctor(true, context, machine());
+  runDoctor({ production: false, json: true }, context, machine());
   expect(JSON.parse(context.output())).toMatchObject({
     checks: expect.arrayContaining([expect.objectContaining({ name: "kvm", status: "ok" })]),
   });

@@ -5,10 +5,18 @@ import { root } from "../checkout.ts";
 import type { Context } from "../command.ts";
 import { examine, type Finding } from "./checks.ts";
 import { type Machine, thisMachine } from "./machine.ts";
+import { productionChecks } from "./production.ts";
 
 /** Carries out `spore doctor`. */
-export function runDoctor(json: boolean, context: Context, machine: Machine = thisMachine): number {
-  const findings = examine(machine, root);
+export function runDoctor(
+  { production, json }: { readonly production: boolean; readonly json: boolean },
+  context: Context,
+  machine: Machine = thisMachine,
+): number {
+  const findings = [
+    ...examine(machine, root),
+    ...(production ? productionChecks.map((check) => check(machine, root)) : []),
+  ];
   const healthy = findings.every(({ status }) => status !== "fail");
   context.out(json ? `${JSON.stringify({ ok: healthy, checks: findings })}\n` : table(findings));
   return healthy ? 0 : registry.SPORE_KVM_MISSING.exit;

@@ -2,6 +2,7 @@
 
 import type { App, AppSettings, AppSettingsChange, Change, Release, ReleaseConfig } from "@spore/api";
 import { sporeError } from "@spore/errors";
+import type { Image } from "@spore/image";
 import type { Events } from "../events.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import type { Images } from "../images.ts";
@@ -136,7 +137,12 @@ export class Apps {
   }
 
   /** Makes a release of an image, and the app if there is none, and begins to roll it out. */
-  deploy(name: string, tenant: string, wanted: DeployRequest, imageName: string): DeploymentRecord {
+  deploy(
+    name: string,
+    tenant: string,
+    wanted: DeployRequest,
+    opened: Pick<Image, "name" | "defaults">,
+  ): DeploymentRecord {
     const { store, rollouts, images, tenants } = this.#parts;
     if (!images.has(wanted.image)) {
       throw sporeError("SPORE_NOT_FOUND", { what: `image ${wanted.image}` }, { next: "upload it first" });
@@ -151,7 +157,13 @@ export class Apps {
       const config = { ...emptyConfig, ...before?.config, ...given(wanted.config) };
       const release = this.#release(
         { ...app, settings },
-        { image: wanted.image, imageName, config, cause: "deploy" },
+        {
+          image: wanted.image,
+          imageName: opened.name,
+          memory: config.memory ?? opened.defaults.memory,
+          config,
+          cause: "deploy",
+        },
       );
       if (before !== null && wanted.fresh !== true) this.#reuse(before, release);
       return rollouts.record(name, release.number, wanted.canary ?? null);
@@ -185,7 +197,7 @@ export class Apps {
   /** Records the next release of an app; its secrets are those of now. */
   #release(
     app: AppRecord,
-    made: Pick<ReleaseRecord, "image" | "imageName" | "config" | "cause">,
+    made: Pick<ReleaseRecord, "image" | "imageName" | "memory" | "config" | "cause">,
   ): ReleaseRecord {
     const { store, secrets } = this.#parts;
     const number = app.lastRelease + 1;
@@ -318,9 +330,9 @@ export class Apps {
 
   #again(app: AppRecord, release: ReleaseRecord, cause: string): DeploymentRecord {
     const { store, rollouts } = this.#parts;
-    const { image, imageName, config } = release;
+    const { image, imageName, memory, config } = release;
     const deployment = store.transaction(() => {
-      const made = this.#release(app, { image, imageName, config, cause });
+      const made = this.#release(app, { image, imageName, memory, config, cause });
       this.#reuse(this.#live(app), made);
       return rollouts.record(app.name, made.number, null);
     });

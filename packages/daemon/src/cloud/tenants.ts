@@ -21,6 +21,9 @@ export interface Identity {
 const noQuotas: Quotas = {
   apps: null,
   instances: null,
+  memory: null,
+  cpu: null,
+  storage: null,
   wakesPerMinute: null,
   requestsPerMinute: null,
 };
@@ -89,10 +92,12 @@ export class Tenants {
     this.#events.tell("tenant.removed", { tenant: name });
   }
 
-  #quotasOf(tenant: string): Quotas {
+  /** What a tenant may have. */
+  quotas(tenant: string): Quotas {
     const known = this.#quotas.get(tenant);
     if (known !== undefined) return known;
-    const quotas = this.#store.get("tenants", tenant)?.quotas ?? noQuotas;
+    // An earlier daemon did not know all of them.
+    const quotas = { ...noQuotas, ...this.#store.get("tenants", tenant)?.quotas };
     this.#quotas.set(tenant, quotas);
     return quotas;
   }
@@ -108,7 +113,7 @@ export class Tenants {
 
   /** Throws SPORE_QUOTA if the tenant has as many apps as it may. */
   admitApp(tenant: string): void {
-    const limit = this.#quotasOf(tenant).apps;
+    const limit = this.quotas(tenant).apps;
     if (limit === null) return;
     const count = this.#store.list("apps").filter((app) => app.tenant === tenant).length;
     if (count >= limit) throw sporeError("SPORE_QUOTA", { tenant, what: `${limit} apps` });
@@ -116,7 +121,7 @@ export class Tenants {
 
   /** Counts a request; throws a `Refusal` if there were too many in this minute. */
   admitRequest(tenant: string): void {
-    const limit = this.#quotasOf(tenant).requestsPerMinute;
+    const limit = this.quotas(tenant).requestsPerMinute;
     if (limit === null) return;
     const usage = this.#usageOf(tenant);
     usage.requests += 1;
@@ -124,14 +129,17 @@ export class Tenants {
   }
 
   /** Counts a start; throws a `Refusal` if the tenant may have no more instances. */
-  admitInstance(tenant: string, fleet: Fleet): void {
-    const { instances, wakesPerMinute } = this.#quotasOf(tenant);
-    if (instances !== null) {
-      let count = 0;
+  admitInstance(tenant: string, memory: number, fleet: Pick<Fleet, "members">): void {
+    const { instances, memory: bytes, wakesPerMinute } = this.quotas(tenant);
+    if (instances !== null || bytes !== null) {
+      let [count, taken] = [0, memory];
       for (const member of fleet.members.values()) {
-        if (this.#store.get("apps", member.app)?.tenant === tenant) count += 1;
+        if (this.#store.get("apps", member.app)?.tenant !== tenant) continue;
+        count += 1;
+        taken += member.memory;
       }
-      if (count >= instances) throw over("instances");
+      if (instances !== null && count >= instances) throw over("instances");
+      if (bytes !== null && taken > bytes) throw over("memory");
     }
     if (wakesPerMinute === null) return;
     const usage = this.#usageOf(tenant);

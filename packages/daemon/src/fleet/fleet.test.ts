@@ -147,6 +147,25 @@ test("a quota of instances keeps a tenant from starting more", async () => {
   });
 });
 
+test("quotas of memory and wakes hold too, and preview addresses count as others do", async () => {
+  const driver = testDriver();
+  await using cloud = await testCloud(driver);
+  for (const app of ["a", "b", "c"]) cloud.app(app);
+  // Each has 64 MiB.
+  cloud.tenants.put("default", { memory: 128 << 20 });
+  expect((await cloud.get(host)).status).toBe(200);
+  expect((await cloud.get("b.localhost")).status).toBe(200);
+  expect(await cloud.get("c.localhost")).toMatchObject({
+    status: 429,
+    text: "SPORE_QUOTA: the tenant has used up its memory\n",
+  });
+  cloud.tenants.put("default", { memory: null, wakesPerMinute: 0 });
+  expect((await cloud.get("c.localhost")).status).toBe(429);
+  expect((await cloud.get(host)).status).toBe(200);
+  cloud.tenants.put("default", { requestsPerMinute: 0 });
+  expect((await cloud.get(`r1.${host}`)).status).toBe(429);
+});
+
 test("every start and stop is told with its reason", async () => {
   const driver = testDriver();
   await using cloud = await testCloud(driver);

@@ -42,7 +42,9 @@ export interface FleetParts {
   /** How instances of an app reach other apps. */
   readonly internal: (app: string) => InternalGrant | null;
   /** Throws a `Refusal` if the tenant may not have another instance. */
-  readonly admit: (app: string, running: number) => void;
+  readonly admit: (app: string, memory: number) => void;
+  /** Puts the process of an instance where the limits of its tenant hold. */
+  readonly place: (app: string, pid: number) => void;
   /** Told of each instance that became ready. */
   readonly woken: (member: Member) => void;
 }
@@ -130,8 +132,9 @@ export class Fleet {
     const release = store.get("releases", releaseKey(pool.app, pool.release));
     if (release === null)
       throw new Refusal(404, "SPORE_NO_APP", `there is no release ${pool.release} any more`);
-    admit(pool.app, this.#members.size);
+    admit(pool.app, release.memory ?? 0);
     const member = new Member(newId(), pool.app, pool.release, reason);
+    member.memory = release.memory ?? 0;
     this.#members.set(member.id, member);
     const timeout = this.#settings(pool.app).startTimeoutMs;
     member.arm(timeout, () => this.#onStartTimeout(member));
@@ -168,6 +171,7 @@ export class Fleet {
       return;
     }
     member.start = member.handle.start;
+    this.#parts.place(app, member.handle.pid);
     this.#keep(member);
     this.#parts.logs.begin({ id, app, release: release.number });
   }
@@ -317,6 +321,7 @@ export class Fleet {
       }
       const { id, app, release } = record;
       const member = restored(record);
+      member.memory = store.get("releases", releaseKey(app, release))?.memory ?? 0;
       const { port = null, ready = "listen" } = store.get("releases", releaseKey(app, release))?.config ?? {};
       const handle =
         store.get("apps", app) === null

@@ -18,6 +18,8 @@ export class Member {
   handle: Handle | null = null;
   endpoint: Endpoint | null = null;
   inFlight = 0;
+  /** Bytes that its guest may have. */
+  memory = 0;
   /** Reasons of the program's own to stay awake. */
   holds = 0;
   readyAt: number | null = null;

@@ -6,6 +6,7 @@ import { sporeError } from "@spore/errors";
 import type { Authority } from "../authority.ts";
 import type { Apps } from "../cloud/apps.ts";
 import type { Flags } from "../cloud/flags.ts";
+import type { Storage } from "../cloud/storage.ts";
 import type { Tenants } from "../cloud/tenants.ts";
 import type { Urls } from "../cloud/urls.ts";
 import type { Events } from "../events.ts";
@@ -27,6 +28,7 @@ export interface HandlerParts {
   readonly flags: Flags;
   readonly secrets: Secrets;
   readonly tenants: Tenants;
+  readonly storage: Storage;
   readonly urls: Urls;
   readonly authority: () => Authority;
   readonly home: string;
@@ -46,7 +48,7 @@ export function handlers(parts: HandlerParts): Handlers {
   };
 }
 
-function imageHandlers({ images, apps, fleet, home, version, urls, authority }: HandlerParts) {
+function imageHandlers({ images, apps, fleet, home, version, urls, authority, storage }: HandlerParts) {
   const startedAt = Date.now();
   return {
     status: ({ sees }) => {
@@ -66,12 +68,16 @@ function imageHandlers({ images, apps, fleet, home, version, urls, authority }: 
       return { domain, certificate, fingerprint: new X509Certificate(certificate).fingerprint256 };
     },
     missingBlobs: ({ body }) => ({ missing: images.missing(body.digests) }),
-    putBlob: async ({ params: { digest }, body }) => ({ digest, length: await images.putBlob(digest, body) }),
+    putBlob: async ({ params: { digest }, body, who }) => {
+      const length = await images.putBlob(digest, body, await storage.room(who.tenant));
+      storage.uploaded(who.tenant, length);
+      return { digest, length };
+    },
     putImage: async ({ params: { digest } }) => ({ digest, name: (await images.open(digest)).name }),
   } satisfies Partial<Handlers>;
 }
 
-function appHandlers({ apps, images, urls, store }: HandlerParts) {
+function appHandlers({ apps, images, urls, store, storage }: HandlerParts) {
   const view = (record: DeploymentRecord): Deployment => {
     const { canary: _, ...rest } = record;
     return { ...rest, url: urls.app({ name: record.app }) };
@@ -86,8 +92,9 @@ function appHandlers({ apps, images, urls, store }: HandlerParts) {
       return { name: params.app };
     },
     deploy: async ({ params, body, who, commit }) => {
-      const { name } = await images.open(body.image);
-      return commit(() => view(apps.deploy(params.app, who.tenant, body, name)));
+      const image = await images.open(body.image);
+      await storage.admitDeploy(who.tenant, body.image);
+      return commit(() => view(apps.deploy(params.app, who.tenant, body, image)));
     },
     listReleases: ({ params, query: { after, limit = PAGE }, sees }) =>
       page(
