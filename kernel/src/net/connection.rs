@@ -171,7 +171,7 @@ impl Connection {
         if let Some(error) = self.take_error() {
             return Err(error);
         }
-        if flags & (host_flag::EOF | host_flag::HUP) != 0 {
+        if flags & host_flag::EOF != 0 {
             return Ok(0);
         }
         Err(Errno::EAGAIN)

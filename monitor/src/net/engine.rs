@@ -356,8 +356,10 @@ impl Engine {
         let Some(entry) = self.entries[index].as_mut() else {
             return;
         };
-        if events & libc::EPOLLHUP != 0 && entry.kind == Kind::Stream {
-            entry.set(self.rings.slot(index), host_flag::HUP);
+        if events & libc::EPOLLHUP != 0
+            && entry.kind == Kind::Stream
+            && entry.hang_up(self.rings.slot(index), true)
+        {
             self.rings.header().to_guest.ring(index);
         }
         if entry.guest_flags(self.rings.slot(index)) & guest_flag::CLOSE != 0 {

@@ -91,6 +91,9 @@ pub struct Entry {
     /// The other side has ended: receive until end of file, because
     /// edge-triggered epoll will not tell again.
     pub read_to_end: bool,
+    /// Both directions have ended, says the host. The guest hears it with the end of
+    /// file: what the host still holds comes first.
+    hung_up: bool,
     shut: bool,
     /// Options as last applied.
     pub options: (u32, u64),
@@ -117,6 +120,7 @@ impl Entry {
             tx_blocked: false,
             rx_stalled: false,
             read_to_end: false,
+            hung_up: false,
             shut: false,
             options: (0, 0),
             port: 0,
@@ -288,6 +292,7 @@ impl Entry {
             match result {
                 Ok(0) => {
                     self.set(slot, host_flag::EOF);
+                    self.hang_up(slot, self.hung_up);
                     news = true;
                 }
                 Ok(count) => {
@@ -316,12 +321,17 @@ impl Entry {
         let slot = rings.slot(self.slot);
         let mut news = false;
         while !self.has(host_flag::ERROR) {
+            // Before the index: what the guest wrote before its half-close is seen then.
+            let half_closed = self.guest_flags(slot) & guest_flag::SHUT_WRITE != 0;
             let Ok((waiting, ring)) = self.tx_waiting(rings, slot) else {
                 self.fail(slot, libc::EPROTO);
                 return true;
             };
             if waiting == 0 {
                 self.tx_blocked = false;
+                if half_closed {
+                    self.shut_write();
+                }
                 break;
             }
             let (offset, first) = piece(self.tx_head, waiting, ring.size);
@@ -348,17 +358,22 @@ impl Entry {
                 },
             }
         }
-        news | self.after_sending(rings)
+        news
     }
-    /// The transmit ring is empty or useless: a wanted half-close is due.
-    pub fn after_sending(&mut self, rings: &Rings) -> bool {
-        let slot = rings.slot(self.slot);
-        let wanted = self.guest_flags(slot) & guest_flag::SHUT_WRITE != 0;
-        if wanted && !self.shut && self.kind == Kind::Stream && self.has(host_flag::CONNECTED) {
+    /// Both directions have ended, if `over`. Answers whether the guest has news.
+    pub fn hang_up(&mut self, slot: &Slot, over: bool) -> bool {
+        self.hung_up = over;
+        let news = over && self.has(host_flag::EOF) && !self.has(host_flag::HUP);
+        if news {
+            self.set(slot, host_flag::HUP);
+        }
+        news
+    }
+    fn shut_write(&mut self) {
+        if !self.shut && self.kind == Kind::Stream && self.has(host_flag::CONNECTED) {
             self.shut = true;
             sys::shutdown_write(self.fd.raw());
         }
-        false
     }
     /// Whether everything that the guest wrote has left the ring (or cannot).
     pub fn is_flushed(&mut self, rings: &Rings) -> bool {

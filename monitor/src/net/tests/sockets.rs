@@ -115,6 +115,52 @@ fn half_closing_sends_what_was_written_first() {
 }
 
 #[test]
+fn the_end_of_both_directions_waits_for_what_the_host_still_holds() {
+    let (mut engine, guest, line, mut client) = connected();
+    guest.set_flag(line, guest_flag::SHUT_WRITE);
+    guest.ring(line);
+    engine.pass(None);
+    let sent = pattern(100_000);
+    client.write_all(&sent).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    serve_until(&mut engine, || guest.flags(line) & host_flag::RX_STALL != 0);
+    // As a program that is told of a hang-up: what is there then is all.
+    serve_until(&mut engine, || {
+        let over = guest.flags(line) & host_flag::HUP != 0;
+        let mut all = vec![0; guest.available(line) as usize];
+        guest.read(line, &mut all);
+        received.extend_from_slice(&all);
+        over
+    });
+    assert!(
+        received == sent,
+        "{} bytes of {}",
+        received.len(),
+        sent.len()
+    );
+}
+
+#[test]
+fn a_half_close_does_not_overtake_what_was_written() {
+    for round in 0..300 {
+        let (mut engine, guest, line, mut client) = connected();
+        let writer = thread::spawn(move || {
+            guest.write(line, b"last ");
+            // Other moments of the engine's pass in every round.
+            (0..round % 50 * 20).for_each(|_| std::hint::spin_loop());
+            guest.write(line, b"words");
+            guest.set_flag(line, guest_flag::SHUT_WRITE);
+        });
+        serve_until(&mut engine, || writer.is_finished());
+        engine.pass(None);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"last words", "round {round}");
+    }
+}
+
+#[test]
 fn a_reset_arrives_on_either_side() {
     let (mut engine, guest, line, mut client) = connected();
     guest.set_flag(line, guest_flag::CLOSE | guest_flag::RESET);
