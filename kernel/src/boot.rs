@@ -269,7 +269,7 @@ pub fn start() -> ! {
     // The frame allocator's own tables need a heap before there are frames.
     let tables = info.ram_size / PAGE / 2 + (512 << 10);
     let free = spore_hal::heap::add_first(info.free_start, tables);
-    frames::initialise(free, info.ram_present, info.ram_size);
+    frames::initialise(free, info.ram_present, info.ram_size, info.pt_next);
     spore_hal::heap::set_frame_source(frames::heap_blocks);
     sched::initialise();
     let mut id = [0; 16];

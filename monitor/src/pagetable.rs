@@ -132,7 +132,7 @@ impl<'a> PageTables<'a> {
     }
 }
 
-/// Most pages that [`leaves`] tells of: a guest may have made its tables endless.
+/// Most pages that [`walk`] tells of: a guest may have made its tables endless.
 const MOST_LEAVES: usize = 1 << 20;
 
 /// A page that the guest's tables map, as they stand in memory.
@@ -155,37 +155,47 @@ impl Leaf {
     }
 }
 
-/// Every page that the guest's tables map, by address.
-pub fn leaves(memory: &GuestMemory) -> Vec<Leaf> {
-    let mut found = Vec::new();
-    add_leaves(memory, PML4_GPA, 39, 0, &mut found);
+/// What the guest's tables are, as they stand in memory.
+#[derive(Default)]
+pub struct Tables {
+    /// Every page that they map, by address.
+    pub leaves: Vec<Leaf>,
+    /// Guest-physical addresses of the tables.
+    pub tables: Vec<u64>,
+}
+
+/// Every page that the guest's tables map, and the tables.
+pub fn walk(memory: &GuestMemory) -> Tables {
+    let mut found = Tables::default();
+    add_table(memory, PML4_GPA, 39, 0, &mut found);
     found
 }
 
-fn add_leaves(memory: &GuestMemory, table: u64, level: u32, base: u64, found: &mut Vec<Leaf>) {
+fn add_table(memory: &GuestMemory, table: u64, level: u32, base: u64, found: &mut Tables) {
     let mut entries = [0_u8; PAGE as usize];
     if memory.read_bytes(table, &mut entries).is_err() {
         return;
     }
+    found.tables.push(table);
     for (index, entry) in (0_u64..).zip(entries.chunks_exact(8)) {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(entry);
         let entry = u64::from_le_bytes(bytes);
-        if entry & 1 == 0 || found.len() >= MOST_LEAVES {
+        if entry & 1 == 0 || found.leaves.len() >= MOST_LEAVES {
             continue;
         }
         let va = base | index << level;
         let large = level == 21 && entry & LARGE != 0;
         if large || level == 12 {
             let at = table + index * 8;
-            found.push(Leaf {
+            found.leaves.push(Leaf {
                 va,
                 at,
                 entry,
                 large,
             });
         } else {
-            add_leaves(memory, entry & ADDRESS, level - 9, va, found);
+            add_table(memory, entry & ADDRESS, level - 9, va, found);
         }
     }
 }

@@ -17,7 +17,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use spore_abi::hostcall::number;
-use spore_abi::layout::{HUGE, PAGE};
+use spore_abi::layout::{HUGE, PAGE, PT_POOL_END, PT_POOL_GPA};
 use spore_hal::{Lock, direct, host};
 
 use crate::errno::{Errno, Result};
@@ -95,6 +95,36 @@ struct Frames {
     low_hint: usize,
     /// No free single page below.
     single_hint: usize,
+    /// Free pages of the pool for page tables.
+    tables: TablePool,
+}
+
+/// Pages for page tables, apart from all other memory: software that stands in for the
+/// processor's second level of page tables maps 2 MiB as small pages if one of them is a
+/// page table.
+struct TablePool([u64; (PT_POOL_PAGES as usize).div_ceil(64)]);
+
+/// Pages of the pool.
+const PT_POOL_PAGES: u64 = (PT_POOL_END - PT_POOL_GPA) / PAGE;
+
+impl TablePool {
+    const EMPTY: Self = Self([0; (PT_POOL_PAGES as usize).div_ceil(64)]);
+
+    fn holds(gpa: u64) -> bool {
+        (PT_POOL_GPA..PT_POOL_END).contains(&gpa)
+    }
+
+    fn give(&mut self, gpa: u64) {
+        let page = ((gpa - PT_POOL_GPA) / PAGE) as usize;
+        self.0[page / 64] |= 1 << (page % 64);
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        let word = self.0.iter().position(|word| *word != 0)?;
+        let bit = self.0[word].trailing_zeros() as u64;
+        self.0[word] &= self.0[word] - 1;
+        Some(PT_POOL_GPA + (word as u64 * 64 + bit) * PAGE)
+    }
 }
 
 static FRAMES: Lock<Frames> = Lock::new(Frames {
@@ -110,6 +140,7 @@ static FRAMES: Lock<Frames> = Lock::new(Frames {
     free_singles: 0,
     low_hint: 0,
     single_hint: 0,
+    tables: TablePool::EMPTY,
 });
 
 fn ask(end: u64) -> bool {
@@ -117,8 +148,8 @@ fn ask(end: u64) -> bool {
 }
 
 /// Hands all RAM from `free_start` (GPA) on to the allocator, of which there are
-/// `present` bytes yet. Called once at boot.
-pub fn initialise(free_start: u64, present: u64, ram_size: u64) {
+/// `present` bytes yet, and the pool for page tables from `tables` on. Called once at boot.
+pub fn initialise(free_start: u64, present: u64, ram_size: u64, tables: u64) {
     let first = free_start.div_ceil(PAGE) as usize;
     let (end, limit) = (page(present), page(ram_size));
     let mut fresh = Frames {
@@ -134,8 +165,12 @@ pub fn initialise(free_start: u64, present: u64, ram_size: u64) {
         free_singles: 0,
         low_hint: first,
         single_hint: 0,
+        tables: TablePool::EMPTY,
     };
     fresh.give(first, end - first);
+    for table in (tables.max(PT_POOL_GPA)..PT_POOL_END).step_by(PAGE as usize) {
+        fresh.tables.give(table);
+    }
     *FRAMES.lock() = fresh;
 }
 
@@ -392,6 +427,9 @@ pub fn alloc_page() -> Result<u64> {
 /// Gives a page back to the shared blocks.
 pub fn free_page(start: u64) {
     let mut frames = FRAMES.lock();
+    if TablePool::holds(start) {
+        return frames.tables.give(start);
+    }
     frames.singles.fill(page(start), 1, true);
     frames.free_singles += 1;
     frames.single_hint = frames.single_hint.min(page(start));
@@ -399,7 +437,8 @@ pub fn free_page(start: u64) {
 
 /// A zeroed page for a page table.
 pub fn table_page() -> Option<u64> {
-    let page = alloc_page().ok()?;
+    let pooled = FRAMES.lock().tables.take();
+    let page = pooled.or_else(|| alloc_page().ok())?;
     spore_hal::paging::zero_table(page);
     Some(page)
 }
@@ -436,6 +475,7 @@ mod tests {
             free_singles: 0,
             low_hint: 100,
             single_hint: 0,
+            tables: TablePool::EMPTY,
         };
         frames.give(100, pages - 100);
         frames
@@ -471,6 +511,19 @@ mod tests {
         assert_eq!(first, Some(4096 - SINGLES));
         assert_eq!(second, Some(4096 - SINGLES + 1));
         assert_eq!(frames.free_pages, 4096 - 100 - SINGLES);
+    }
+
+    #[test]
+    fn page_tables_come_from_their_pool() {
+        let mut tables = TablePool::EMPTY;
+        assert_eq!(tables.take(), None);
+        let last = PT_POOL_END - PAGE;
+        tables.give(last);
+        tables.give(PT_POOL_GPA + 5 * PAGE);
+        assert_eq!(tables.take(), Some(PT_POOL_GPA + 5 * PAGE));
+        assert_eq!(tables.take(), Some(last));
+        assert_eq!(tables.take(), None);
+        assert!(TablePool::holds(last) && !TablePool::holds(PT_POOL_END));
     }
 
     #[test]

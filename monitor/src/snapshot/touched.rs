@@ -41,7 +41,7 @@ pub fn watch(
     for gpa in (from..memory.ram_size()).step_by(HUGE as usize) {
         map_large(memory, DIRECT_VA + gpa, gpa, &mut next)?;
     }
-    for leaf in pagetable::leaves(memory) {
+    for leaf in pagetable::walk(memory).leaves {
         if !known.contains_key(&(leaf.gpa() / HUGE)) {
             continue;
         }
@@ -82,7 +82,7 @@ fn map_large(memory: &GuestMemory, va: u64, gpa: u64, next: &mut u64) -> Result<
 pub fn seen(memory: &GuestMemory, frames: &[Frame]) -> Vec<Use> {
     let known = numbers(frames);
     let mut uses = vec![Use::default(); frames.len()];
-    for leaf in pagetable::leaves(memory) {
+    for leaf in pagetable::walk(memory).leaves {
         let Some(&number) = known.get(&(leaf.gpa() / HUGE)) else {
             continue;
         };

@@ -12,9 +12,11 @@ use spore_abi::layout::{DIRECT_VA, DOORBELL_CALL_GPA, HUGE, LAYERS_GPA, PAGE};
 use spore_abi::restore::BUFFER;
 
 use crate::memory::GuestMemory;
-use crate::pagetable;
+use crate::pagetable::{self, Tables};
 
 const USER: u64 = 4;
+/// Small pages that are mapped together where one of them is touched.
+const WINDOW: u64 = 8;
 /// Most pages that are touched; the list must fit behind the code.
 const MOST: usize = (BUFFER as usize - PAGE as usize) / 8 - 1;
 
@@ -63,8 +65,19 @@ fn mapped(memory: &GuestMemory) -> Vec<u64> {
         gpa >= LAYERS_GPA && memory.read::<u8>(gpa).is_ok()
             || resident.contains(&(gpa / HUGE * HUGE))
     };
-    let mut leaves = pagetable::leaves(memory);
+    let Tables { mut leaves, tables } = pagetable::walk(memory);
     leaves.retain(|leaf| leaf.entry & USER != 0 && backed(leaf.gpa()));
     leaves.sort_by_key(|leaf| !leaf.large);
-    leaves.iter().map(|leaf| leaf.va).collect()
+    // Where page tables lie, small pages stand in for the large one.
+    let small: HashSet<u64> = tables.iter().map(|table| table / HUGE * HUGE).collect();
+    let mut addresses = Vec::new();
+    for leaf in leaves {
+        let step = match leaf.large && small.contains(&leaf.gpa()) {
+            true => WINDOW * PAGE,
+            false => HUGE,
+        };
+        let end = if leaf.large { HUGE } else { PAGE };
+        addresses.extend((0..end).step_by(step as usize).map(|at| leaf.va + at));
+    }
+    addresses
 }

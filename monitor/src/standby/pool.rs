@@ -1,5 +1,6 @@
 //! The pool: keeps shells that stand by, and replaces those that were taken.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::pipe;
 use std::os::fd::AsRawFd;
@@ -7,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -19,6 +21,10 @@ use crate::finish;
 
 /// Shells that may end before they were taken, in a row, until the pool gives up.
 const FAILURES: u32 = 3;
+
+/// How long a machine that was woken has the processors to itself: the next shell is not
+/// needed before its first answer.
+const REST: Duration = Duration::from_millis(30);
 
 enum News {
     Ready,
@@ -46,7 +52,21 @@ pub fn keep(config: &Path, count: usize, socket: &Path) -> Result<()> {
         start(&say)?;
     }
     let mut failures = 0;
-    while let Ok(news) = hear.recv() {
+    // When a replacement is due, for each that was taken.
+    let mut due: VecDeque<Instant> = VecDeque::new();
+    loop {
+        let wait = due.front().map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        let news = match hear.recv_timeout(wait) {
+            Ok(news) => news,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                due.pop_front();
+                start(&say)?;
+                continue;
+            }
+        };
         match news {
             News::Ready => {
                 failures = 0;
@@ -54,7 +74,7 @@ pub fn keep(config: &Path, count: usize, socket: &Path) -> Result<()> {
             }
             News::Taken => {
                 println!("{}", json!({"event": "taken"}));
-                start(&say)?;
+                due.push_back(Instant::now() + REST);
             }
             News::Ended => {
                 failures += 1;
@@ -68,7 +88,6 @@ pub fn keep(config: &Path, count: usize, socket: &Path) -> Result<()> {
             }
         }
     }
-    Ok(())
 }
 
 /// Starts a shell and a thread that listens to its progress.
