@@ -23,6 +23,8 @@ export interface Value<T> {
   /** Name of the value in the help. */
   readonly value: string;
   readonly doc: string;
+  /** What it may be, if that is a list; for completion. */
+  readonly choices?: readonly string[];
   /** What holds without the option, for the help. */
   readonly otherwise?: string;
   readonly read: Read<T>;
@@ -51,6 +53,8 @@ export type OptionValues<O extends Options> = {
 export interface Argument {
   readonly name: string;
   readonly doc: string;
+  /** What it may be, if that is a list; for completion. */
+  readonly choices?: readonly string[];
   readonly optional?: true;
 }
 

@@ -48,6 +48,7 @@ export interface TenantFlags {
   readonly create: boolean;
   readonly quota: readonly (readonly [string, string])[];
   readonly remove: boolean;
+  readonly yes: boolean;
   readonly json: boolean;
 }
 
@@ -76,6 +77,13 @@ export async function tenant(
     ]);
     context.out(flags.json ? `${JSON.stringify(items)}\n` : table(["TENANT", ...quotaNames], rows));
     return 0;
+  }
+  if (flags.remove && !flags.yes) {
+    throw sporeError(
+      "SPORE_USAGE",
+      { problem: `this removes ${name} with its tokens`, command: "tenant" },
+      { next: `say so: \`spore tenant --remove --yes ${name}\`` },
+    );
   }
   const done = flags.remove
     ? await daemon.call("deleteTenant", { params: { tenant: name } })

@@ -5,6 +5,7 @@ import { bench } from "./bench.ts";
 import { build } from "./build.ts";
 import { ca } from "./ca.ts";
 import { env, flag, promote, releases, rm, rollback, secret, stop } from "./change.ts";
+import { completion } from "./completion.ts";
 import { crashReport } from "./crash-report.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
@@ -49,6 +50,7 @@ export const commands: readonly Command[] = [
   down,
   doctor,
   bench,
+  completion,
   help,
   crashReport,
 ];
