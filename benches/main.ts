@@ -5,6 +5,7 @@
 
 import { sporeError } from "@spore/errors";
 import { boot } from "./boot.ts";
+import { build } from "./build.ts";
 import { calls } from "./calls.ts";
 import { fork, memory } from "./clones.ts";
 import { cloud } from "./cloud.ts";
@@ -35,6 +36,7 @@ export interface Output {
 const SAMPLES = 200;
 const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = {
   boot,
+  build,
   calls,
   idle,
   http,

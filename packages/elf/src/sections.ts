@@ -35,6 +35,7 @@ export interface Section {
 
 const SECTION_HEADER_SIZE = 64;
 const LONGEST_NAME = 8192;
+const latin1 = new TextDecoder("latin1");
 
 /** All sections in table order; empty if the file has no section headers. */
 export function readSections(elf: ElfFile): Section[] {
@@ -55,14 +56,13 @@ export function readSections(elf: ElfFile): Section[] {
   const names = table + nameIndex * SECTION_HEADER_SIZE;
   const nameOffset = count > 0 ? view.u64(names + 24) : 0;
   const nameSize = count > 0 ? view.u64(names + 32) : 0;
-  view.check(nameOffset, nameSize, "the section name table");
+  // Decoded once: names are cut out of it.
+  const letterTable = latin1.decode(view.slice(nameOffset, nameSize, "the section name table"));
   const sections: Section[] = [];
   let letters = 0;
   for (let index = 0; index < count; index++) {
     const at = table + index * SECTION_HEADER_SIZE;
-    const nameAt = nameOffset + view.u32(at);
-    const nameEnd = Math.min(nameOffset + nameSize, nameAt + LONGEST_NAME);
-    const name = nameSize === 0 ? "" : view.string(nameAt, nameEnd);
+    const name = nameSize === 0 ? "" : nameAt(letterTable, view.u32(at));
     // Names may share bytes, but not so that they take more memory than the file.
     letters += name.length;
     if (letters > view.length + LONGEST_NAME) {
@@ -71,6 +71,13 @@ export function readSections(elf: ElfFile): Section[] {
     sections.push(parseSection(elf, at, name));
   }
   return sections;
+}
+
+function nameAt(table: string, start: number): string {
+  if (start >= table.length) throw new ElfError("bad-string", "a string lies outside its table");
+  const end = table.indexOf("\0", start);
+  if (end < 0 || end >= start + LONGEST_NAME) throw new ElfError("bad-string", "a string has no end");
+  return table.slice(start, end);
 }
 
 function parseSection(elf: ElfFile, at: number, name: string): Section {

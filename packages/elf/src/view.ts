@@ -10,9 +10,11 @@ const utf8 = new TextDecoder();
 export class View {
   readonly bytes: Uint8Array;
   readonly #data: DataView;
+  readonly #length: number;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
+    this.#length = bytes.length;
     this.#data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -22,8 +24,8 @@ export class View {
 
   /** Throws unless `[offset, offset + length)` lies inside. */
   check(offset: number, length: number, what: string): void {
-    const end = offset + length;
-    if (!Number.isSafeInteger(end) || offset < 0 || length < 0 || end > this.bytes.length) {
+    // Also false for what is no number, and for what is too large to be added exactly.
+    if (!(offset >= 0 && length >= 0 && offset + length <= this.#length)) {
       throw new ElfError("truncated", `${what} reaches beyond the end of the file`);
     }
   }

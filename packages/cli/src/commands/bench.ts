@@ -11,7 +11,7 @@ export const bench: Command = command({
   options: {
     only: list({
       value: "BENCH",
-      doc: "Run this benchmark only: boot, calls, idle, http, wake, fork, snapshot, memory or cloud.",
+      doc: "Run this benchmark only: boot, build, calls, idle, http, wake, fork, snapshot, memory or cloud.",
       otherwise: "all",
       read: readText,
     }),
