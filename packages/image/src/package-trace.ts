@@ -99,6 +99,47 @@ function filesBelow(folder: string): string[] {
   return names.map((name) => join(folder, name)).filter((path) => isFile(path));
 }
 
+/**
+ * Entries of what kept packages have built for this system: packages of their own, named among the optional
+ * dependencies, and found by a name that is put together from the system's.
+ */
+export function builtForThisSystem(folders: Iterable<string>): string[] {
+  const result: string[] = [];
+  for (const folder of folders) {
+    const file = join(folder, "package.json");
+    const { optionalDependencies = {} } = readManifest(file);
+    const require = createRequire(file);
+    for (const name of Object.keys(optionalDependencies)) {
+      try {
+        const entry = require.resolve(name);
+        const { os, cpu, libc } = readManifest(join(packageFolder(entry) ?? "", "package.json"));
+        const isOurs = os?.includes("linux") && cpu?.includes("x64") && (libc?.includes("glibc") ?? true);
+        if (isOurs) result.push(entry);
+      } catch {
+        // Not installed: it is for another system, or without an entry.
+      }
+    }
+  }
+  return result.sort();
+}
+
+/** What is read here of a package.json. */
+interface PackageManifest {
+  readonly optionalDependencies?: object;
+  readonly os?: readonly string[];
+  readonly cpu?: readonly string[];
+  readonly libc?: readonly string[];
+}
+
+function readManifest(file: string): PackageManifest {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, "utf8"));
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}
+
 /** What the project's own modules open. */
 export interface OwnFiles {
   /** Modules that are loaded by path: workers, plug-ins. */

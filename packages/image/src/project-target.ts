@@ -18,6 +18,7 @@ import { LibraryFinder } from "./libraries.ts";
 import { writeLibraryCache } from "./library-cache.ts";
 import { DEFAULT_NODE, nodeRelease } from "./node-release.ts";
 import {
+  builtForThisSystem,
   conventionalFiles,
   conventionalFolders,
   type OwnFiles,
@@ -126,7 +127,8 @@ async function collectApp(
     if (folder !== null) kept.set(folder, "the app names it in a string");
   }
   const seeds = graph.modules.filter((module) => kept.has(packageFolder(module) ?? ""));
-  let packageFiles = await tracePackages(project, [...seeds, ...named], store);
+  const built = builtForThisSystem(kept.keys());
+  let packageFiles = await tracePackages(project, [...seeds, ...named, ...built], store);
   // What an unbundled package loads must exist once, so it is not bundled either.
   const outside = new Set(packageFiles.map((file) => packageFolder(file)));
   const isExternal = (folder: string): boolean => kept.has(folder) || outside.has(folder);

@@ -15,23 +15,32 @@ const OPENING: readonly string[] = [
   "statx",
   "access",
 ];
-/** Whatever the app: any server may be put to sleep. */
-const ALWAYS: readonly string[] = ["snapshot"];
+/** What an app can wait with. One that cannot wait is over before anybody could put it to sleep. */
+const WAITING: ReadonlySet<string> = new Set([
+  ...["read", "readv", "poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"],
+  ...["accept", "accept4", "recvfrom", "recvmsg", "recvmmsg", "nanosleep", "clock_nanosleep", "pause"],
+  ...["rt_sigsuspend", "rt_sigtimedwait", "futex", "futex_waitv", "wait4", "waitid"],
+]);
 
 /** What to link for an app; null: everything. */
 export function wishesOf(needs: Needs): Wishes | null {
   if (needs.mode === "full" || isUnknown(needs)) return null;
   const calls = needs.calls.map(({ name }) => name);
-  const services = [...ALWAYS, ...needs.services.map(({ name }) => name)];
+  const services = needs.services.map(({ name }) => name);
   if (needs.mode === "derived" && opensFiles(needs)) services.push("file/*");
   return { calls, services, pieces: askedFor([...needs.calls, ...needs.services]) };
 }
 
-/** The needs with what was asked for by name. */
+/** The needs with what was asked for by name, and what any app may be asked to do. */
 export function withMore(needs: Needs, pieces: readonly string[]): Needs {
   const by = (name: string) => [{ kind: "flag", flag: `--piece ${name}` } as const];
   const calls = new Map(needs.calls.map((call) => [call.name, call]));
   const services = new Map(needs.services.map((service) => [service.name, service]));
+  const waiting = needs.calls.find(({ name }) => WAITING.has(name));
+  if (waiting) {
+    const flag = `what can wait (${waiting.name}) can be put to sleep`;
+    services.set("snapshot", { name: "snapshot", by: [{ kind: "flag", flag }] });
+  }
   for (const name of pieces) {
     const number = callNumber(name);
     if (number === undefined) {
@@ -59,5 +68,7 @@ function isUnknown({ everything, calls }: Needs): boolean {
 
 /** What somebody asked for by name. */
 function askedFor(needed: readonly (NeededCall | NeededService)[]): string[] {
-  return needed.filter(({ by }) => by.some(({ kind }) => kind === "flag")).map(({ name }) => name);
+  const isNamed = ({ by }: NeededCall | NeededService): boolean =>
+    by.some((reason) => reason.kind === "flag" && reason.flag.startsWith("--piece "));
+  return needed.filter(isNamed).map(({ name }) => name);
 }

@@ -100,6 +100,43 @@ describe.each([
   });
 });
 
+describe("a static musl program", () => {
+  const program = (name: string, source: string): Needs =>
+    derived(compile(folder.path, name, source, "musl-gcc", "-static", "-pthread"));
+
+  test("that prints is alone: no files, no threads, though its C library knows of them", () => {
+    const needs = program("prints", '#include <stdio.h>\nint main(void) { puts("hello"); }');
+    expect(names(needs)).toEqual(expect.arrayContaining(["writev", "exit_group"]));
+    // The check of a set-user-ID start, the lock of a stream that nobody else has, what follows the end.
+    for (const name of ["open", "poll", "futex", "exit"]) expect(names(needs)).not.toContain(name);
+    expect(needs.services).toEqual([]);
+  });
+
+  const wait = "sem_t s; int main(int argc, char **argv) { sem_init(&s, 0, argc > 7);";
+  test.each([
+    [
+      "that its signal handler wakes",
+      `void up(int n) { sem_post(&s); } ${wait} signal(SIGALRM, up); alarm(1); return sem_wait(&s); }`,
+    ],
+    ["that waits for a time", `${wait} struct timespec t = { 1 }; return sem_timedwait(&s, &t) == 0; }`],
+    [
+      "that another thread wakes",
+      `void *up(void *a) { sem_post(&s); } ${wait} pthread_t t; pthread_create(&t, 0, up, 0); return sem_wait(&s); }`,
+    ],
+  ])("%s keeps futex", (_, source) => {
+    const headers =
+      "#include <pthread.h>\n#include <semaphore.h>\n#include <signal.h>\n#include <unistd.h>\n#include <time.h>\n";
+    const moved = source.includes("void up") || source.includes("void *up") ? "extern sem_t s;\n" : "";
+    expect(names(program("waits", headers + moved + source))).toContain("futex");
+  });
+
+  test("that polls and opens /dev/null itself keeps both", () => {
+    const source =
+      '#include <poll.h>\n#include <fcntl.h>\nint main(int argc, char **argv) { struct pollfd p[3] = { { 0 } }; return poll(p, 3, 0) + open(argv[1], 2) + open("/dev/null", 2); }';
+    expect(names(program("opens", source))).toEqual(expect.arrayContaining(["poll", "open"]));
+  });
+});
+
 test("each need names the nearest symbol that leads to it, and the way", () => {
   const program = compile(
     folder.path,

@@ -35,6 +35,7 @@ export function deriveNeeds(objects: readonly AppObject[], profiles: readonly Pr
     else addWhole(collection, object);
   }
   for (const profile of profiles) addProfile(collection, profile);
+  collection.settle();
   addOpenedFiles(collection);
   return collection.needs("derived", objects.flatMap(siteCount));
 }
@@ -50,13 +51,25 @@ function isLibrary({ graph, passed }: Summary): boolean {
 
 /** Calls and sockets of an object that has no graph. */
 function addOwnUses(collection: Collection, { path, summary }: AppObject): void {
-  for (const { number, address, symbol } of summary.calls) {
-    if (number === null) collection.unknown(unknownCall(path, address, symbol));
-    else collection.call(number, { kind: "callSite", object: path, address, symbol });
+  for (const { number, address, symbol, forOthers } of summary.calls) {
+    addCall(collection, path, [number, address, forOthers], symbol);
   }
   for (const family of summary.families)
     addFamily(collection, family, { kind: "unknown", object: path, why: FAMILY });
   for (const text of summary.texts) collection.service(`file${text}`, { kind: "text", object: path, text });
+}
+
+/** A call at an instruction. */
+function addCall(
+  collection: Collection,
+  object: string,
+  [number, address, forOthers]: GraphNode["calls"][number],
+  symbol: string,
+): void {
+  const by: Reason = { kind: "callSite", object, address, symbol };
+  if (number === null) collection.unknown(unknownCall(object, address, symbol));
+  else if (forOthers) collection.callForOthers(number, by);
+  else collection.call(number, by);
 }
 
 const FAMILY = "it opens sockets";
@@ -86,10 +99,7 @@ function addWhole(collection: Collection, object: AppObject): void {
 /** What a node of a static program or a dynamic linker does. */
 function addNode(collection: Collection, object: string, node: GraphNode): void {
   const symbol = node.name;
-  for (const [number, address] of node.calls) {
-    if (number === null) collection.unknown(unknownCall(object, address, symbol));
-    else collection.call(number, { kind: "callSite", object, address, symbol });
-  }
+  for (const call of node.calls) addCall(collection, object, call, symbol);
   for (const family of node.families) {
     addFamily(collection, family, { kind: "callSite", object, address: node.address, symbol });
   }
@@ -155,6 +165,7 @@ class Reach {
 
   run(): void {
     const holders = new Map<number, number[]>();
+    const forOthers = new Map<number, number[]>();
     const families = new Map<number | null, number[]>();
     const texts = new Map<string, number[]>();
     const put = <K>(map: Map<K, number[]>, key: K, index: number): void => {
@@ -164,14 +175,16 @@ class Reach {
     };
     for (const index of this.#reached) {
       const node = this.#nodes[index];
-      for (const [number, address] of node?.calls ?? []) {
-        if (number !== null) put(holders, number, index);
+      for (const [number, address, isForOthers] of node?.calls ?? []) {
+        if (number !== null) put(isForOthers ? forOthers : holders, number, index);
         else this.#collection.unknown(unknownCall(this.#library.path, address, node?.name ?? ""));
       }
       for (const family of node?.families ?? []) put(families, family, index);
       for (const text of node?.texts ?? []) put(texts, text, index);
     }
     for (const [number, at] of holders) for (const by of this.#reasons(at)) this.#collection.call(number, by);
+    for (const [number, at] of forOthers)
+      for (const by of this.#reasons(at)) this.#collection.callForOthers(number, by);
     for (const [family, at] of families)
       for (const by of this.#reasons(at)) addFamily(this.#collection, family, by);
     for (const [text, at] of texts)

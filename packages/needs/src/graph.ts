@@ -12,8 +12,8 @@ export interface GraphNode {
   readonly address: number;
   /** "" if nothing names it. */
   readonly name: string;
-  /** Calls that it makes: number (null: unknown) and address of the instruction. */
-  readonly calls: readonly (readonly [number: number | null, address: number])[];
+  /** Calls that it makes: number (null: unknown), address of the instruction, whether only others make it matter. */
+  readonly calls: readonly (readonly [number: number | null, address: number, forOthers: boolean])[];
   /** Families of sockets that it asks for; null: unknown. */
   readonly families: readonly (number | null)[];
   /** Files of the library OS that it names. */
@@ -34,7 +34,7 @@ export interface Graph {
 interface Building {
   readonly address: number;
   readonly name: string;
-  readonly calls: [number | null, number][];
+  readonly calls: [number | null, number, boolean][];
   readonly families: Set<number | null>;
   readonly texts: Set<string>;
   readonly to: Set<Building>;
@@ -49,9 +49,12 @@ export function readGraph(
   pointers: Pointers,
   calls: readonly Use[],
   families: readonly Use[],
+  forOthers: ReadonlySet<number>,
 ): Graph {
   const builder = new Builder(elf, code, pointers);
-  for (const use of calls) builder.function(use.function).calls.push([use.number ?? null, use.address]);
+  for (const { function: holder, number, address } of calls) {
+    builder.function(holder).calls.push([number ?? null, address, forOthers.has(address)]);
+  }
   for (const use of families) builder.function(use.function).families.add(use.number ?? null);
   return builder.finish();
 }

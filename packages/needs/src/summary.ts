@@ -13,6 +13,7 @@ import {
 } from "@spore/elf";
 import { ArgumentTracer, type Use } from "./code/arguments.ts";
 import type { Followed } from "./code/flow.ts";
+import { callsOfPrivilegedStart, needsSomebodyElse } from "./code/idle-calls.ts";
 import { type Code, readCode } from "./code/index-code.ts";
 import type { CodeFunction } from "./code/references.ts";
 import { searchCode } from "./code/search-code.ts";
@@ -21,7 +22,7 @@ import { type Graph, readGraph } from "./graph.ts";
 import { madeUpFiles } from "./made-up-files.ts";
 
 /** Changes whenever summaries of older versions must not be believed. */
-export const SUMMARY_VERSION = 1;
+export const SUMMARY_VERSION = 2;
 
 /** A call in the code of a file. */
 export interface CallUse {
@@ -29,6 +30,8 @@ export interface CallUse {
   readonly number: number | null;
   readonly address: number;
   readonly symbol: string;
+  /** It matters only to a program that is not alone: with threads or signal handlers. */
+  readonly forOthers: boolean;
 }
 
 /** An argument that a function of a library takes from its callers: it decides what is needed. */
@@ -74,19 +77,20 @@ export function summarise(bytes: Uint8Array, passed: Readonly<Record<string, Pas
     const followed: Map<CodeFunction, Followed> = new Map();
     const calls = new ArgumentTracer(code, followed);
     const families = new ArgumentTracer(code, followed);
-    traceSites(code, calls);
+    const forOthers = traceSites(elf, code, calls);
     traceImports(elf, code, passed, { call: calls, family: families });
     ArgumentTracer.run(code, [calls, families]);
     traceSockets(calls.uses, families);
     ArgumentTracer.run(code, [families]);
     const use = ({ number, address, function: holder }: Use): CallUse => {
-      return { number: number ?? null, address, symbol: code.name(holder.span.start) };
+      const symbol = code.name(holder.span.start);
+      return { number: number ?? null, address, symbol, forOthers: forOthers.has(address) };
     };
     return {
       version: SUMMARY_VERSION,
       sites: code.sites.length,
       imports: importsOf(elf),
-      graph: code.pointers ? readGraph(elf, code, code.pointers, calls.uses, families.uses) : null,
+      graph: code.pointers ? readGraph(elf, code, code.pointers, calls.uses, families.uses, forOthers) : null,
       calls: code.pointers ? [] : calls.uses.map(use),
       families: code.pointers ? [] : [...new Set(families.uses.map(({ number }) => number ?? null))],
       texts: code.pointers ? [] : madeUpFiles(elf),
@@ -113,14 +117,19 @@ function textSize(elf: ElfFile): number {
   return elf.loads.reduce((sum, load) => sum + ((load.flags & 1) === 0 ? 0 : load.fileSize), 0);
 }
 
-/** The numbers at the file's own system calls. */
-function traceSites(code: Code, tracer: ArgumentTracer): void {
+/** The numbers at the file's own system calls; gives the addresses of those that matter with others alone. */
+function traceSites(elf: ElfFile, code: Code, tracer: ArgumentTracer): ReadonlySet<number> {
+  const forOthers = new Set<number>();
   for (const holder of holdersOf(code)) {
-    for (const departure of tracer.followed(holder).departures) {
-      if (departure.kind !== "syscall") continue;
+    const followed = tracer.followed(holder);
+    const never = callsOfPrivilegedStart(elf, followed);
+    for (const departure of followed.departures) {
+      if (departure.kind !== "syscall" || never.has(departure.address)) continue;
+      if (needsSomebodyElse(departure)) forOthers.add(departure.address);
       tracer.at(holder, departure, departure.state.registers[Register.rax] ?? null);
     }
   }
+  return forOthers;
 }
 
 /** First arguments of the file's own calls of socket and socketpair. */

@@ -55,6 +55,8 @@ export function follow(region: Region, span: Span, surroundings: Surroundings): 
   return new Flow(region, span, surroundings).run();
 }
 
+const EXIT_GROUP = 231;
+
 class Flow {
   readonly #span: Span;
   readonly #operations: readonly Operation[];
@@ -69,6 +71,8 @@ class Flow {
   #anywhere: State | undefined;
   readonly #surroundings: Surroundings;
   readonly #stores = new Map<number, Value>();
+  /** It does nothing but end the program. */
+  #hasEnded = false;
 
   constructor(region: Region, span: Span, surroundings: Surroundings) {
     this.#surroundings = surroundings;
@@ -85,12 +89,18 @@ class Flow {
   run(): Followed {
     for (const entry of [this.#span.start, ...this.#surroundings.entries]) this.#enter(entry, entryState());
     this.#drain();
+    // It leads straight to the end of the program: what follows (C libraries try `exit` there) never runs.
+    if (this.#hasEnded) return this.#followed();
     // Entered in a way that is not seen: from a table, by unwinding, by a second name.
     for (const { address, kind } of this.#operations) {
       if (kind !== "syscall" || this.#departures.has(address)) continue;
       this.#enter(this.#startOf(address), unknownState());
       this.#drain();
     }
+    return this.#followed();
+  }
+
+  #followed(): Followed {
     return { departures: [...this.#departures.values()], stores: this.#stores };
   }
 
@@ -156,6 +166,10 @@ class Flow {
         return false;
       case "syscall":
         this.#depart("syscall", operation.address, undefined, undefined, state);
+        if (this.#isStraightTo(EXIT_GROUP, state)) {
+          this.#hasEnded = true;
+          return false;
+        }
         for (const register of [Register.rax, Register.rcx, Register.r11]) state.registers[register] = null;
         return true;
       case "call":
@@ -177,6 +191,14 @@ class Flow {
         apply(operation, state);
         return true;
     }
+  }
+
+  /** Whether this is the call of that number, and all that can happen in the function led here. */
+  #isStraightTo(number: number, state: State): boolean {
+    const { entries, isScanned } = this.#surroundings;
+    const isOnlyWay =
+      isScanned && entries.length === 0 && this.#states.size === 1 && this.#pending.length === 0;
+    return isOnlyWay && isNumber(state.registers[Register.rax], number);
   }
 
   #indirectJump(address: number, through: number | undefined, state: State): false {
@@ -218,6 +240,11 @@ class Flow {
     if (known) joinState(known.state, state);
     else this.#departures.set(address, { kind, address, target, through, state: copyState(state) });
   }
+}
+
+/** Whether a value is that number and no other. */
+export function isNumber(value: Value | undefined, number: number): boolean {
+  return value?.length === 1 && value[0] === number;
 }
 
 function endsStraight({ kind }: Operation): boolean {

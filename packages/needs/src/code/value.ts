@@ -71,7 +71,7 @@ export interface State {
 }
 
 /** Numbers of the registers that are named here. */
-export const Register = { rax: 0, rcx: 1, rdx: 2, rsp: 4, rsi: 6, rdi: 7, r11: 11 } as const;
+export const Register = { rax: 0, rcx: 1, rdx: 2, rsp: 4, rsi: 6, rdi: 7, r10: 10, r11: 11 } as const;
 
 /** Where the halves of vector registers begin. */
 export const VECTOR_LOW = 16;
