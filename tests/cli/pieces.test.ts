@@ -24,6 +24,47 @@ test("a call that was left out is named once, with its caller and the flag that 
   expect(full).toMatchObject({ stdout: "3\n4\n", status: 0 });
 });
 
+test("a file of /proc is a piece: one that no recording has is named, and comes back by that name", async () => {
+  const program = compile(place, "read-files.c", "musl-gcc", "-O1", "-w", "-static");
+  const image = join(place, "read-files.spore");
+  const recorded = await spore(["build", program, "-o", image, "--record", "true", "--", "/proc/uptime"]);
+  expect(recorded.status).toBe(0);
+  const files = ["/proc/uptime", "/proc/self/maps", "/proc/self/maps", "/proc/net/route"];
+
+  const without = await spore(["run", image, "--", ...files]);
+  expect(without.stdout).toMatch(
+    /^\/proc\/uptime: [\d.]+ [\d.]+\n\/proc\/self\/maps: missing\n\/proc\/self\/maps: missing\n\/proc\/net\/route: missing\n$/,
+  );
+  const said = without.stderr.split("\n").filter((line) => line.includes("left out"));
+  expect(said).toEqual([
+    expect.stringMatching(/file\/proc\/self\/maps was left out.*ENOENT.*`--piece file\/proc\/self\/maps`/),
+    expect.stringContaining("`--piece file/proc/self/net`"),
+  ]);
+
+  const pieces = ["--piece", "file/proc/self/maps", "--piece", "file/proc/self/net"];
+  const added = await spore(["run", ...pieces, image, "--", ...files]);
+  expect(added.stdout).not.toContain("missing");
+  expect(added.stderr).not.toContain("file/");
+});
+
+test("a feature is asked for and explained by its name", async () => {
+  const program = compile(place, "hidden-call.c", "musl-gcc", "-O1", "-w", "-static");
+  const run = await spore(["run", "--piece", "inotify", program, "--", INOTIFY_INIT]);
+  expect(run).toMatchObject({ stdout: "3\n4\n", status: 0 });
+  const image = join(place, "feature.spore");
+  expect((await spore(["build", "--piece", "epoll", program, "-o", image])).status).toBe(0);
+  const { stdout } = await spore(["explain", "--json", image]);
+  const { features } = JSON.parse(stdout) as { readonly features: readonly { readonly name: string }[] };
+  expect(features).toContainEqual(
+    expect.objectContaining({
+      name: "epoll",
+      calls: ["epoll_create", "epoll_wait", "epoll_ctl", "epoll_pwait", "epoll_create1", "epoll_pwait2"],
+    }),
+  );
+  const epoll = await spore(["explain", image, "epoll"]);
+  expect(epoll.stdout).toMatch(/^epoll_create: call, .*\n {2}--piece epoll\n/);
+});
+
 test("a piece that does not exist is refused", async () => {
   const program = compile(place, "hidden-call.c", "musl-gcc", "-O1", "-w", "-static");
   const { stderr, status } = await spore(["run", "--piece", "no_such_call", program, "--", INOTIFY_INIT]);

@@ -62,6 +62,15 @@ test("every call that looks up a path brings the file systems along", () => {
   expect(files?.calls).toEqual(expect.arrayContaining(lookups));
 });
 
+test("a file of /proc is a piece of its own", () => {
+  const { pieces } = link(input, { calls: ["openat"], services: ["file/proc/uptime"] }, WINDOW);
+  const files = pieces.map(({ name }) => name).filter((name) => name.startsWith("file/"));
+  expect(files).toEqual(["file/proc", "file/proc/uptime"]);
+  const parts = pieces.flatMap((piece) => piece.parts.map(({ name }) => name)).join("\n");
+  expect(parts).toMatch(/6procfs6system6uptime/);
+  expect(parts).not.toMatch(/6procfs6system7(cpuinfo|meminfo)|6procfs4maps/);
+});
+
 describe("a kernel for a line of output", () => {
   const kernel = link(input, HELLO, WINDOW);
   const names = kernel.pieces.flatMap(({ parts }) => parts.map(({ name }) => name)).join("\n");

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use spore_hal::Hook;
 use spore_hal::Lock;
 
 use crate::errno::{Errno, Result};
@@ -36,12 +37,67 @@ pub enum Entry {
     Fixed(&'static str),
     /// A symbolic link.
     Link(fn(Subject) -> Result<Target>),
+    /// What a piece gives, if this kernel has it.
+    Piece(&'static Slot),
     /// A directory with these entries, and more that are found by asking.
     Directory(
         &'static [(&'static str, Entry)],
         Option<&'static dyn Listing>,
     ),
 }
+
+/// The place of an entry that is a piece of the kernel.
+pub struct Slot {
+    /// Name of the piece.
+    name: &'static str,
+    entry: Hook<&'static Entry>,
+    /// Somebody was told that it is missing.
+    told: Lock<bool>,
+}
+
+impl Slot {
+    /// Without the piece.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            entry: Hook::new(),
+            told: Lock::new(false),
+        }
+    }
+    /// The piece is here.
+    pub fn set(&self, entry: &'static Entry) {
+        self.entry.set(entry);
+    }
+    /// What it gave. ENOENT, said once.
+    fn get(&self) -> Result<&'static Entry> {
+        self.entry.get().ok_or_else(|| {
+            if !core::mem::replace(&mut *self.told.lock(), true) {
+                let name = self.name;
+                crate::log!(
+                    "spore: {name} was left out of this image (ENOENT): add it with `--piece {name}`, or take everything with `--pieces full`"
+                );
+            }
+            Errno::ENOENT
+        })
+    }
+}
+
+/// Makes entries pieces of the kernel: each has a slot, and a service that fills it at boot.
+/// Such a service needs the one that its name begins with.
+macro_rules! entries {
+    ($($slot:ident $name:literal = $entry:expr;)*) => {
+        $(
+            static $slot: $crate::fs::synthetic::Slot = $crate::fs::synthetic::Slot::new($name);
+            spore_hal::piece! {
+                ["spore.service.", $name] fn(_info: &spore_abi::boot::BootInfo) {
+                    static ENTRY: $crate::fs::synthetic::Entry = $entry;
+                    $slot.set(&ENTRY);
+                }
+            }
+        )*
+    };
+}
+pub(crate) use entries;
 
 /// Entries that come and go.
 pub trait Listing: Sync {
@@ -101,7 +157,7 @@ impl Object {
         match self.entry {
             Entry::Text(make) | Entry::Setting(make, _) => make(self.subject),
             Entry::Fixed(text) => Ok(text.as_bytes().to_vec()),
-            Entry::Link(_) | Entry::Directory(..) => Err(Errno::EINVAL),
+            Entry::Link(_) | Entry::Piece(_) | Entry::Directory(..) => Err(Errno::EINVAL),
         }
     }
     fn parent_path(&self) -> &str {
@@ -115,6 +171,8 @@ impl Inode for Object {
             Entry::Text(_) | Entry::Fixed(_) => (mode::FILE | 0o444, 1),
             Entry::Setting(..) => (mode::FILE | 0o644, 1),
             Entry::Link(_) => (mode::LINK | 0o777, 1),
+            // An object is never a slot, see `lookup`.
+            Entry::Piece(_) => return Err(Errno::ENOENT),
             Entry::Directory(..) => (mode::DIRECTORY | 0o555, 2),
         };
         let now = clock::now();
@@ -146,7 +204,7 @@ impl Inode for Object {
     }
     fn kind(&self) -> u32 {
         match self.entry {
-            Entry::Text(_) | Entry::Fixed(_) | Entry::Setting(..) => mode::FILE,
+            Entry::Text(_) | Entry::Fixed(_) | Entry::Setting(..) | Entry::Piece(_) => mode::FILE,
             Entry::Link(_) => mode::LINK,
             Entry::Directory(..) => mode::DIRECTORY,
         }
@@ -172,6 +230,10 @@ impl Inode for Object {
         let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let path = alloc::format!("{}/{name}", self.path);
         if let Some((_, entry)) = entries.iter().find(|(own, _)| *own == name) {
+            let entry = match entry {
+                Entry::Piece(slot) => slot.get()?,
+                entry => entry,
+            };
             return Ok(self.system.object(entry, self.subject, path));
         }
         let (entry, subject) = more.ok_or(Errno::ENOENT)?.entry(self.subject, name)?;
@@ -187,6 +249,7 @@ impl Inode for Object {
         match self.entry {
             Entry::Directory(..) => inode::Directory::open(self, flags),
             Entry::Link(_) => Err(Errno::ELOOP),
+            Entry::Piece(_) => Err(Errno::ENOENT),
             // Root may open every file; writing to one that is no setting fails.
             Entry::Text(_) | Entry::Fixed(_) | Entry::Setting(..) => {
                 let text = Lock::new(Vec::new());
@@ -211,6 +274,13 @@ impl Inode for Object {
             (String::from(".."), directory, number_of(self.parent_path())),
         ];
         let mut add = |name: &str, entry: &Entry| {
+            let entry = match entry {
+                Entry::Piece(slot) => match slot.entry.get() {
+                    Some(entry) => entry,
+                    None => return,
+                },
+                entry => entry,
+            };
             let kind = match entry {
                 Entry::Directory(..) => mode::DIRECTORY,
                 Entry::Link(_) => mode::LINK,

@@ -7,7 +7,7 @@ use spore_abi::boot::BootInfo;
 
 use crate::errno::Result;
 use crate::fs::mount;
-use crate::fs::synthetic::{Entry, FileSystem, Subject};
+use crate::fs::synthetic::{self, Entry, FileSystem, Subject};
 use crate::mm::frames;
 
 static SYSTEM: FileSystem = FileSystem {
@@ -23,34 +23,8 @@ pub fn initialise(_info: &BootInfo) {
     mount::mount_at(b"sys", SYSTEM.root());
 }
 
-static ROOT: Entry = Entry::Directory(
-    &[
-        (
-            "devices",
-            Entry::Directory(&[("system", Entry::Directory(DEVICES_SYSTEM, None))], None),
-        ),
-        (
-            "fs",
-            Entry::Directory(&[("cgroup", Entry::Directory(CGROUP, None))], None),
-        ),
-        (
-            "kernel",
-            Entry::Directory(
-                &[(
-                    "mm",
-                    Entry::Directory(&[("transparent_hugepage", HUGE)], None),
-                )],
-                None,
-            ),
-        ),
-    ],
-    None,
-);
-
-const DEVICES_SYSTEM: &[(&str, Entry)] = &[
-    (
-        "cpu",
-        Entry::Directory(
+synthetic::entries! {
+    CPUS "file/sys/devices/system/cpu" = Entry::Directory(
             &[
                 ("online", Entry::Text(processors)),
                 ("possible", Entry::Text(processors)),
@@ -59,20 +33,39 @@ const DEVICES_SYSTEM: &[(&str, Entry)] = &[
                 ("cpu0", Entry::Directory(CPU, None)),
             ],
             None,
-        ),
-    ),
-    (
-        "node",
-        Entry::Directory(
+        );
+    NODES "file/sys/devices/system/node" = Entry::Directory(
             &[
                 ("online", Entry::Fixed("0\n")),
                 ("possible", Entry::Fixed("0\n")),
                 ("node0", Entry::Directory(NODE, None)),
             ],
             None,
+        );
+    CGROUP "file/sys/fs/cgroup" = Entry::Directory(CGROUP_ENTRIES, None);
+    MM "file/sys/kernel/mm" = Entry::Directory(&[("transparent_hugepage", HUGE)], None);
+}
+
+static ROOT: Entry = Entry::Directory(
+    &[
+        (
+            "devices",
+            Entry::Directory(&[("system", Entry::Directory(DEVICES_SYSTEM, None))], None),
         ),
-    ),
-];
+        (
+            "fs",
+            Entry::Directory(&[("cgroup", Entry::Piece(&CGROUP))], None),
+        ),
+        (
+            "kernel",
+            Entry::Directory(&[("mm", Entry::Piece(&MM))], None),
+        ),
+    ],
+    None,
+);
+
+const DEVICES_SYSTEM: &[(&str, Entry)] =
+    &[("cpu", Entry::Piece(&CPUS)), ("node", Entry::Piece(&NODES))];
 
 const NODE: &[(&str, Entry)] = &[("cpulist", Entry::Text(processors))];
 
@@ -93,7 +86,7 @@ const CPU: &[(&str, Entry)] = &[
     ),
 ];
 
-const CGROUP: &[(&str, Entry)] = &[
+const CGROUP_ENTRIES: &[(&str, Entry)] = &[
     ("cgroup.controllers", Entry::Fixed("cpu memory pids\n")),
     ("cgroup.procs", Entry::Text(processes)),
     ("cgroup.type", Entry::Fixed("domain\n")),

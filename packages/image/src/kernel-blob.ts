@@ -19,7 +19,7 @@ import type { Blob, BlobPlace, Piece } from "./types.ts";
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
 /** Changes whenever kernels of an older linker must not be used. */
-const LINK_VERSION = 3;
+const LINK_VERSION = 4;
 /** So many of a piece's parts are named: the largest tell most of its size. */
 const NAMED_PARTS = 4;
 
@@ -56,8 +56,8 @@ export async function storeKernel(
   }
   const { image, elf, memoryLength, pieces: reports } = await linked(archive, wishes);
   const sha256 = createHash("sha256").update(image).digest("hex");
-  const pieces = reports.map(({ name, kind, size, zeros, parts }) => {
-    return { name, kind, size, zeros, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
+  const pieces = reports.map(({ parts, ...piece }) => {
+    return { ...piece, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
   });
   const linkRecord = { sha256, length: image.length, memoryLength, pieces };
   writeWhole(join(store.blobs, sha256), store.tmp, image);

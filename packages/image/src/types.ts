@@ -243,6 +243,8 @@ export interface Piece {
   /** "core", or the name of a system call or a service. */
   readonly name: string;
   readonly kind: "core" | "service" | "call";
+  /** Of a call: the feature that it belongs to, such as "epoll". */
+  readonly feature?: string;
   /** Bytes of code and data. */
   readonly size: number;
   /** Bytes of zeros that only memory holds. */

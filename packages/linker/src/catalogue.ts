@@ -4,7 +4,9 @@
  * System calls are symbols `spore.call.NUMBER.NAME`, services are symbols
  * `spore.service.NAME`. What belongs to what is said by the text at the symbol
  * `spore.catalogue` (written by kernel/src/pieces.rs), one service a line:
- * `NAME needs SERVICE ... for CALL ...`.
+ * `NAME needs SERVICE ... for CALL ...`. A service that it does not describe needs the one
+ * whose name its own begins with: `file/proc/stat` needs `file/proc`. A line
+ * `NAME groups CALL ...` is a feature: calls that people name at once.
  */
 
 import type { Archive } from "@spore/elf";
@@ -28,12 +30,20 @@ export interface Service {
   readonly calls: readonly string[];
 }
 
-/** Everything that can be chosen; calls by number, services in the order of the text. */
+/** Calls that belong together. */
+export interface Feature {
+  readonly name: string;
+  readonly calls: readonly string[];
+}
+
+/** Everything that can be chosen; calls by number, services and features in the order of the text. */
 export interface Catalogue {
   readonly calls: readonly Call[];
   readonly services: readonly Service[];
+  readonly features: readonly Feature[];
 }
 
+const SERVICE = "spore.service.";
 const CATALOGUE = "spore.catalogue";
 const CALL = /^spore\.call\.(\d{1,3})\.(\w+)$/;
 const LONGEST_TEXT = 64 << 10;
@@ -49,16 +59,48 @@ export function readCatalogue(archive: Archive, object: (member: number) => Inpu
   const twice = calls.find((call, index) => calls[index + 1]?.number === call.number);
   if (twice) throw new LinkError("bad-catalogue", `system call ${twice.number} is offered twice`);
   const names = new Set(calls.map(({ name }) => name));
-  const services = catalogueText(archive, object)
+  const lines = catalogueText(archive, object)
     .split("\n")
-    .filter((line) => line !== "")
+    .filter((line) => line !== "");
+  const isFeature = (line: string): boolean => / groups( |$)/.test(line);
+  const features = lines.filter(isFeature).map((line) => parseFeature(line, names));
+  const described = lines
+    .filter((line) => !isFeature(line))
     .map((line) => parseService(line, archive, names));
-  return { calls, services };
+  return { calls, services: [...described, ...parts(archive, described)], features };
+}
+
+/** The services that the text does not describe, by name: each part of another. */
+function parts(archive: Archive, described: readonly Service[]): Service[] {
+  const known = new Set(described.map(({ name }) => name));
+  const names = [...archive.symbols.keys()]
+    .filter((symbol) => symbol.startsWith(SERVICE))
+    .map((symbol) => symbol.slice(SERVICE.length))
+    .filter((name) => !known.has(name))
+    .sort();
+  for (const name of names) known.add(name);
+  return names.map((name) => {
+    let whole = name;
+    do whole = whole.slice(0, Math.max(0, whole.lastIndexOf("/")));
+    while (whole !== "" && !known.has(whole));
+    if (whole === "") throw new LinkError("bad-catalogue", `nothing describes service ${name}`);
+    return { name, symbol: `${SERVICE}${name}`, needs: [whole], calls: [] };
+  });
+}
+
+function parseFeature(line: string, known: ReadonlySet<string>): Feature {
+  const [, name = "", text = ""] = /^([\w/]+) groups((?: \w+)*)$/.exec(line) ?? [];
+  const calls = text.split(" ").filter((word) => word !== "");
+  const unknown = calls.find((call) => !known.has(call));
+  if (name === "" || unknown !== undefined) {
+    throw new LinkError("bad-catalogue", `"${line}" groups what is no system call here`);
+  }
+  return { name, calls };
 }
 
 function parseService(line: string, archive: Archive, known: ReadonlySet<string>): Service {
   const [, name, needs, calls] = /^([\w/]+) needs((?: [\w/]+)*) for((?: \w+)*)$/.exec(line) ?? [];
-  const symbol = `spore.service.${name}`;
+  const symbol = `${SERVICE}${name}`;
   if (name === undefined || !archive.symbols.has(symbol)) {
     throw new LinkError("bad-catalogue", `the archive offers no service as "${line}" describes it`);
   }

@@ -13,7 +13,7 @@ export interface Wishes {
   readonly calls: readonly string[];
   /** Services, and what they hold: `file/proc/cpuinfo`, `socket/*`. */
   readonly services: readonly string[];
-  /** System calls and services that somebody asked for by name: these must exist. */
+  /** System calls, services and features that somebody asked for by name: these must exist. */
   readonly pieces: readonly string[];
 }
 
@@ -23,11 +23,12 @@ export function choose(catalogue: Catalogue, wishes: Wishes): Choice {
   const services = new Set(wishes.services.flatMap((name) => matching(catalogue, name)));
   for (const piece of wishes.pieces) {
     const found = matching(catalogue, piece);
-    const isCall = catalogue.calls.some(({ name }) => name === piece);
-    if (!isCall && found.length === 0) {
+    const feature = catalogue.features.find(({ name }) => name === piece);
+    const named = feature?.calls ?? catalogue.calls.map(({ name }) => name).filter((name) => name === piece);
+    if (named.length + found.length === 0) {
       throw new LinkError("unknown-piece", `the library OS has no piece ${piece}`);
     }
-    if (isCall) calls.add(piece);
+    for (const call of named) calls.add(call);
     for (const service of found) services.add(service);
   }
   return {

@@ -3,7 +3,7 @@
  * a compiler, in milliseconds.
  */
 
-export type { Call, Catalogue, Service } from "./catalogue.ts";
+export type { Call, Catalogue, Feature, Service } from "./catalogue.ts";
 export { choose, type Wishes } from "./choose.ts";
 export { LinkError, type LinkErrorReason } from "./error.ts";
 export type { Window } from "./layout.ts";

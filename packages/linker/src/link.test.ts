@@ -154,6 +154,41 @@ describe("what cannot be linked ends with a reason", () => {
     expect(reasonOf(() => linkFile(archive, all, { ...WINDOW, length: 4096 }))).toBe("too-large");
   });
 
+  test("a catalogue that groups or offers what is not there", () => {
+    const described = "ground needs for\\ntower needs ground for\\n";
+    const withText = (name: string, text: string): string => archives.make(name, {}, text);
+    const grouped = withText("grouped", `${described}moat needs for\\nwater groups seventh eighth\\n`);
+    expect(parse(archives.read(grouped)).catalogue.features).toEqual([
+      { name: "water", calls: ["seventh", "eighth"] },
+    ]);
+    const unknown = withText("unknown-call", `${described}moat needs for\\nwater groups ninth\\n`);
+    expect(reasonOf(() => linkFile(unknown, all))).toBe("bad-catalogue");
+    // A service with a symbol that is neither described nor part of one that is.
+    expect(reasonOf(() => linkFile(withText("stray", described), all))).toBe("bad-catalogue");
+  });
+
+  test("a service that is part of another needs it", () => {
+    const symbol = '"spore.service.moat/gate"';
+    const member = `    .section .text.gate,"ax",@progbits\n    .globl ${symbol}\n${symbol}: ret\n`;
+    const path = archives.make("parts", { gate: member });
+    const { catalogue } = parse(archives.read(path));
+    expect(catalogue.services.at(-1)).toEqual({
+      name: "moat/gate",
+      symbol: "spore.service.moat/gate",
+      needs: ["moat"],
+      calls: [],
+    });
+    const { pieces } = linkFile(path, { calls: ["seventh"], services: ["moat/gate"] });
+    expect(pieces.map(({ name }) => name)).toEqual([
+      "core",
+      "ground",
+      "tower",
+      "moat",
+      "moat/gate",
+      "seventh",
+    ]);
+  });
+
   test("an archive that is no kernel", () => {
     const path = join(archives.folder, "other.a");
     execFileSync("ar", ["rcsD", path, join(archives.folder, "kernel-deep.o")]);

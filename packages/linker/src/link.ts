@@ -29,5 +29,10 @@ export function link(input: Input, choice: Choice, window: Window): LinkedKernel
   const placed = layout(resolved, collected, window);
   const image = relocate(resolved, collected, placed);
   const elf = write(resolved, placed, image);
-  return { elf, image, memoryLength: placed.memoryLength, pieces: report(resolved, collected, selection) };
+  return {
+    elf,
+    image,
+    memoryLength: placed.memoryLength,
+    pieces: report(resolved, collected, selection, input.catalogue),
+  };
 }

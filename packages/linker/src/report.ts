@@ -1,6 +1,7 @@
 /** What each piece added: for `spore explain`. */
 
 import { SectionType } from "@spore/elf";
+import type { Catalogue } from "./catalogue.ts";
 import type { Collected } from "./collect.ts";
 import type { Resolved } from "./resolve.ts";
 import type { Selection } from "./select.ts";
@@ -9,6 +10,8 @@ import type { Selection } from "./select.ts";
 export interface PieceReport {
   readonly name: string;
   readonly kind: "core" | "service" | "call";
+  /** Of a call: the feature that it belongs to. */
+  readonly feature?: string;
   /** Bytes of code and data. */
   readonly size: number;
   /** Bytes of zeros that only memory holds. */
@@ -22,7 +25,10 @@ export function report(
   resolved: Resolved,
   collected: Collected,
   selection: Selection,
+  { features }: Catalogue,
 ): readonly PieceReport[] {
+  const featureOf = (call: string): string | undefined =>
+    features.find(({ calls }) => calls.includes(call))?.name;
   const services = new Set(selection.services.map(({ name }) => name));
   const rows = collected.pieces.map((name, index) => ({
     name,
@@ -48,5 +54,8 @@ export function report(
     });
   }
   for (const { parts } of rows) parts.sort((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1));
-  return rows;
+  return rows.map((row) => {
+    const feature = row.kind === "call" ? featureOf(row.name) : undefined;
+    return { ...row, ...(feature !== undefined && { feature }) };
+  });
 }

@@ -57,6 +57,9 @@ export function nameOfMadeUpFile(text: string): string | undefined {
   const named = parts.map((part, index) =>
     index === 1 && parts[0] === "proc" && /^(%\w+|\d+|thread-self)$/.test(part) ? "self" : part,
   );
+  // Links, and the same files of threads.
+  if (named[0] === "proc" && (named[1] === "net" || named[1] === "mounts")) named.splice(1, 0, "self");
+  if (named[1] === "self" && named[2] === "task" && named.length > 4) named.splice(2, 2);
   const open = named.findIndex((part) => part.includes("%") || part.includes("*"));
   return `/${(open < 0 ? named : [...named.slice(0, open), "*"]).join("/")}`;
 }

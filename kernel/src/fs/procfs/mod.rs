@@ -16,7 +16,7 @@ use spore_abi::boot::BootInfo;
 use crate::errno::{Errno, Result};
 use crate::fs::inode::Target;
 use crate::fs::mount;
-use crate::fs::synthetic::{Entry, FileSystem, Listing, Subject};
+use crate::fs::synthetic::{self, Entry, FileSystem, Listing, Subject};
 use crate::sched;
 
 static SYSTEM: FileSystem = FileSystem {
@@ -32,24 +32,33 @@ pub fn initialise(_info: &BootInfo) {
     mount::mount_at(b"proc", SYSTEM.root());
 }
 
+synthetic::entries! {
+    CMDLINE "file/proc/cmdline" = Entry::Fixed("spore\n");
+    CPUINFO "file/proc/cpuinfo" = Entry::Text(system::cpuinfo);
+    FILESYSTEMS "file/proc/filesystems" =
+        Entry::Fixed("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n\terofs\n");
+    LOADAVG "file/proc/loadavg" = Entry::Text(system::loadavg);
+    MEMINFO "file/proc/meminfo" = Entry::Text(system::meminfo);
+    STAT "file/proc/stat" = Entry::Text(system::stat);
+    UPTIME "file/proc/uptime" = Entry::Text(system::uptime);
+    VERSION "file/proc/version" = Entry::Text(system::version);
+}
+
 static ROOT: Entry = Entry::Directory(
     &[
-        ("cmdline", Entry::Fixed("spore\n")),
-        ("cpuinfo", Entry::Text(system::cpuinfo)),
-        (
-            "filesystems",
-            Entry::Fixed("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n\terofs\n"),
-        ),
-        ("loadavg", Entry::Text(system::loadavg)),
-        ("meminfo", Entry::Text(system::meminfo)),
+        ("cmdline", Entry::Piece(&CMDLINE)),
+        ("cpuinfo", Entry::Piece(&CPUINFO)),
+        ("filesystems", Entry::Piece(&FILESYSTEMS)),
+        ("loadavg", Entry::Piece(&LOADAVG)),
+        ("meminfo", Entry::Piece(&MEMINFO)),
         ("mounts", Entry::Link(mounts)),
         ("net", Entry::Link(net_link)),
         ("self", Entry::Link(own)),
-        ("stat", Entry::Text(system::stat)),
+        ("stat", Entry::Piece(&STAT)),
         ("sys", Entry::Directory(settings::ENTRIES, None)),
         ("thread-self", Entry::Link(own_thread)),
-        ("uptime", Entry::Text(system::uptime)),
-        ("version", Entry::Text(system::version)),
+        ("uptime", Entry::Piece(&UPTIME)),
+        ("version", Entry::Piece(&VERSION)),
     ],
     Some(&Processes),
 );

@@ -11,7 +11,7 @@ use super::{TASKS, descriptors, maps, net, system};
 use crate::boot;
 use crate::errno::{Errno, Result};
 use crate::fs::inode::Target;
-use crate::fs::synthetic::{Entry, Subject};
+use crate::fs::synthetic::{self, Entry, Subject};
 use crate::mm::vma::{Content, prot};
 use crate::mm::{for_each_vma, frames};
 use crate::process::{Limit, PARENT_PID, Process, UNLIMITED};
@@ -23,53 +23,79 @@ const PAGE: u64 = 4096;
 /// Clock ticks per second (USER_HZ).
 const TICK: u64 = 1_000_000_000 / 100;
 
+synthetic::entries! {
+    CGROUP "file/proc/self/cgroup" = Entry::Fixed("0::/\n");
+    CMDLINE "file/proc/self/cmdline" = Entry::Text(cmdline);
+    COMM "file/proc/self/comm" = Entry::Setting(comm, set_comm);
+    CWD "file/proc/self/cwd" = Entry::Link(cwd);
+    ENVIRON "file/proc/self/environ" = Entry::Text(environ);
+    EXE "file/proc/self/exe" = Entry::Link(exe);
+    FD "file/proc/self/fd" = Entry::Directory(&[], Some(&descriptors::Links));
+    FDINFO "file/proc/self/fdinfo" = Entry::Directory(&[], Some(&descriptors::Infos));
+    IO "file/proc/self/io" = Entry::Fixed(IO_TEXT);
+    LIMITS "file/proc/self/limits" = Entry::Text(limits);
+    MAPS "file/proc/self/maps" = Entry::Text(maps::maps);
+    MOUNTINFO "file/proc/self/mountinfo" = Entry::Fixed(MOUNTINFO_TEXT);
+    MOUNTS "file/proc/self/mounts" = Entry::Fixed(MOUNTS_TEXT);
+    NET "file/proc/self/net" = Entry::Directory(net::ENTRIES, None);
+    OOM_ADJ "file/proc/self/oom_adj" = Entry::Setting(zero, ignore);
+    OOM_SCORE "file/proc/self/oom_score" = Entry::Fixed("0\n");
+    OOM_SCORE_ADJ "file/proc/self/oom_score_adj" = Entry::Setting(zero, ignore);
+    PERSONALITY "file/proc/self/personality" = Entry::Fixed("00000000\n");
+    ROOT "file/proc/self/root" = Entry::Link(root);
+    SMAPS "file/proc/self/smaps" = Entry::Text(maps::smaps);
+    STAT "file/proc/self/stat" = Entry::Text(stat);
+    STATM "file/proc/self/statm" = Entry::Text(statm);
+    STATUS "file/proc/self/status" = Entry::Text(status);
+}
+
 /// `/proc/PID`.
 pub const ENTRIES: &[(&str, Entry)] = &[
-    ("cgroup", Entry::Fixed("0::/\n")),
-    ("cmdline", Entry::Text(cmdline)),
-    ("comm", Entry::Setting(comm, set_comm)),
-    ("cwd", Entry::Link(cwd)),
-    ("environ", Entry::Text(environ)),
-    ("exe", Entry::Link(exe)),
-    ("fd", Entry::Directory(&[], Some(&descriptors::Links))),
-    ("fdinfo", Entry::Directory(&[], Some(&descriptors::Infos))),
-    ("io", Entry::Fixed(IO)),
-    ("limits", Entry::Text(limits)),
-    ("maps", Entry::Text(maps::maps)),
-    ("mountinfo", Entry::Fixed(MOUNTINFO)),
-    ("mounts", Entry::Fixed(MOUNTS)),
-    ("net", Entry::Directory(net::ENTRIES, None)),
-    ("oom_adj", Entry::Setting(zero, ignore)),
-    ("oom_score", Entry::Fixed("0\n")),
-    ("oom_score_adj", Entry::Setting(zero, ignore)),
-    ("personality", Entry::Fixed("00000000\n")),
-    ("root", Entry::Link(root)),
-    ("smaps", Entry::Text(maps::smaps)),
-    ("stat", Entry::Text(stat)),
-    ("statm", Entry::Text(statm)),
-    ("status", Entry::Text(status)),
+    ("cgroup", Entry::Piece(&CGROUP)),
+    ("cmdline", Entry::Piece(&CMDLINE)),
+    ("comm", Entry::Piece(&COMM)),
+    ("cwd", Entry::Piece(&CWD)),
+    ("environ", Entry::Piece(&ENVIRON)),
+    ("exe", Entry::Piece(&EXE)),
+    ("fd", Entry::Piece(&FD)),
+    ("fdinfo", Entry::Piece(&FDINFO)),
+    ("io", Entry::Piece(&IO)),
+    ("limits", Entry::Piece(&LIMITS)),
+    ("maps", Entry::Piece(&MAPS)),
+    ("mountinfo", Entry::Piece(&MOUNTINFO)),
+    ("mounts", Entry::Piece(&MOUNTS)),
+    ("net", Entry::Piece(&NET)),
+    ("oom_adj", Entry::Piece(&OOM_ADJ)),
+    ("oom_score", Entry::Piece(&OOM_SCORE)),
+    ("oom_score_adj", Entry::Piece(&OOM_SCORE_ADJ)),
+    ("personality", Entry::Piece(&PERSONALITY)),
+    ("root", Entry::Piece(&ROOT)),
+    ("smaps", Entry::Piece(&SMAPS)),
+    ("stat", Entry::Piece(&STAT)),
+    ("statm", Entry::Piece(&STATM)),
+    ("status", Entry::Piece(&STATUS)),
     ("task", Entry::Directory(&[], Some(&TASKS))),
 ];
 
 /// `/proc/PID/task/TID`.
 pub const TASK_ENTRIES: &[(&str, Entry)] = &[
-    ("cgroup", Entry::Fixed("0::/\n")),
-    ("cmdline", Entry::Text(cmdline)),
-    ("comm", Entry::Setting(comm, set_comm)),
-    ("exe", Entry::Link(exe)),
-    ("fd", Entry::Directory(&[], Some(&descriptors::Links))),
-    ("maps", Entry::Text(maps::maps)),
-    ("stat", Entry::Text(stat)),
-    ("statm", Entry::Text(statm)),
-    ("status", Entry::Text(status)),
+    ("cgroup", Entry::Piece(&CGROUP)),
+    ("cmdline", Entry::Piece(&CMDLINE)),
+    ("comm", Entry::Piece(&COMM)),
+    ("exe", Entry::Piece(&EXE)),
+    ("fd", Entry::Piece(&FD)),
+    ("maps", Entry::Piece(&MAPS)),
+    ("stat", Entry::Piece(&STAT)),
+    ("statm", Entry::Piece(&STATM)),
+    ("status", Entry::Piece(&STATUS)),
 ];
 
-const IO: &str = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
+const IO_TEXT: &str = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
 
-const MOUNTS: &str = "none / tmpfs rw,relatime 0 0\nproc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n\
+const MOUNTS_TEXT: &str = "none / tmpfs rw,relatime 0 0\nproc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n\
                       sysfs /sys sysfs ro,nosuid,nodev,noexec,relatime 0 0\n";
 
-const MOUNTINFO: &str = "21 1 0:21 / / rw,relatime - tmpfs none rw\n\
+const MOUNTINFO_TEXT: &str = "21 1 0:21 / / rw,relatime - tmpfs none rw\n\
                          22 21 0:22 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw\n\
                          23 21 0:23 / /sys ro,nosuid,nodev,noexec,relatime - sysfs sysfs ro\n";
 

@@ -6,18 +6,25 @@ use alloc::vec::Vec;
 
 use crate::boot;
 use crate::errno::Result;
-use crate::fs::synthetic::{Entry, Subject};
+use crate::fs::synthetic::{self, Entry, Subject};
 use crate::syscall::identity;
+
+synthetic::entries! {
+    FS "file/proc/sys/fs" = Entry::Directory(FS_ENTRIES, None);
+    KERNEL "file/proc/sys/kernel" = Entry::Directory(KERNEL_ENTRIES, None);
+    NET "file/proc/sys/net" = Entry::Directory(NET_ENTRIES, None);
+    VM "file/proc/sys/vm" = Entry::Directory(VM_ENTRIES, None);
+}
 
 /// Entries of /proc/sys.
 pub const ENTRIES: &[(&str, Entry)] = &[
-    ("fs", Entry::Directory(FS, None)),
-    ("kernel", Entry::Directory(KERNEL, None)),
-    ("net", Entry::Directory(NET, None)),
-    ("vm", Entry::Directory(VM, None)),
+    ("fs", Entry::Piece(&FS)),
+    ("kernel", Entry::Piece(&KERNEL)),
+    ("net", Entry::Piece(&NET)),
+    ("vm", Entry::Piece(&VM)),
 ];
 
-const FS: &[(&str, Entry)] = &[
+const FS_ENTRIES: &[(&str, Entry)] = &[
     ("file-max", Entry::Fixed("1048576\n")),
     ("file-nr", Entry::Fixed("64\t0\t1048576\n")),
     (
@@ -35,7 +42,7 @@ const FS: &[(&str, Entry)] = &[
     ("pipe-max-size", Entry::Fixed("1048576\n")),
 ];
 
-const KERNEL: &[(&str, Entry)] = &[
+const KERNEL_ENTRIES: &[(&str, Entry)] = &[
     ("cap_last_cap", Entry::Fixed("40\n")),
     ("core_pattern", Entry::Fixed("core\n")),
     ("hostname", Entry::Text(hostname)),
@@ -60,7 +67,7 @@ const KERNEL: &[(&str, Entry)] = &[
     ("version", Entry::Text(version)),
 ];
 
-const NET: &[(&str, Entry)] = &[
+const NET_ENTRIES: &[(&str, Entry)] = &[
     (
         "core",
         Entry::Directory(
@@ -103,7 +110,7 @@ const NET: &[(&str, Entry)] = &[
 
 const IPV6_ALL: &[(&str, Entry)] = &[("disable_ipv6", Entry::Fixed("0\n"))];
 
-const VM: &[(&str, Entry)] = &[
+const VM_ENTRIES: &[(&str, Entry)] = &[
     ("max_map_count", Entry::Fixed("1048576\n")),
     ("mmap_min_addr", Entry::Fixed("65536\n")),
     ("nr_hugepages", Entry::Fixed("0\n")),

@@ -8,7 +8,7 @@ export const explain: Command = command({
   summary: "Say which pieces of the library OS are in an image, how large each is and who asked for it.",
   about: [
     "IMAGE is an image that `spore build` wrote, or any target of `spore run`, which is built if need be.",
-    "With PIECE, the name of a system call or a service, everything that is known of it: all who asked, by which way, and what it pulled in. With OTHER, another image, what changed from IMAGE to it.",
+    "With PIECE, the name of a system call, a service or a feature such as epoll, everything that is known of it: all who asked, by which way, and what it pulled in. With OTHER, another image, what changed from IMAGE to it.",
   ],
   arguments: [
     { name: "IMAGE", doc: "The image." },

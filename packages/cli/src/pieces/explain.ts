@@ -27,9 +27,13 @@ export async function explainImage(
     if (options.json) print(changes);
     else printChanges(changes, context);
   } else {
-    const piece = report.pieces.find(({ name }) => name === second) ?? leftOut(report, second);
-    if (options.json) print(piece);
-    else printPiece(piece, context);
+    const feature = report.features.find(({ name }) => name === second);
+    const named = feature?.calls ?? [second];
+    const pieces = named.map(
+      (each) => report.pieces.find(({ name }) => name === each) ?? leftOut(report, each),
+    );
+    if (options.json) print(feature ? { ...feature, pieces } : pieces[0]);
+    else for (const piece of pieces) printPiece(piece, context);
   }
   return 0;
 }

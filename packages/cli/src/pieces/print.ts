@@ -20,6 +20,10 @@ export function printReport(report: PieceReport, context: Context): void {
   for (const piece of rows) {
     line(`${piece.name.padEnd(width)}  ${sayBytes(piece.size).padStart(9)}  ${sayAsker(piece)}`);
   }
+  if (report.features.length > 0) line("");
+  for (const { name, size, calls } of report.features) {
+    line(`${name.padEnd(width)}  ${sayBytes(size).padStart(9)}  together: ${calls.join(", ")}`);
+  }
   if (report.missing.length > 0) {
     line("");
     line(`asked for and not there, answered ENOSYS: ${report.missing.map(({ name }) => name).join(", ")}`);

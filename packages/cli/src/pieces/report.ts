@@ -9,6 +9,14 @@ export interface ExplainedPiece extends Piece {
   readonly by: readonly Reason[];
 }
 
+/** A feature of which something is there. */
+export interface PresentFeature {
+  readonly name: string;
+  /** Bytes of code and data that its calls brought. */
+  readonly size: number;
+  readonly calls: readonly string[];
+}
+
 /** Everything that `spore explain` says of an image. */
 export interface PieceReport {
   readonly name: string;
@@ -17,6 +25,8 @@ export interface PieceReport {
   /** Bytes of the linked library OS. */
   readonly kernel: number;
   readonly pieces: readonly ExplainedPiece[];
+  /** What calls of a feature are there, and what they brought together. */
+  readonly features: readonly PresentFeature[];
   /** Reasons why nothing could be left out. */
   readonly everything: readonly Reason[];
   /** System calls that the app may make and this library OS does not have in this image. */
@@ -32,7 +42,10 @@ export function reportOf(image: Image): PieceReport | undefined {
   if (!needs || !pieces) return undefined;
   const calls = new Map(needs.calls.map(({ name, by }) => [name, by]));
   const reasons = (piece: Piece): readonly Reason[] => {
-    if (piece.kind === "call") return calls.get(piece.name) ?? [];
+    if (piece.kind === "call") {
+      const feature = needs.services.filter(({ name }) => name === piece.feature).flatMap(({ by }) => by);
+      return [...(calls.get(piece.name) ?? []), ...feature];
+    }
     return needs.services.filter(({ name }) => isPartOf(name, piece.name)).flatMap(({ by }) => by);
   };
   const present = new Set(pieces.filter(({ kind }) => kind === "call").map(({ name }) => name));
@@ -42,10 +55,20 @@ export function reportOf(image: Image): PieceReport | undefined {
     mode: needs.mode,
     kernel: image.kernel.length,
     pieces: pieces.map((piece) => ({ ...piece, by: reasons(piece) })),
+    features: featuresOf(pieces),
     everything: needs.everything,
     missing: needs.calls.filter(({ name }) => !present.has(name)).map(({ name, by }) => ({ name, by })),
     sites: needs.sites,
   };
+}
+
+function featuresOf(pieces: readonly Piece[]): PresentFeature[] {
+  const names = [...new Set(pieces.flatMap(({ feature }) => feature ?? []))].sort();
+  return names.map((name) => {
+    const parts = pieces.filter(({ feature }) => feature === name);
+    const size = parts.reduce((sum, piece) => sum + piece.size, 0);
+    return { name, size, calls: parts.map((piece) => piece.name) };
+  });
 }
 
 /** Whether a need is met by a service: file/proc/cpuinfo and file/* by file/proc, socket/* by each family. */

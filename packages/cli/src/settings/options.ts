@@ -86,7 +86,7 @@ export const imageOptions: {
   }),
   piece: list({
     value: "NAME",
-    doc: "Add a piece of the library OS: a system call, or a service such as socket/unix.",
+    doc: "Add a piece of the library OS: a system call, a service such as socket/unix or file/proc/meminfo, or a feature such as epoll.",
     read: readText,
   }),
   explain: flag({ doc: "Print what was detected about the target, and why, to standard error." }),
