@@ -61,16 +61,16 @@ fn leave(code: u64, signal: u64, record: u64) -> ! {
     }
 }
 
-/// fork(2), vfork(2): EACCES, as where a security policy forbids processes (SELinux).
-/// Not EAGAIN, after which shells, Perl and Ruby try again for ever; nor EPERM, which
-/// Node.js throws where programs expect an event.
+/// fork(2), vfork(2): EAGAIN, as where RLIMIT_NPROC or a cgroup's `pids.max` forbids them.
+/// Perl and Ruby try again after it, for ever, as they do there; EPERM Node.js throws where
+/// programs expect an event.
 pub fn no_processes() -> Result<usize> {
-    Err(Errno::EACCES)
+    Err(Errno::EAGAIN)
 }
 
 /// execve(2), execveat(2).
 pub fn execve() -> Result<usize> {
-    Err(Errno::EACCES)
+    Err(Errno::EAGAIN)
 }
 
 /// wait4(2): there are no children.

@@ -66,9 +66,9 @@ system_calls! {
     53 socketpair(domain: Int, kind: Hex, protocol: Int, pair: Ptr) Full socket::socketpair, "";
     54 setsockopt(fd: Int, level: Int, name: Int, value: Ptr, len: Size) Partial socket::setsockopt, "options that cannot matter are remembered and answered; unknown ones get ENOPROTOOPT";
     55 getsockopt(fd: Int, level: Int, name: Int, value: Ptr, len: Ptr) Partial socket::getsockopt, "TCP_INFO tells the state alone";
-    57 fork() Refused process::no_processes, "EACCES, as where a security policy forbids processes: programs try again after EAGAIN";
-    58 vfork() Refused process::no_processes, "EACCES, as fork";
-    59 execve(path: Path, argv: Ptr, envp: Ptr) Refused process::execve, "EACCES";
+    57 fork() Refused process::no_processes, "EAGAIN, as where RLIMIT_NPROC forbids processes";
+    58 vfork() Refused process::no_processes, "EAGAIN, as fork";
+    59 execve(path: Path, argv: Ptr, envp: Ptr) Refused process::execve, "EAGAIN";
     60 exit(status: Int) Full process::exit, "";
     61 wait4(pid: Int, status: Ptr, options: Hex, usage: Ptr) Partial process::wait4, "ECHILD: there are no children";
     62 kill(pid: Int, signal: Signal) Full signals::kill, "";
@@ -258,7 +258,7 @@ system_calls! {
     318 getrandom(buffer: Ptr, len: Size, flags: Hex) Full identity::getrandom, "";
     319 memfd_create(name: Path, flags: Hex) Partial file::memfd_create, "no seals";
     321 bpf(command: Int) Refused identity::not_permitted, "EPERM";
-    322 execveat(dir: Dir, path: Path) Refused process::execve, "EACCES";
+    322 execveat(dir: Dir, path: Path) Refused process::execve, "EAGAIN";
     323 userfaultfd(flags: Hex) Refused identity::not_permitted, "EPERM";
     324 membarrier(command: Int, flags: Hex, cpu: Int) Partial threads::membarrier, "one processor: a barrier is always met";
     325 mlock2(addr: Ptr, len: Size, flags: Hex) Constant identity::zero, "";
@@ -283,8 +283,8 @@ system_calls! {
     452 fchmodat2(dir: Dir, path: Path, mode: Mode, flags: Hex) Full metadata::fchmodat2, "";
     @registers
     15 rt_sigreturn() Full signals::rt_sigreturn, "";
-    56 clone(flags: Hex, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) Partial threads::clone, "threads only; processes answer EACCES";
-    435 clone3(args: Ptr, size: Size) Partial threads::clone3, "threads only; processes answer EACCES";
+    56 clone(flags: Hex, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) Partial threads::clone, "threads only; processes answer EAGAIN";
+    435 clone3(args: Ptr, size: Size) Partial threads::clone3, "threads only; processes answer EAGAIN";
 }
 
 spore_hal::generated! {
