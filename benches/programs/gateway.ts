@@ -11,6 +11,8 @@ const lease: Lease = {
   rest: () => {},
   resume: () => {},
   unreachable: () => {},
+  answered: () => {},
+  unanswered: () => {},
 };
 const target = { name: "bench", requestTimeoutMs: 60_000, connectionIdleMs: 60_000, acquire: () => lease };
 await new Gateway({ router: { find: () => target } }).listen({ host: "127.0.0.1", port });

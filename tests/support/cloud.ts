@@ -4,12 +4,17 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Client, createClient } from "@spore/api";
 import type { Ended, StartOptions } from "./process.ts";
 import { spore } from "./spore.ts";
 
 /** A daemon. */
 export interface Cloud extends AsyncDisposable {
   readonly port: number;
+  /** Its API. */
+  readonly api: Client;
+  /** Process id of the daemon. */
+  pid(): number;
   readonly home: string;
   /** Runs `spore WORDS...` against it. */
   spore(words: readonly string[], options?: StartOptions): Promise<Ended>;
@@ -36,9 +41,13 @@ export interface Answer {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
-/** Starts a daemon at a free port. */
-export async function cloud(words: readonly string[] = []): Promise<Cloud> {
+/** Starts a daemon at a free port; its state is in a new folder, which `prepare` may prepare. */
+export async function cloud(
+  words: readonly string[] = [],
+  prepare: (state: string) => void = () => {},
+): Promise<Cloud> {
   const state = mkdtempSync(join(tmpdir(), "spore-cloud-"));
+  prepare(state);
   const home = join(state, "spore");
   // Images come from the store of all tests: only the daemon's state is apart.
   const env = { XDG_STATE_HOME: state, SPORE_HOME: undefined, SPORE_URL: undefined, SPORE_TOKEN: undefined };
@@ -51,20 +60,23 @@ export async function cloud(words: readonly string[] = []): Promise<Cloud> {
   };
   const first = await expectDone(["up", "--json", "--port", "0", ...words]);
   const port = Number(new URL((JSON.parse(first.stdout) as { gateway: string }).gateway).port);
+  const pid = (): number => Number(readFileSync(join(home, "daemon.pid"), "utf8"));
   return {
     port,
     home,
+    api: createClient(over(join(home, "api.sock"))),
+    pid,
     spore: run,
     json: async <T>(what: readonly string[], options?: StartOptions) =>
       JSON.parse((await expectDone([...what, "--json"], options)).stdout) as T,
     get: (app, path = "/", headers = {}) => ask(port, `${app}.localhost`, path, headers),
     monitors: () => processesOf(join(home, "run/"), "spore-monitor"),
     standbys: () => processesOf(join(home, "run/"), "spore-standby"),
-    died: () => gone(Number(readFileSync(join(home, "daemon.pid"), "utf8"))),
+    died: () => gone(pid()),
     kill: async () => {
-      const pid = Number(readFileSync(join(home, "daemon.pid"), "utf8"));
-      process.kill(pid, "SIGKILL");
-      await gone(pid);
+      const daemon = pid();
+      process.kill(daemon, "SIGKILL");
+      await gone(daemon);
     },
     up: (options) => run(["up", "--json", "--port", String(port), ...words], options),
     async [Symbol.asyncDispose]() {
@@ -101,6 +113,19 @@ export async function gone(pid: number): Promise<void> {
     }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/** Carries calls of the API over a socket. */
+function over(socketPath: string): Parameters<typeof createClient>[0] {
+  return ({ method, path, headers, body }) =>
+    new Promise((resolve, reject) => {
+      const length = typeof body === "string" ? { "content-length": Buffer.byteLength(body) } : {};
+      const options = { socketPath, method, path, headers: { ...headers, ...length }, agent: false };
+      const sent = request(options, (answer) => resolve({ status: answer.statusCode ?? 0, body: answer }));
+      sent.on("error", reject);
+      if (body !== null && typeof body !== "string") throw new Error("a test uploads with the command");
+      sent.end(body ?? "");
+    });
 }
 
 function ask(

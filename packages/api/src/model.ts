@@ -32,6 +32,8 @@ export type InstanceReason =
   | "start-timeout"
   /** Stopped: it did not answer its health check. */
   | "unhealthy"
+  /** Draining, stopped: it let several requests in a row go unanswered. */
+  | "hung"
   /** Stopped: the monitor could not be started or refused. */
   | "start-failed"
   /** Stopped: its monitor was gone when a new daemon looked for it. */

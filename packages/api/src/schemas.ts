@@ -109,6 +109,7 @@ const reason = z.enum([
   "crashed",
   "start-timeout",
   "unhealthy",
+  "hung",
   "start-failed",
   "lost",
 ]);

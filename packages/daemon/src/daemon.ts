@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { daemonSocket } from "@spore/api";
-import { type SporeError, sporeError } from "@spore/errors";
+import { asSporeError, type SporeError, sporeError } from "@spore/errors";
 import { type Address, type Answered, Gateway } from "@spore/gateway";
 import type { FastifyInstance } from "fastify";
 import { Authority } from "./authority.ts";
@@ -74,25 +74,30 @@ export interface Daemon {
 }
 
 /** What keeps state, and needs nothing of what runs. */
-async function keepers({ home, domain }: DaemonOptions) {
+function keepers({ home, domain, log }: DaemonOptions) {
+  const wrong = (thrown: unknown): void => {
+    const { code, message } = asSporeError(thrown);
+    log({ level: "error", code, message });
+  };
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const store = openSqlite(join(home, "state.db"));
   const run = join(home, "run");
   const events = new Events(store);
   const images = new Images(join(home, "images"));
   const tenants = new Tenants(store, events);
-  const secrets = await Secrets.open(store, join(home, "identity.txt"));
+  const secrets = new Secrets(store, join(home, "identity.txt"));
   return {
     store,
     run,
     events,
     images,
     secrets,
+    storage: new Storage({ store, tenants, images, folders: [join(home, "logs"), join(home, "snapshots")] }),
+    wrong,
     tenants,
     preparations: new Preparations(images, secrets),
     snapshots: new Snapshots(join(home, "snapshots")),
-    logs: new Logs(join(home, "logs"), run),
-    storage: new Storage({ store, tenants, images, folders: [join(home, "logs"), join(home, "snapshots")] }),
+    logs: new Logs(join(home, "logs"), run, wrong),
     urls: new Urls(store, domain),
     grants: new Grants(home),
     authority: authorityOf(join(home, "tls"), domain),
@@ -130,15 +135,12 @@ function authorityOf(folder: string, domain: string): () => Authority {
 /** Starts a daemon; rejects with a SporeError. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { home, env, monitor, reporter } = options;
-  const kept = await keepers(options);
-  const { store, run, events, tenants, preparations, snapshots, logs, urls } = kept;
+  const kept = keepers(options);
+  const { store, run, events, tenants, preparations, logs, urls } = kept;
   const driver = monitorDriver({ folder: run, monitor, reporter, standby: options.standby });
   const fleet: Fleet = new Fleet({
-    store,
-    events,
-    logs,
+    ...kept,
     driver,
-    snapshots,
     prepare: (release) => preparations.of(release),
     internal: (app) => kept.grants.of(app),
     ...limitsOf(store, tenants, () => fleet),
@@ -146,7 +148,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const otlp = otlpOf(options);
   const metrics = new Metrics(fleet, otlp);
-  const rollouts = new Rollouts({ store, events, fleet, snapshots, fault: faultPoint(env) });
+  const rollouts = new Rollouts({ ...kept, fleet, fault: faultPoint(env) });
   const parts = { ...kept, fleet, rollouts };
   const apps = new Apps(parts);
   const router = new CloudRouter({ store, fleet, urls, tenants });

@@ -13,8 +13,12 @@ import { type Image, openImage, type Store, storeAt } from "@spore/image";
 import { forgetImage, keepImage, prepareStore, sweepStore } from "@spore/image/store";
 import { newId } from "./fleet/fleet.ts";
 
+/** Images that were opened and are kept at hand; releases of the same image share it. */
+const OPEN = 500;
+
 /** Blobs and images under one folder. */
 export class Images {
+  readonly #open = new Map<string, Image>();
   readonly #store: Store;
   readonly #uploads: string;
   readonly #lengths = new Map<string, ReadonlyMap<string, number>>();
@@ -54,7 +58,14 @@ export class Images {
   /** Opens an image whose blobs were put, and checks them. */
   async open(digest: string): Promise<Image> {
     if (!this.has(digest)) throw sporeError("SPORE_NOT_FOUND", { what: `image ${digest}` });
-    return await openImage(join(this.#store.blobs, digest), { store: this.#store.root });
+    const image = await openImage(join(this.#store.blobs, digest), { store: this.#store.root });
+    // One object for all that use it.
+    const known = this.#open.get(digest) ?? image;
+    this.#open.delete(digest);
+    this.#open.set(digest, known);
+    const oldest = this.#open.size > OPEN ? this.#open.keys().next().value : undefined;
+    if (oldest !== undefined) this.#open.delete(oldest);
+    return known;
   }
 
   /** Length of each blob of an image. */
@@ -106,6 +117,10 @@ export class Images {
         createWriteStream(temporary, { flags: "wx", mode: 0o600, flush: true }),
       );
       return then(temporary, hash.digest("hex"), length);
+    } catch (thrown) {
+      const { code, message } = thrown as NodeJS.ErrnoException;
+      if (code !== "ENOSPC" && code !== "EDQUOT") throw thrown;
+      throw sporeError("SPORE_STATE", { file: this.#uploads, problem: message }, { cause: thrown });
     } finally {
       rmSync(temporary, { force: true });
     }

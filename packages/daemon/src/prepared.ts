@@ -6,7 +6,7 @@ import type { Secrets } from "./secrets.ts";
 import { type ReleaseRecord, releaseKey } from "./store/types.ts";
 
 /** Releases that are kept at hand. */
-const KEPT = 2000;
+const KEPT = 1000;
 
 /** Images and variables of releases. */
 export class Preparations {

@@ -2,32 +2,41 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { sporeError } from "@spore/errors";
-import { armor, Decrypter, Encrypter, generateIdentity, identityToRecipient } from "age-encryption";
 import { namedKey, type ReleaseRecord, type SecretPointer, type Store, secretKey } from "./store/types.ts";
+
+/** Loaded with the first secret: it is some megabytes, and many have none. */
+type Age = typeof import("age-encryption");
 
 /** The secrets of all apps. */
 export class Secrets {
   readonly #store: Store;
-  readonly #identity: string;
-  readonly #recipient: string;
+  readonly #keyFile: string;
+  #opened: Promise<{ readonly age: Age; readonly identity: string }> | null = null;
 
-  private constructor(store: Store, identity: string, recipient: string) {
+  /** The key is in a file, made with the first secret: an ordinary age identity that age(1) can use. */
+  constructor(store: Store, keyFile: string) {
     this.#store = store;
-    this.#identity = identity;
-    this.#recipient = recipient;
+    this.#keyFile = keyFile;
   }
 
-  /** Reads the key, or makes one; it is an ordinary age identity that age(1) can use. */
-  static async open(store: Store, keyFile: string): Promise<Secrets> {
-    let identity: string;
+  #open(): Promise<{ readonly age: Age; readonly identity: string }> {
+    this.#opened ??= this.#load();
+    this.#opened.catch(() => {
+      this.#opened = null;
+    });
+    return this.#opened;
+  }
+
+  async #load(): Promise<{ readonly age: Age; readonly identity: string }> {
+    const age = await import("age-encryption");
     try {
-      identity = readFileSync(keyFile, "utf8").trim();
+      return { age, identity: readFileSync(this.#keyFile, "utf8").trim() };
     } catch (thrown) {
       if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") throw thrown;
-      identity = await generateIdentity();
-      writeFileSync(keyFile, `${identity}\n`, { mode: 0o600, flag: "wx", flush: true });
+      const identity = await age.generateIdentity();
+      writeFileSync(this.#keyFile, `${identity}\n`, { mode: 0o600, flag: "wx", flush: true });
+      return { age, identity };
     }
-    return new Secrets(store, identity, await identityToRecipient(identity));
   }
 
   /** Current versions by name. */
@@ -38,10 +47,12 @@ export class Secrets {
   /** Encrypts values; `keep` puts them, in the caller's transaction. */
   async seal(values: Readonly<Record<string, string>>): Promise<(app: string) => void> {
     const sealed: (readonly [string, string])[] = [];
+    const { age, identity } = await this.#open();
+    const recipient = await age.identityToRecipient(identity);
     for (const [name, value] of Object.entries(values)) {
-      const encrypter = new Encrypter();
-      encrypter.addRecipient(this.#recipient);
-      sealed.push([name, armor.encode(await encrypter.encrypt(value))]);
+      const encrypter = new age.Encrypter();
+      encrypter.addRecipient(recipient);
+      sealed.push([name, age.armor.encode(await encrypter.encrypt(value))]);
     }
     return (app) => {
       for (const [name, text] of sealed) {
@@ -66,13 +77,15 @@ export class Secrets {
   /** The values that a release gets. */
   async of({ app, config }: ReleaseRecord): Promise<Readonly<Record<string, string>>> {
     const values: Record<string, string> = {};
+    if (Object.keys(config.secrets).length === 0) return values;
+    const { age, identity } = await this.#open();
     for (const [name, version] of Object.entries(config.secrets)) {
       const record = this.#store.get("secrets", secretKey(app, name, version));
       if (record === null)
         throw sporeError("SPORE_NOT_FOUND", { what: `version ${version} of secret ${name}` });
-      const decrypter = new Decrypter();
-      decrypter.addIdentity(this.#identity);
-      values[name] = await decrypter.decrypt(armor.decode(record.sealed), "text");
+      const decrypter = new age.Decrypter();
+      decrypter.addIdentity(identity);
+      values[name] = await decrypter.decrypt(age.armor.decode(record.sealed), "text");
     }
     return values;
   }

@@ -44,6 +44,9 @@ export async function testCloud(driver: TestDriver): Promise<TestCloud> {
     admit: (app, memory) =>
       tenants.admitInstance(store.get("apps", app)?.tenant ?? OWN_TENANT, memory, fleet),
     place: () => {},
+    wrong: (thrown) => {
+      throw thrown;
+    },
     woken: () => {},
   });
   const urls = new Urls(store, "localhost");

@@ -22,6 +22,9 @@ import type { AnswerSink, UpstreamConnection, Upstreams } from "./upstream.ts";
 /** An instance that is gone when it is connected to is replaced so many times. */
 const ATTEMPTS = 4;
 
+/** A client that goes away after so long may well have given up on the app. */
+const PATIENCE_MS = 10_000;
+
 /** As status of a request whose client went away before there was an answer; no client ever sees it. */
 const CLIENT_GONE = 499;
 
@@ -56,6 +59,8 @@ export interface Shared {
   readonly upstreams: Upstreams;
   readonly answered: (what: Answered) => void;
   readonly finished: ((what: Finished) => void) | null;
+  /** A client that takes nothing of what is there for it for so long is cut off, in milliseconds. */
+  readonly stalledMs: number;
 }
 
 /** A request on its way. */
@@ -68,6 +73,8 @@ export class Exchange implements AnswerSink, Caller {
   #connection: UpstreamConnection | null = null;
   onGone: (() => void) | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** Runs while the client takes nothing. */
+  #stall: NodeJS.Timeout | null = null;
   #attempts = 0;
   #responded = false;
   #over = false;
@@ -185,14 +192,28 @@ export class Exchange implements AnswerSink, Caller {
   /** The client went away. */
   clientGone(): void {
     if (this.#over) return;
-    this.#connection?.abandon();
+    const connection = this.#connection;
+    const waited = this.#sentAt > 0 ? performance.now() - this.#sentAt : 0;
+    if (connection !== null && !this.#responded && waited > PATIENCE_MS) this.#lease?.unanswered();
+    connection?.abandon();
     this.#end(false);
     this.onGone?.();
   }
 
   /** The client takes more of the answer. */
   clientDrained(): void {
+    this.#clearStall();
     this.#connection?.socket.resume();
+  }
+
+  #onStalled(): void {
+    this.clientGone();
+    this.#inbound.abort();
+  }
+
+  #clearStall(): void {
+    if (this.#stall !== null) clearTimeout(this.#stall);
+    this.#stall = null;
   }
 
   drained(): void {
@@ -205,13 +226,16 @@ export class Exchange implements AnswerSink, Caller {
 
   head(head: ResponseHead): void {
     this.#responded = true;
+    this.#lease?.answered();
     this.#clearTimer();
     this.#tell(head.status);
     this.#inbound.respond(head, this.#extra());
   }
 
   data(bytes: Buffer): void {
-    if (!this.#inbound.write(bytes)) this.#connection?.socket.pause();
+    if (this.#inbound.write(bytes)) return;
+    this.#connection?.socket.pause();
+    this.#stall ??= setTimeout(() => this.#onStalled(), this.#shared.stalledMs).unref();
   }
 
   end(trailers: readonly Header[]): void {
@@ -259,6 +283,7 @@ export class Exchange implements AnswerSink, Caller {
   }
 
   #onTimeout(): void {
+    this.#lease?.unanswered();
     this.#connection?.abandon();
     this.#refuse(new Refusal(504, "SPORE_APP_TIMEOUT", "the app did not begin to answer in time"));
   }
@@ -274,6 +299,7 @@ export class Exchange implements AnswerSink, Caller {
   #end(whole: boolean): void {
     this.#over = true;
     this.#clearTimer();
+    this.#clearStall();
     const lease = this.#lease;
     this.#lease = null;
     lease?.release();

@@ -218,6 +218,32 @@ describe("a body", () => {
   });
 });
 
+test("a client that does not get on with its request is told so and cut off", async () => {
+  await using server = await app(answering(() => ok("x")));
+  const a = target(server.address);
+  await using gateway = await gatewayFor({ a }, null, { headMs: 50 });
+  const c = client(gateway.port);
+  c.send("GET / HTTP/1.1\r\nHost: a\r\n");
+  expect(await c.all()).toMatch(/^HTTP\/1\.1 408 [\s\S]*SPORE_REQUEST_INVALID: the request took too long\n$/);
+  expect(a.granted).toBe(0);
+});
+
+test("a client that takes nothing of its answer is cut off, and its instance let go", async () => {
+  await using server = await app((socket) => {
+    socket.once("data", () => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${64 << 20}\r\n\r\n`);
+      socket.write(Buffer.alloc(64 << 20, "x"));
+    });
+  });
+  const a = target(server.address);
+  await using gateway = await gatewayFor({ a }, null, { stalledMs: 100 });
+  const slow = client(gateway.port);
+  slow.socket.pause();
+  slow.send(get());
+  await expect.poll(() => [a.answers, a.open]).toEqual([1, 0]);
+  expect(server.connections.every((socket) => socket.destroyed)).toBe(true);
+});
+
 describe("a target that sleeps", () => {
   test("is waited for: nothing is lost, and the answer says how it woke", async () => {
     const woken = gate<StartKind>();
@@ -355,7 +381,7 @@ describe("an app", () => {
     const c = client(gateway.port);
     c.send(get());
     expect(await c.until(/\n$/)).toMatch(/^HTTP\/1\.1 504 [\s\S]*SPORE_APP_TIMEOUT/);
-    expect(a.open).toBe(0);
+    expect([a.open, a.answers, a.unanswered]).toEqual([0, 0, 1]);
   });
 
   test.each([

@@ -15,6 +15,10 @@ export interface GatewayOptions {
   readonly answered?: (what: Answered) => void;
   /** Told of every request at its end. With it, the gateway has spans of its own in every trace. */
   readonly finished?: ((what: Finished) => void) | null;
+  /** A client that takes nothing of its answer for so long is cut off, in milliseconds. Default: a minute. */
+  readonly stalledMs?: number;
+  /** How long the head of a request may take from its first byte, in milliseconds. Default: half a minute. */
+  readonly headMs?: number;
 }
 
 /** Certificates by host name. */
@@ -38,11 +42,19 @@ export class Gateway {
   #http2: Http2Server | null = null;
   #closing = false;
 
-  constructor({ router, answered = () => {}, finished = null }: GatewayOptions) {
+  constructor({
+    router,
+    answered = () => {},
+    finished = null,
+    stalledMs = 60_000,
+    headMs = 30_000,
+  }: GatewayOptions) {
     this.#shared = {
       router,
       answered,
       finished,
+      stalledMs,
+      headMs,
       upstreams: this.#upstreams,
       closing: () => this.#closing,
       http2: (socket, bytes) => void this.#onHttp2(socket, bytes),

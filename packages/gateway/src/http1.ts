@@ -15,8 +15,6 @@ import {
 import { type Holder, splice } from "./splice.ts";
 import { Refusal } from "./target.ts";
 
-/** How long a head may take from its first byte. */
-const HEAD_MS = 30_000;
 /** How long an idle connection is kept. */
 const IDLE_MS = 75_000;
 /** Bytes that are kept of what comes before it can be used. */
@@ -29,6 +27,8 @@ const HTTP2 = "PRI * HTTP/2.0";
 
 /** What all connections share. */
 export interface ConnectionShared extends Shared {
+  /** How long a head may take from its first byte, in milliseconds. */
+  readonly headMs: number;
   /** Connections end after their current answer. */
   readonly closing: () => boolean;
   /** The client speaks HTTP/2 from its first byte on. */
@@ -102,7 +102,7 @@ export class Http1Connection implements Inbound {
     if (rest.length === 0) return;
     if (this.started === 0) {
       this.started = performance.now();
-      this.#arm(HEAD_MS, () =>
+      this.#arm(this.#shared.headMs, () =>
         this.refuse(new Refusal(408, "SPORE_REQUEST_INVALID", "the request took too long")),
       );
     }

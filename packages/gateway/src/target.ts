@@ -25,6 +25,10 @@ export interface Lease {
   resume(): void;
   /** Nobody listens there: nothing of the request has reached the app. */
   unreachable(): void;
+  /** The app has begun to answer. */
+  answered(): void;
+  /** It has not, for as long as anybody would wait: perhaps it hangs. Before `release`. */
+  unanswered(): void;
 }
 
 /** Who waits for an instance, and may go away before there is one. */

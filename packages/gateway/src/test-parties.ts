@@ -100,6 +100,9 @@ export interface TestTarget extends Target {
   granted: number;
   unreachable: number;
   resting: number;
+  /** Answers that began, and that did not in time. */
+  answers: number;
+  unanswered: number;
 }
 
 /** Gives leases to `address`, after `before` if it is given. */
@@ -131,6 +134,12 @@ export function target(
         made.unreachable += 1;
         release();
       },
+      answered: () => {
+        made.answers += 1;
+      },
+      unanswered: () => {
+        made.unanswered += 1;
+      },
     };
   };
   const made: TestTarget = {
@@ -141,6 +150,8 @@ export function target(
     granted: 0,
     unreachable: 0,
     resting: 0,
+    answers: 0,
+    unanswered: 0,
     acquire: (caller) => (before === undefined ? lease("warm") : before(caller).then(lease)),
   };
   return made;
@@ -157,12 +168,14 @@ export interface TestGateway extends AsyncDisposable {
 export async function gatewayFor(
   targets: Readonly<Record<string, Target>>,
   finished: ((what: Finished) => void) | null = null,
+  times: { readonly stalledMs?: number; readonly headMs?: number } = {},
 ): Promise<TestGateway> {
   const answered: Answered[] = [];
   const gateway = new Gateway({
     router: { find: (host) => targets[host] ?? null },
     answered: (what) => void answered.push(what),
     finished,
+    ...times,
   });
   const port = await gateway.listen({ host: "127.0.0.1", port: 0 });
   return { gateway, port, answered, [Symbol.asyncDispose]: () => gateway.close(0) };

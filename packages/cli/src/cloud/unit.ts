@@ -10,6 +10,8 @@ const passed = [
   "OTEL_EXPORTER_OTLP_HEADERS",
   "HOME",
   "PATH",
+  "MALLOC_ARENA_MAX",
+  "MALLOC_TRIM_THRESHOLD_",
 ];
 
 /** A unit that runs the daemon as it would be run now. */

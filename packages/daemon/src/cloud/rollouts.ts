@@ -18,6 +18,8 @@ import type { FaultPoint } from "./faults.ts";
 /** How long the health check is tried. */
 const HEALTH_MS = 10_000;
 const HEALTH_RETRY_MS = 100;
+/** When what could not be kept is tried again: somebody has to make room. */
+const KEEP_RETRY_MS = 1000;
 
 /** What rollouts are made of. */
 export interface RolloutParts {
@@ -25,6 +27,8 @@ export interface RolloutParts {
   readonly events: Events;
   readonly fleet: Fleet;
   readonly snapshots: Snapshots;
+  /** Something could not be kept: the disk may be full. */
+  readonly wrong: (thrown: unknown) => void;
   /** A place where a test may end the process. */
   readonly fault: FaultPoint;
 }
@@ -108,7 +112,7 @@ export class Rollouts {
       this.#step(record, "live");
       fault("rollout.live");
     } catch (thrown) {
-      if (record !== null) this.#fail(record, thrown);
+      if (record !== null) await this.#fail(record, thrown);
     }
   }
 
@@ -139,7 +143,7 @@ export class Rollouts {
   /** The app must answer below 500 before anybody else asks it. */
   async #check({ app, number, config }: ReleaseRecord, member: Member): Promise<void> {
     if (config.health === null) return;
-    const end = Date.now() + HEALTH_MS;
+    const end = performance.now() + HEALTH_MS;
     let problem = "";
     do {
       const endpoint = member.endpoint;
@@ -148,7 +152,7 @@ export class Rollouts {
       if (typeof answer === "number" && answer < 500) return;
       problem = typeof answer === "number" ? `it answered with status ${answer}` : answer;
       await new Promise((resolve) => setTimeout(resolve, HEALTH_RETRY_MS));
-    } while (Date.now() < end);
+    } while (performance.now() < end);
     this.#parts.fleet.pool(app, number).drain(member, "unhealthy");
     throw sporeError("SPORE_UNHEALTHY", { app, path: config.health, problem });
   }
@@ -171,7 +175,8 @@ export class Rollouts {
       events.tell("snapshot.taken", about);
       await this.#parts.fleet.standBy(release);
     } catch (thrown) {
-      events.tell("snapshot.failed", about, { why: asSporeError(thrown).message });
+      const why = asSporeError(thrown).message;
+      events.tell("snapshot.failed", about, { why });
     }
   }
 
@@ -214,19 +219,28 @@ export class Rollouts {
     );
   }
 
-  #fail(record: DeploymentRecord, thrown: unknown): void {
-    const { store, fleet } = this.#parts;
+  /** Whoever waits hears of it once it can be kept. */
+  async #fail(record: DeploymentRecord, thrown: unknown): Promise<void> {
+    const { store, fleet, wrong } = this.#parts;
     const failed = { ...record, problem: problemOf(thrown) };
     const app = store.get("apps", record.app);
-    store.transaction(() => {
-      const key = releaseKey(record.app, record.release);
-      const release = store.get("releases", key);
-      if (release !== null && release.state === "created")
-        store.put("releases", key, { ...release, state: "failed" });
-      this.#step(failed, "failed");
-    });
     // It got no requests; whoever did goes on.
     if (app?.live !== record.release) fleet.pool(record.app, record.release).drainAll("superseded");
+    for (;;) {
+      try {
+        store.transaction(() => {
+          const key = releaseKey(record.app, record.release);
+          const release = store.get("releases", key);
+          if (release !== null && release.state === "created")
+            store.put("releases", key, { ...release, state: "failed" });
+          this.#step(failed, "failed");
+        });
+        return;
+      } catch (cause) {
+        wrong(cause);
+        await new Promise((resolve) => setTimeout(resolve, KEEP_RETRY_MS).unref());
+      }
+    }
   }
 }
 

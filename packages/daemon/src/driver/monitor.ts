@@ -111,8 +111,7 @@ function launch(
     return machine;
   } catch (thrown) {
     rmSync(folder, { recursive: true, force: true });
-    const { message } = asSporeError(thrown);
-    throw sporeError("SPORE_START_FAILED", { app: spec.app, problem: message }, { cause: thrown });
+    throw thrown;
   }
 }
 

@@ -49,6 +49,56 @@ describe("an app that sleeps", () => {
     expect(driver.launched).toHaveLength(3);
   });
 
+  test("that hangs is replaced once several requests went unanswered", async () => {
+    let hangs = true;
+    const driver = testDriver({
+      answer: async ({ id }) => (hangs ? await new Promise(() => {}) : { status: 200, text: id }),
+    });
+    await using cloud = await testCloud(driver);
+    cloud.app("a", {}, { requestTimeoutMs: 50, drainTimeoutMs: 10 });
+    for (let request = 0; request < 3; request += 1) expect((await cloud.get(host)).status).toBe(504);
+    hangs = false;
+    expect((await cloud.get(host)).status).toBe(200);
+    expect(driver.launched).toHaveLength(2);
+    await expect
+      .poll(() => cloud.store.list("instances").map(({ state, reason }) => `${state} ${reason}`))
+      .toContain("stopped hung");
+  });
+
+  test("sleeps, wakes and waits after failures as before when the clock jumps", async () => {
+    let fails = false;
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a", { idleMs: 20 });
+    const real = Date.now;
+    try {
+      for (const hours of [-1000, 1000, 0]) {
+        Date.now = () => real() + hours * 3_600_000;
+        expect((await cloud.get(host)).status).toBe(200);
+        await expect.poll(() => driver.running.size).toBe(0);
+      }
+      const failing = testDriver({
+        instead: (_, watch) => watch.ended({ kind: "exited", outcome: "exit status 3" }),
+      });
+      await using other = await testCloud(failing);
+      other.app("a");
+      for (let round = 0; round < 3; round += 1) fails = (await other.get(host)).status === 502;
+      expect(fails).toBe(true);
+      // Neither at once nor only in a thousand hours.
+      for (const hours of [-1000, 1000]) {
+        Date.now = () => real() + hours * 3_600_000;
+        expect((await other.get(host)).status).toBe(503);
+      }
+      Date.now = () => real() - 3_600_000;
+      await expect.poll(async () => (await other.get(host)).status, { timeout: 5000 }).toBe(502);
+    } finally {
+      Date.now = real;
+    }
+    // Newer ids sort behind older ones, whatever the clock said.
+    const ids = driver.launched.map(({ id }) => id);
+    expect(ids).toEqual([...ids].sort());
+  });
+
   test("that does not listen in time is given up with 504", async () => {
     const driver = testDriver({ instead: () => {} });
     await using cloud = await testCloud(driver);

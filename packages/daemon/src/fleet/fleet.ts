@@ -1,7 +1,7 @@
 /** All instances of all apps: starts and stops them, and keeps what is known of them. */
 
 import { randomBytes } from "node:crypto";
-import type { Instance, InstanceReason } from "@spore/api";
+import type { Event, Instance, InstanceReason } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
 import { type Address, Refusal } from "@spore/gateway";
 import type { InternalGrant } from "../cloud/internal.ts";
@@ -45,6 +45,8 @@ export interface FleetParts {
   readonly admit: (app: string, memory: number) => void;
   /** Puts the process of an instance where the limits of its tenant hold. */
   readonly place: (app: string, pid: number) => void;
+  /** Something could not be kept: the disk may be full. Instances go on. */
+  readonly wrong: (thrown: unknown) => void;
   /** Told of each instance that became ready. */
   readonly woken: (member: Member) => void;
 }
@@ -127,7 +129,7 @@ export class Fleet {
   }
 
   #start(pool: Pool, reason: InstanceReason): Member {
-    const { store, events, admit, prepare } = this.#parts;
+    const { store, admit, prepare } = this.#parts;
     if (this.#closing) throw new Refusal(503, "SPORE_OVERLOADED", "the daemon is going down", 2);
     const release = store.get("releases", releaseKey(pool.app, pool.release));
     if (release === null)
@@ -148,7 +150,7 @@ export class Fleet {
       this.#launch(member, release, prepared);
     }
     // The machine comes up meanwhile; its own news come in a later turn.
-    events.tell("instance.starting", this.#about(member), { reason });
+    this.#tell("instance.starting", member, { reason });
     return member;
   }
 
@@ -173,7 +175,7 @@ export class Fleet {
     member.start = member.handle.start;
     this.#parts.place(app, member.handle.pid);
     this.#keep(member);
-    this.#parts.logs.begin({ id, app, release: release.number });
+    this.#attempt(() => this.#parts.logs.begin({ id, app, release: release.number }));
   }
 
   #spec(id: string, release: ReleaseRecord, prepared: Prepared): LaunchSpec {
@@ -215,7 +217,7 @@ export class Fleet {
   #onRefused(member: Member, release: ReleaseRecord, why: string): void {
     this.#parts.snapshots.drop(release);
     this.dismissAllBut(release.app, []);
-    this.#parts.events.tell("snapshot.refused", this.#about(member), { why });
+    this.#tell("snapshot.refused", member, { why });
   }
 
   /** Not in this turn: whoever started it does not have it yet. */
@@ -240,7 +242,7 @@ export class Fleet {
     this.#onReady(member, endpoint, "listening");
     this.#parts.woken(member);
     const ms = Math.round(member.wakeMs * 1000) / 1000;
-    this.#parts.events.tell("instance.ready", this.#about(member), { start: member.start, ms });
+    this.#tell("instance.ready", member, { start: member.start, ms });
   }
 
   #onHolds(member: Member, count: number): void {
@@ -268,12 +270,12 @@ export class Fleet {
     member.disarm();
     this.#members.delete(member.id);
     if (member.endpoint !== null) this.retired(member.endpoint);
-    this.#parts.logs.finish(member.id);
+    this.#attempt(() => this.#parts.logs.finish(member.id));
     this.#parts.driver.clean(member.id);
-    this.#remember(member);
+    this.#attempt(() => this.#remember(member));
     const { reason, outcome } = member;
-    if (!asked) this.#report(member, how.outcome);
-    this.#parts.events.tell("instance.stopped", this.#about(member), { reason, outcome });
+    if (!asked) this.#attempt(() => this.#report(member, how.outcome));
+    this.#tell("instance.stopped", member, { reason, outcome });
     this.pool(member.app, member.release).onStopped(member, before === "starting");
     for (const settled of member.settled.splice(0)) settled();
   }
@@ -301,7 +303,20 @@ export class Fleet {
   }
 
   #keep(member: Member): void {
-    this.#parts.store.put("instances", member.id, member.record());
+    this.#attempt(() => this.#parts.store.put("instances", member.id, member.record()));
+  }
+
+  #tell(kind: string, member: Member, details: Event["details"]): void {
+    this.#attempt(() => this.#parts.events.tell(kind, this.#about(member), details));
+  }
+
+  /** Does what an instance can live without. */
+  #attempt(work: () => void): void {
+    try {
+      work();
+    } catch (thrown) {
+      this.#parts.wrong(thrown);
+    }
   }
 
   #about({ app, release, id }: Member) {
@@ -311,7 +326,7 @@ export class Fleet {
 
   /** Finds the instances of an earlier daemon, and tells of those that are gone. */
   adopt(): void {
-    const { store, driver, logs, events } = this.#parts;
+    const { store, driver, logs } = this.#parts;
     const known = new Map<string, number | null>();
     for (const record of store.list("instances")) {
       if (record.state === "stopped") {
@@ -355,7 +370,7 @@ export class Fleet {
       member.start = handle.start;
       if (record.state === "draining") this.#stop(member, record.reason);
       else this.#adoptStarting(member);
-      events.tell("instance.adopted", this.#about(member), { pid: handle.pid });
+      this.#tell("instance.adopted", member, { pid: handle.pid });
     }
     driver.sweep(known);
   }
@@ -413,9 +428,12 @@ function instanceOf({ ticks: _, ...record }: InstanceRecord, inFlight: number): 
   return { ...record, inFlight };
 }
 
-/** An id that sorts by time. */
+let newest = 0;
+
+/** An id that sorts by time, also when the clock is put back. */
 export function newId(): string {
-  return `${Date.now().toString(36).padStart(9, "0")}-${randomBytes(5).toString("hex")}`;
+  newest = Math.max(newest + 1, Date.now());
+  return `${newest.toString(36).padStart(9, "0")}-${randomBytes(5).toString("hex")}`;
 }
 
 /** The error of a start that did not come to an end. */

@@ -20,6 +20,8 @@ export class Member {
   inFlight = 0;
   /** Bytes that its guest may have. */
   memory = 0;
+  /** Requests that went unanswered since it answered one. */
+  unanswered = 0;
   /** Reasons of the program's own to stay awake. */
   holds = 0;
   readyAt: number | null = null;

@@ -18,6 +18,9 @@ const FAILURES_FREE = 2;
 const BACKOFF_MS = 1000;
 const BACKOFF_LIMIT_MS = 30_000;
 
+/** An instance that let so many requests in a row go unanswered is replaced. */
+const UNANSWERED = 3;
+
 /** What a pool asks of the fleet. */
 export interface PoolHost {
   settings(): AppSettings;
@@ -148,7 +151,7 @@ export class Pool {
   /** Starts one; false if it may not be now but others may do. */
   #start(reason: InstanceReason): boolean {
     const alone = this.members.length === 0;
-    const wait = this.#blockedUntil - Date.now();
+    const wait = this.#blockedUntil - performance.now();
     if (wait > 0) {
       if (!alone) return false;
       const seconds = Math.ceil(wait / 1000);
@@ -245,7 +248,8 @@ export class Pool {
   #onFailure(member: Member): void {
     this.#failures += 1;
     const step = this.#failures - FAILURES_FREE;
-    if (step > 0) this.#blockedUntil = Date.now() + Math.min(BACKOFF_MS * 2 ** (step - 1), BACKOFF_LIMIT_MS);
+    if (step > 0)
+      this.#blockedUntil = performance.now() + Math.min(BACKOFF_MS * 2 ** (step - 1), BACKOFF_LIMIT_MS);
     if (this.members.length > 0) return;
     const timeout = member.reason === "start-timeout";
     const text = `the app did not start: ${member.outcome ?? member.reason}`;
@@ -328,6 +332,14 @@ export class Pool {
       unreachable: () => {
         release();
         if (member.state === "ready") this.drain(member, "crashed");
+      },
+      answered: () => {
+        member.unanswered = 0;
+      },
+      unanswered: () => {
+        member.unanswered += 1;
+        // It hangs, or its monitor does: others get their answers from another.
+        if (member.unanswered >= UNANSWERED && member.state === "ready") this.drain(member, "hung");
       },
     };
   }

@@ -14,6 +14,7 @@ const statuses: Partial<Readonly<Record<ErrorCode, number>>> = {
   SPORE_QUOTA: 429,
   SPORE_START_FAILED: 502,
   SPORE_OUTPUT_WRITE: 507,
+  SPORE_STATE: 507,
 };
 
 /** The status; what is not named is the daemon's own fault. */

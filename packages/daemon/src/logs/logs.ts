@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { LogLine } from "@spore/api";
-import { Output } from "./output.ts";
+import { Output, type OutputLine } from "./output.ts";
 import { type KeptLine, Segments } from "./segments.ts";
 
 /** Told of new lines of an app. */
@@ -21,13 +21,18 @@ export class Logs {
   readonly #folder: string;
   readonly #instances: string;
   readonly #segments = new Map<string, Segments>();
-  readonly #outputs = new Map<string, Output>();
+  readonly #outputs = new Map<string, { readonly writer: Writer; readonly output: Output }>();
   readonly #followers = new Map<string, Set<Follower>>();
 
-  /** `instances` is where the folders of instances are. */
-  constructor(folder: string, instances: string) {
+  readonly #wrong: (thrown: unknown) => void;
+  /** Bytes that instances left behind when nothing could be kept, until the log can say so. */
+  readonly #owed = new Map<string, { readonly writer: Writer; readonly lost: number }[]>();
+
+  /** `instances` is where the folders of instances are; `wrong` is told of what cannot be kept. */
+  constructor(folder: string, instances: string, wrong: (thrown: unknown) => void = () => {}) {
     this.#folder = folder;
     this.#instances = instances;
+    this.#wrong = wrong;
   }
 
   /** Begins, or goes on, to take what an instance writes. */
@@ -45,19 +50,30 @@ export class Logs {
   }
 
   #open(writer: Writer, path: string, offset: number): void {
-    const output = new Output(path, offset, (lines) => {
-      const time = Date.now();
-      const { id: instance, release } = writer;
-      const kept = this.#of(writer.app).append(lines.map((line) => ({ time, release, instance, ...line })));
-      this.#tell(writer.app, kept);
+    const take = (lines: readonly OutputLine[]): void => this.#keep(writer, lines);
+    this.#outputs.set(writer.id, { writer, output: new Output(path, offset, take, this.#wrong) });
+  }
+
+  /** Throws if lines cannot be kept. */
+  #keep({ id: instance, app, release }: Writer, lines: readonly OutputLine[]): void {
+    const time = Date.now();
+    const owed = (this.#owed.get(app) ?? []).map(({ writer, lost }) => {
+      return { time, release: writer.release, instance: writer.id, text: "", offset: 0, lost };
     });
-    this.#outputs.set(writer.id, output);
+    const own = lines.map((line) => ({ time, release, instance, ...line }));
+    const kept = this.#of(app).append([...owed, ...own]);
+    this.#owed.delete(app);
+    this.#tell(app, kept);
   }
 
   /** The instance has ended: takes the rest. */
   finish(id: string): void {
-    this.#outputs.get(id)?.finish();
+    const found = this.#outputs.get(id);
+    if (found === undefined) return;
+    const { writer, output } = found;
     this.#outputs.delete(id);
+    const lost = output.finish();
+    if (lost > 0) this.#owed.set(writer.app, [...(this.#owed.get(writer.app) ?? []), { writer, lost }]);
   }
 
   /** The last lines of one instance. */
@@ -101,11 +117,12 @@ export class Logs {
   remove(app: string): void {
     this.#of(app).remove();
     this.#segments.delete(app);
+    this.#owed.delete(app);
   }
 
   /** Lets go of all files; what is written from now on is taken by the next daemon. */
   close(): void {
-    for (const output of this.#outputs.values()) output.close();
+    for (const { output } of this.#outputs.values()) output.close();
     this.#outputs.clear();
   }
 

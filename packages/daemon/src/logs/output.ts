@@ -17,6 +17,8 @@ const LINE_LIMIT = 16 << 10;
 /** A program that writes faster than it is read for so long loses lines, and the log says so. */
 const BACKLOG_LIMIT = 8 << 20;
 const BACKLOG_KEPT = 1 << 20;
+/** When what could not be kept is tried again: somebody has to make room. */
+const RETRY_MS = 1000;
 /** What was taken is given back to the disk in pieces of this size. */
 const PUNCH = 4 << 20;
 
@@ -29,31 +31,43 @@ export class Output {
   readonly #fd: number;
   readonly #watcher: FSWatcher;
   readonly #take: (lines: readonly OutputLine[]) => void;
+  readonly #wrong: (thrown: unknown) => void;
   /** How far lines have been taken. */
   #offset: number;
   #punched: number;
   #busy = false;
   #closed = false;
+  /** Lines could not be kept the last time. */
+  #failing = false;
 
-  constructor(path: string, offset: number, take: (lines: readonly OutputLine[]) => void) {
+  /** `take` throws if lines cannot be kept, which `wrong` is told of once. */
+  constructor(
+    path: string,
+    offset: number,
+    take: (lines: readonly OutputLine[]) => void,
+    wrong: (thrown: unknown) => void,
+  ) {
     this.#path = path;
     this.#fd = openSync(path, "r");
     this.#offset = offset;
     this.#punched = offset - (offset % PUNCH);
     this.#take = take;
+    this.#wrong = wrong;
     this.#watcher = watch(path, { persistent: false }, () => this.#later());
     this.#watcher.on("error", () => {});
     this.#later();
   }
 
-  /** Takes what is left, an unfinished line too, and ends. */
-  finish(): void {
-    if (this.#closed) return;
+  /** Takes what is left, an unfinished line too, and ends. Gives how many bytes could not be kept. */
+  finish(): number {
+    if (this.#closed) return 0;
     while (this.#read()) {
       // Until there is nothing more.
     }
-    this.#rest();
+    if (!this.#failing) this.#rest();
+    const lost = this.#failing ? fstatSync(this.#fd).size - this.#offset : 0;
     this.close();
+    return lost;
   }
 
   close(): void {
@@ -76,7 +90,7 @@ export class Output {
   /** Reads a piece; whether there may be more. */
   #read(): boolean {
     const size = fstatSync(this.#fd).size;
-    if (size - this.#offset > BACKLOG_LIMIT) this.#skip(size - BACKLOG_KEPT);
+    if (size - this.#offset > BACKLOG_LIMIT && !this.#skip(size - BACKLOG_KEPT)) return false;
     const count = readSync(this.#fd, buffer, 0, CHUNK, this.#offset);
     if (count === 0) return false;
     const lines: OutputLine[] = [];
@@ -91,10 +105,24 @@ export class Output {
       lines.push({ text: this.#text(start, cut), offset: this.#offset + next, lost: 0 });
       start = next;
     }
+    if (lines.length > 0 && !this.#given(lines)) return false;
     this.#offset += start;
-    if (lines.length > 0) this.#take(lines);
     this.#punch();
     return start > 0;
+  }
+
+  /** Gives lines on; those that cannot be kept stay where they are, and are tried again later. */
+  #given(lines: readonly OutputLine[]): boolean {
+    try {
+      this.#take(lines);
+      this.#failing = false;
+      return true;
+    } catch (thrown) {
+      if (!this.#failing) this.#wrong(thrown);
+      this.#failing = true;
+      setTimeout(() => this.#later(), RETRY_MS).unref();
+      return false;
+    }
   }
 
   #text(start: number, end: number): string {
@@ -106,14 +134,14 @@ export class Output {
   #rest(): void {
     const count = readSync(this.#fd, buffer, 0, LINE_LIMIT, this.#offset);
     if (count === 0) return;
-    this.#offset += count;
-    this.#take([{ text: this.#text(0, count), offset: this.#offset, lost: 0 }]);
+    const offset = this.#offset + count;
+    if (this.#given([{ text: this.#text(0, count), offset, lost: 0 }])) this.#offset = offset;
   }
 
-  #skip(to: number): void {
-    const lost = to - this.#offset;
-    this.#offset = to;
-    this.#take([{ text: "", offset: to, lost }]);
+  #skip(to: number): boolean {
+    const skipped = this.#given([{ text: "", offset: to, lost: to - this.#offset }]);
+    if (skipped) this.#offset = to;
+    return skipped;
   }
 
   /** Gives what was taken back to the disk, where fallocate(1) is there to do it. */

@@ -5,6 +5,7 @@
 
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -68,7 +69,14 @@ export class Segments {
     if (name === undefined || this.#size >= SEGMENT_BYTES) name = this.#roll();
     const kept = lines.map((line, index) => ({ seq: this.#next + index, ...line }));
     const text = kept.map((line) => `${JSON.stringify(line)}\n`).join("");
-    appendFileSync(join(this.#folder, name), text, { mode: 0o600 });
+    const path = join(this.#folder, name);
+    try {
+      appendFileSync(path, text, { mode: 0o600 });
+    } catch (thrown) {
+      // A disk that is full took a part of it.
+      if (existsSync(path)) truncateSync(path, this.#size);
+      throw thrown;
+    }
     this.#next += kept.length;
     this.#size += Buffer.byteLength(text);
     return kept;

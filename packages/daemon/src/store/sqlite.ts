@@ -45,7 +45,7 @@ export function openSqlite(file: string): Store {
     database.close();
     throw asStateError(thrown, file);
   }
-  return new SqliteStore(database);
+  return new SqliteStore(database, file);
 }
 
 function asStateError(thrown: unknown, file: string): unknown {
@@ -59,6 +59,7 @@ function asStateError(thrown: unknown, file: string): unknown {
 
 class SqliteStore implements Store {
   readonly #database: DatabaseSync;
+  readonly #file: string;
   readonly #get: StatementSync;
   readonly #put: StatementSync;
   readonly #delete: StatementSync;
@@ -70,8 +71,9 @@ class SqliteStore implements Store {
   /** To be done after the commit. */
   #after: (() => void)[] = [];
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, file: string) {
     this.#database = database;
+    this.#file = file;
     const prepare = (sql: string): StatementSync => database.prepare(sql);
     this.#get = prepare("SELECT value FROM records WHERE bucket = ? AND key = ?");
     this.#put = prepare(
@@ -95,11 +97,11 @@ class SqliteStore implements Store {
   }
 
   put<B extends keyof Records>(bucket: B, key: string, value: Records[B]): void {
-    this.#put.run(bucket, key, JSON.stringify(value));
+    this.#write(() => this.#put.run(bucket, key, JSON.stringify(value)));
   }
 
   delete(bucket: keyof Records, key: string): void {
-    this.#delete.run(bucket, key);
+    this.#write(() => this.#delete.run(bucket, key));
   }
 
   list<B extends keyof Records>(bucket: B, range: Range = {}): readonly Records[B][] {
@@ -112,10 +114,19 @@ class SqliteStore implements Store {
   append(event: NewEvent): Event {
     const { tenant, ...rest } = event;
     const text = JSON.stringify(rest);
-    const { lastInsertRowid } = this.#append.run(event.time, tenant, event.app, text);
+    const { lastInsertRowid } = this.#write(() => this.#append.run(event.time, tenant, event.app, text));
     const seq = Number(lastInsertRowid);
-    if (seq % 1000 === 0) this.#forget.run(seq - EVENTS_KEPT);
+    if (seq % 1000 === 0) this.#write(() => this.#forget.run(seq - EVENTS_KEPT));
     return { seq, ...rest };
+  }
+
+  /** A disk that is full has a code of its own. */
+  #write<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (thrown) {
+      throw asStateError(thrown, this.#file);
+    }
   }
 
   events(range: EventRange): readonly Event[] {
@@ -134,7 +145,7 @@ class SqliteStore implements Store {
     let result: T;
     try {
       result = work();
-      this.#database.exec("COMMIT");
+      this.#write(() => this.#database.exec("COMMIT"));
     } catch (thrown) {
       this.#after = [];
       // A full disk has rolled back already.
@@ -153,7 +164,7 @@ class SqliteStore implements Store {
   }
 
   durable(): void {
-    this.after(() => this.#database.exec("PRAGMA wal_checkpoint(PASSIVE)"));
+    this.after(() => this.#write(() => this.#database.exec("PRAGMA wal_checkpoint(PASSIVE)")));
   }
 
   close(): void {
