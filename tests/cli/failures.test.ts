@@ -1,7 +1,16 @@
 // Bad input: one line with a stable code and a next step, the right exit status, nothing left behind.
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -55,6 +64,16 @@ function withoutLibrary(): string {
   const program = compile(files, "hello.c", "gcc", "-Wl,--no-as-needed", `-L${files}`, "-labsent");
   rmSync(library);
   return program;
+}
+
+function pipe(): string {
+  execFileSync("mkfifo", [join(files, "pipe")]);
+  return join(files, "pipe");
+}
+
+function circle(): string {
+  symlinkSync("circle", join(files, "circle"));
+  return join(files, "circle");
 }
 
 const manifest = (fields: object): string => JSON.stringify({ name: "broken", type: "module", ...fields });
@@ -120,6 +139,9 @@ describe("targets", () => {
     ["that are empty", "SPORE_ELF_INVALID", 65, "", () => file("nothing", "")],
     ["that are scripts", "SPORE_ELF_INVALID", 65, "", () => file("script", "#!/bin/sh\necho no\n")],
     ["that are devices", "SPORE_ELF_INVALID", 65, "", () => "/dev/null"],
+    ["that are pipes nobody writes to", "SPORE_ELF_INVALID", 65, "not a regular file", pipe],
+    ["that are links in a circle", "SPORE_FILE_UNREADABLE", 66, "symbolic links", circle],
+    ["without a name", "SPORE_USAGE", 64, "TARGET is empty", () => ""],
     ["that need a missing library", "SPORE_LIBRARY_MISSING", 66, "libabsent.so", withoutLibrary],
     [
       "that need a missing interpreter",
@@ -155,16 +177,35 @@ describe("options", () => {
     [["run", "--node", "8", example], "SPORE_", -1, "8"],
     [["run", "--env-file", "/nowhere", hello], "SPORE_ENV_FILE", 66, "/nowhere"],
     [["run", "--include", "/nowhere", hello], "SPORE_INCLUDE_NOT_FOUND", 66, "/nowhere"],
+    [["run", "--include", `${hello}:`, hello], "SPORE_USAGE", 64, "is empty"],
+    [["run", "--include", `${hello}:/`, hello], "SPORE_USAGE", 64, "directory /"],
+    [["run", "--include", `${hello}:/etc`, hello], "SPORE_USAGE", 64, "directory /etc"],
+    [["run", "--include", "/proc/self/mem", "/bin/true"], "SPORE_FILE_UNREADABLE", 66, "/proc/self/mem"],
+    [["run", "--cwd", "/not/there", hello], "SPORE_CWD_MISSING", 66, "/not/there"],
+    [["run", "-p", "8080:1", "-p", "8080:2", hello], "SPORE_USAGE", 64, "127.0.0.1:8080 is published twice"],
     [["run", "--gdb", "none", hello], "SPORE_USAGE", 64, "none"],
     [["build", hello], "SPORE_USAGE", 64, "--output"],
     [["build", hello, "-o", "/nowhere/x"], "SPORE_OUTPUT_WRITE", 73, "/nowhere/x"],
     [["build", hello, "-o", "/dev/full/x"], "SPORE_OUTPUT_WRITE", 73, "/dev/full"],
+    [["build", hello, "-o", "/proc/self/fd"], "SPORE_OUTPUT_WRITE", 73, "is a directory"],
+    [["build", hello, "-o", "/proc/self/stat"], "SPORE_OUTPUT_WRITE", 73, "/proc/self/stat"],
+    [["build", hello, "-o", hello], "SPORE_USAGE", 64, "replace TARGET"],
   ])("%j", async (words, code, status, says) => {
     const ended = await fails(words);
     expect(ended.stderr).toContain(`error[${code}`);
     expect(ended.stderr).toContain(says);
     if (status >= 0) expect(ended.status).toBe(status);
     else expect(ended.status).toBeGreaterThanOrEqual(64);
+  });
+
+  test("an output that is a device stays one", async () => {
+    const output = join(files, "device");
+    execFileSync("mkfifo", [output]);
+    const { stderr, status } = await fails(["build", hello, "-o", output]);
+    expect(stderr).toContain("error[SPORE_OUTPUT_WRITE]");
+    expect(stderr).toContain("not a regular file");
+    expect(status).toBe(73);
+    expect(statSync(output).isFIFO()).toBe(true);
   });
 
   test("memory too small for the program to start", async () => {

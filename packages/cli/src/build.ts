@@ -35,6 +35,9 @@ export async function buildTarget(
   }
   checkTarget(target, context.cwd);
   const output = resolve(context.cwd, flags.output);
+  if (output === resolve(context.cwd, target)) {
+    throw sporeError("SPORE_USAGE", { problem: "--output would replace TARGET itself", command: "build" });
+  }
   const recording = recordingPath(resolve(context.cwd, target), flags.recording, output);
   // Whatever the app does must be there while it is recorded, and what counts it.
   const pieces = flags.record === undefined ? flags.pieces : "full";

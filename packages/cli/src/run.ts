@@ -4,15 +4,17 @@ import { readFileSync, statSync } from "node:fs";
 import { flushCompileCache } from "node:module";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
-import { sporeError } from "@spore/errors";
+import { SporeError, sporeError } from "@spore/errors";
 import {
   type BuildResult,
   buildImage,
   defaultKernel,
+  type Image,
   type LaunchPlan,
   launchPlan,
   type MorePieces,
   type RunOptions,
+  readable,
   withPieces,
 } from "@spore/image";
 import {
@@ -65,6 +67,7 @@ export async function runTarget(
   if (!built.reused && built.kind !== "image" && !flags.quiet && !flags.json) {
     context.err(`spore: built ${built.image.name} in ${(built.ms / 1000).toFixed(1)} s\n`);
   }
+  await checkDirectory(built.image, settings.defaults.cwd);
   noteHostFiles(record);
   const run = withTerminal(settings.defaults, context);
   // An image that was built with less is run with more; what it holds stays as it is.
@@ -125,11 +128,33 @@ function eventStyle(flags: RunFlags): EventStyle {
   return flags.json ? "json" : flags.quiet ? "quiet" : "human";
 }
 
-/** Throws SPORE_TARGET_NOT_FOUND. */
+/** Throws SPORE_TARGET_NOT_FOUND, or says why the target cannot be looked at. */
 export function checkTarget(target: string, cwd: string): void {
-  if (!statSync(resolve(cwd, target), { throwIfNoEntry: false })) {
-    throw sporeError("SPORE_TARGET_NOT_FOUND", { target });
+  if (target === "") throw sporeError("SPORE_USAGE", { problem: "TARGET is empty", command: "run" });
+  const found = readable(target, () => statSync(resolve(cwd, target), NO_ENTRY));
+  if (!found) throw sporeError("SPORE_TARGET_NOT_FOUND", { target });
+  // Opening a pipe would wait for its other end.
+  if (!found.isFile() && !found.isDirectory()) {
+    throw sporeError("SPORE_ELF_INVALID", { file: target, problem: "it is not a regular file" });
   }
+}
+
+const NO_ENTRY = { throwIfNoEntry: false } as const;
+
+/** Throws SPORE_CWD_MISSING if somebody asked for a directory that is not there. */
+async function checkDirectory(image: Image, path: string | undefined): Promise<void> {
+  // The guest fills these itself.
+  if (path === undefined || /^\/(dev|proc|sys)(\/|$)/.test(path)) return;
+  const { viewImage } = await import("@spore/image/inside");
+  const view = viewImage(image);
+  try {
+    if (view.find(path).stat.type === "directory") return;
+  } catch (error) {
+    if (!(error instanceof SporeError && error.code === "SPORE_IMAGE_PATH")) throw error;
+  } finally {
+    view.close();
+  }
+  throw sporeError("SPORE_CWD_MISSING", { path });
 }
 
 /** The files of the host whose text goes into the guest. */

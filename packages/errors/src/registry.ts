@@ -49,6 +49,18 @@ export const registry = {
     exit: 66,
     fault: "user",
   },
+  SPORE_FILE_UNREADABLE: {
+    message: "{file} cannot be read: {problem}",
+    next: "allow it to be read, correct the path, or leave it out",
+    exit: 66,
+    fault: "user",
+  },
+  SPORE_CWD_MISSING: {
+    message: "the image has no directory {path} to work in",
+    next: "correct the path given to `--cwd`, or bring the directory along with `--include`",
+    exit: 66,
+    fault: "user",
+  },
   SPORE_RECORD_FAILED: {
     message: "nothing was recorded: {problem}",
     next: "run the command by itself against `spore run`, and correct what it says",

@@ -1,7 +1,16 @@
 /** Files that are either whole or not there. */
 
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { sporeError } from "@spore/errors";
 import { HUGE } from "./memory-map.ts";
@@ -94,6 +103,12 @@ export class AtomicFile {
 
 /** A file beside its final name, for results that the user named. */
 export function atomicBeside(target: string): AtomicFile {
+  const there = statSync(target, { throwIfNoEntry: false });
+  // Taking its place would make a directory or a device disappear.
+  if (there && !there.isFile()) {
+    const problem = there.isDirectory() ? "it is a directory" : "it is not a regular file";
+    throw sporeError("SPORE_OUTPUT_WRITE", { file: target, problem });
+  }
   const folder = dirname(target);
   const prefix = `.${basename(target)}.`;
   removeStale(folder, prefix);

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { ContentPart, TreeEntry } from "@spore/erofs";
-import { looksLikeElf, readStart } from "./host-file.ts";
+import { looksLikeElf, readable, readStart } from "./host-file.ts";
 import type { WantedRange } from "./layout.ts";
 
 /** Where a file's bytes come from. */
@@ -220,7 +220,9 @@ function fileMode(mode: number): number {
 function contentOf(source: FileSource): ContentPart[] {
   if ("bytes" in source) return source.bytes.length === 0 ? [] : [source.bytes];
   const { host, size } = source;
-  return size === 0 ? [] : [{ length: size, read: (offset, length) => readRange(host, offset, length) }];
+  const read = (offset: number, length: number): Uint8Array =>
+    readable(host, () => readRange(host, offset, length));
+  return size === 0 ? [] : [{ length: size, read }];
 }
 
 function readRange(host: string, offset: number, length: number): Uint8Array {

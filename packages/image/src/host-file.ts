@@ -8,7 +8,10 @@ export function readStart(path: string, length: number): Uint8Array {
   const bytes = Buffer.alloc(length);
   const fd = openReadable(path);
   try {
-    return bytes.subarray(0, readSync(fd, bytes, 0, length, 0));
+    return bytes.subarray(
+      0,
+      readable(path, () => readSync(fd, bytes, 0, length, 0)),
+    );
   } finally {
     closeSync(fd);
   }
@@ -26,5 +29,19 @@ function openReadable(path: string): number {
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
     throw sporeError("SPORE_ELF_INVALID", { file: path, problem }, { cause: error });
+  }
+}
+
+/** Runs something that reads the host's files; what the system refuses becomes SPORE_FILE_UNREADABLE. */
+export function readable<T>(file: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    const system = cause instanceof Error && "syscall" in cause && "code" in cause;
+    if (!system) throw cause;
+    const path = "path" in cause && typeof cause.path === "string" ? cause.path : file;
+    // "EACCES: permission denied, open '/x'": the path stands before it.
+    const problem = cause.message.replace(/^\w+: /, "").replace(/,[^,]*$/, "");
+    throw sporeError("SPORE_FILE_UNREADABLE", { file: path, problem }, { cause });
   }
 }

@@ -94,8 +94,9 @@ export class LibraryFinder {
    * damaged, and never be used: what is missing is missed when something asks for it.
    */
   followIncluded(path: string): void {
+    if (!isLibrary(path)) return;
     try {
-      if (isLibrary(path)) this.#follow(path, () => {});
+      this.#follow(path, () => {});
     } catch (error) {
       if (!(error instanceof SporeError)) throw error;
     }

@@ -10,6 +10,7 @@ import { sporeError } from "@spore/errors";
 import { addBaseFiles } from "./base-files.ts";
 import type { Inputs } from "./build-record.ts";
 import { GuestTree, type LayerObject } from "./guest-tree.ts";
+import { readable } from "./host-file.ts";
 import { type BuiltLayer, buildLayer } from "./layer.ts";
 import { type LoadedFile, planMemory, wantedRanges } from "./layout.ts";
 import { hasBuiltInLookups, type Library, LibraryFinder } from "./libraries.ts";
@@ -101,8 +102,15 @@ export function graft(
   inputs: Inputs,
   decisions: Decision[],
 ): void {
-  if (!existsSync(host)) throw sporeError("SPORE_INCLUDE_NOT_FOUND", { path: host });
-  tree.graft(host, guest, (path) => inputs.add(path));
+  readable(host, () => {
+    const stat = statSync(host, { throwIfNoEntry: false });
+    if (!stat) throw sporeError("SPORE_INCLUDE_NOT_FOUND", { path: host });
+    if (!stat.isDirectory() && tree.find(guest)?.type === "directory") {
+      const problem = `--include: the file ${host} cannot take the place of the directory ${guest}`;
+      throw sporeError("SPORE_USAGE", { problem, command: "run" });
+    }
+    tree.graft(host, guest, (path) => inputs.add(path));
+  });
   decisions.push({ topic: "include", what: `${host} at ${guest}`, why: "asked for" });
 }
 
@@ -211,10 +219,10 @@ const MAY_BE_ELF = /\.so(\.[\d.]+)?$|\.node$|^[^.]+$/;
 function includedFiles(include: readonly Include[]): Map<string, string> {
   const result = new Map<string, string>();
   for (const { host, guest } of include) {
-    const stat = statSync(host, { throwIfNoEntry: false });
+    const stat = readable(host, () => statSync(host, { throwIfNoEntry: false }));
     if (stat?.isFile()) result.set(guest, host);
     if (!stat?.isDirectory()) continue;
-    for (const name of readdirSync(host, { recursive: true, encoding: "utf8" })) {
+    for (const name of readable(host, () => readdirSync(host, { recursive: true, encoding: "utf8" }))) {
       if (statSync(join(host, name), { throwIfNoEntry: false })?.isFile()) {
         result.set(join(guest, name), join(host, name));
       }

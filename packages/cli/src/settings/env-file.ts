@@ -12,15 +12,22 @@ export function readEnvFile(file: string): Readonly<Record<string, string>> {
   } catch (cause) {
     throw sporeError("SPORE_ENV_FILE", { file, problem: reason(cause) }, { cause });
   }
-  const wrong = text
+  const wrong = withoutQuoted(text)
     .split("\n")
     .findIndex((line) => isOutside(line) && !/^\s*(export\s+)?[\w.-]+\s*=/.test(line));
   const parsed = parseEnv(text);
-  if (wrong >= 0 && Object.keys(parsed).length === 0) {
+  if (wrong >= 0) {
     throw sporeError("SPORE_ENV_FILE", { file, problem: `line ${wrong + 1} is not KEY=VALUE` });
   }
   return Object.fromEntries(
     Object.entries(parsed).flatMap(([key, text]) => (text === undefined ? [] : [[key, text]])),
+  );
+}
+
+/** The text with empty lines where a value in quotes goes on. */
+function withoutQuoted(text: string): string {
+  return text.replace(/^(\s*(?:export\s+)?[\w.-]+\s*=\s*)(["'`])[\s\S]*?\2/gm, (all, start: string) =>
+    start.concat("\n".repeat(all.split("\n").length - start.split("\n").length)),
   );
 }
 

@@ -158,10 +158,12 @@ describe("spore.config.ts", () => {
 
 test("an environment file that is missing, a directory or no list of variables is named", async () => {
   writeFileSync(join(cwd, "nonsense"), "this is\nnot a list\n");
+  writeFileSync(join(cwd, "slip"), "A=1\nB='one\ntwo' # said\n\nno variable\n");
   for (const [file, problem] of [
     ["none", "it does not exist"],
     ["app", "it is a directory"],
     ["nonsense", "line 1 is not KEY=VALUE"],
+    ["slip", "line 5 is not KEY=VALUE"],
   ] as const) {
     const error = failure(() => resolved({ "env-file": file }));
     expect(error.message).toMatch(/^error\[SPORE_ENV_FILE\]: /);

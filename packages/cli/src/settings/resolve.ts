@@ -1,6 +1,7 @@
 /** Flags and spore.config.ts, brought together: flags win. */
 
 import { resolve } from "node:path";
+import { sporeError } from "@spore/errors";
 import {
   type BuildOptions,
   type NodeMajor,
@@ -157,6 +158,7 @@ function defaultsOf(
   };
   const args = restArgs ?? config.args;
   const publish = flags.publish.length > 0 ? flags.publish : config.publish;
+  checkOnce(publish ?? []);
   const guestCwd = flags.cwd ?? config.cwd;
   const memory = flags.memory ?? config.memory;
   return {
@@ -166,4 +168,12 @@ function defaultsOf(
     ...(guestCwd !== undefined && { cwd: guestCwd }),
     ...(memory !== undefined && { memory }),
   };
+}
+
+/** One port of the host leads to one of the guest. */
+function checkOnce(publish: readonly Publish[]): void {
+  const places = publish.filter(({ host }) => host !== 0).map(({ address, host }) => `${address}:${host}`);
+  const twice = places.find((place, index) => places.indexOf(place) < index);
+  if (twice === undefined) return;
+  throw sporeError("SPORE_USAGE", { problem: `${twice} is published twice`, command: "run" });
 }
