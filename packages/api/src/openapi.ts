@@ -48,7 +48,7 @@ function operation(name: string, route: AnyRoute): Json {
       ...parameters(route.query, "query"),
       ...(route.idempotent ? [idempotencyKey] : []),
     ],
-    ...(route.body !== null && { requestBody: { required: true, content: bodyContent(route.body) } }),
+    ...(route.body !== null && { requestBody: bodyOf(route.body) }),
     responses: {
       [route.status]: { description: events ? "A stream; `data` of each event is this." : "Done.", content },
       default: { $ref: "#/components/responses/Error" },
@@ -63,6 +63,12 @@ const idempotencyKey: Json = {
   schema: { type: "string", maxLength: 200 },
   description: "Calls with the same key are carried out once; the later get the first answer.",
 };
+
+/** A body in which everything may be absent may itself be. */
+function bodyOf(body: Exclude<AnyRoute["body"], null>): Json {
+  const required = body === "bytes" || !body.safeParse({}).success;
+  return { required, content: bodyContent(body) };
+}
 
 function bodyContent(body: Exclude<AnyRoute["body"], null>): Json {
   if (body === "bytes")

@@ -352,7 +352,13 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     path: "/v1/instances",
     summary: "The instances that are there; with `all`, those that were as well.",
     role: "viewer",
-    query: paged.extend({ app: s.appName.optional(), all: z.stringbool().optional() }),
+    query: paged.extend({
+      app: s.appName.optional(),
+      all: z
+        .enum(["true", "false"])
+        .transform((text) => text === "true")
+        .optional(),
+    }),
     result: s.page(s.instance),
   },
   getInstance: {

@@ -14,6 +14,7 @@ import { CanaryWatch } from "./cloud/canary.ts";
 import { faultPoint } from "./cloud/faults.ts";
 import { Flags } from "./cloud/flags.ts";
 import { Grants, InternalNetwork } from "./cloud/internal.ts";
+import { InternalFlags } from "./cloud/internal-flags.ts";
 import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
 import { Storage } from "./cloud/storage.ts";
@@ -166,7 +167,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const gateway = new Gateway({ router, answered, finished });
   fleet.retired = (address) => gateway.forget(address);
 
-  const internal = new InternalNetwork({ store, events, router, gateway }, kept.grants);
+  const flags = new Flags(store, events);
+  const internal = new InternalNetwork(
+    { store, events, router, gateway, flags: new InternalFlags(flags) },
+    kept.grants,
+  );
   await internal.listen();
   sweepAnswers(store);
   fleet.adopt();
@@ -181,7 +186,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const tlsPort = await listenTls(gateway, kept.authority, options);
   if (tlsPort === null) urls.at("http", gatewayPort);
   else urls.at("https", tlsPort);
-  const flags = new Flags(store, events);
   const api = await serve({ ...parts, apps, flags, home, version: options.version }, metrics, options);
 
   for (const app of store.list("apps")) apps.ensureMinimum(app);

@@ -46,7 +46,7 @@ export class Images {
   async putBlob(digest: string, bytes: Readable, room: number | null = null): Promise<number> {
     return await this.#receive(bytes, room, (temporary, sha256, length) => {
       if (sha256 !== digest) {
-        throw sporeError("SPORE_API_INVALID", {
+        throw sporeError("SPORE_CONFLICT", {
           problem: `the bytes have the digest ${sha256}, not ${digest}`,
         });
       }

@@ -1,5 +1,6 @@
-/** What an app may import: the typed configuration file, and what it can know of being frozen. */
+/** What an app may import: the typed configuration file, its flags, and what it can know of being frozen. */
 
+export { type FeatureFlags, type FlagsOptions, type FlagValue, openFlags } from "./flags.ts";
 export type { Hold, RestoreHandler, RestoreInfo, SuspendHandler } from "./lifecycle.ts";
 export { holdAwake, machine, onRestore, onSuspend, ready, waitUntil } from "./lifecycle.ts";
 

@@ -21,6 +21,9 @@ export class Flags {
 
   put(app: string, key: string, flag: Omit<Flag, "key" | "updatedAt">): Flag {
     const { enabled, variants, variant } = flag;
+    if (!Object.hasOwn(variants, variant)) {
+      throw sporeError("SPORE_CONFLICT", { problem: `"${variant}" is none of the flag's variants` });
+    }
     const next = { key, enabled, variants, variant, updatedAt: Date.now() };
     this.#store.put("flags", namedKey(app, key), { app, ...next });
     this.#store.durable();

@@ -6,13 +6,16 @@ import { Gateway } from "@spore/gateway";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type TestCloud, testCloud } from "../test-cloud.ts";
 import { testDriver } from "../test-driver.ts";
+import { Flags } from "./flags.ts";
 import { Grants, InternalNetwork, internalAddress } from "./internal.ts";
+import { InternalFlags } from "./internal-flags.ts";
 
 let home: string;
 let cloud: TestCloud;
 let gateway: Gateway;
 let grants: Grants;
 let network: InternalNetwork;
+let flags: Flags;
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), "spore-internal-"));
   cloud = await testCloud(testDriver({ answer: ({ app }) => ({ status: 200, text: `I am ${app}` }) }));
@@ -20,9 +23,10 @@ beforeEach(async () => {
   cloud.app("foreign");
   const foreign = cloud.store.get("apps", "foreign");
   if (foreign !== null) cloud.store.put("apps", "foreign", { ...foreign, tenant: "others" });
+  flags = new Flags(cloud.store, cloud.events);
   gateway = new Gateway({ router: cloud.router });
   grants = new Grants(home);
-  network = new InternalNetwork({ ...cloud, gateway }, grants);
+  network = new InternalNetwork({ ...cloud, gateway, flags: new InternalFlags(flags) }, grants);
   await network.listen();
 });
 afterEach(async () => {
@@ -33,7 +37,12 @@ afterEach(async () => {
 });
 
 /** What comes back on a connection as a monitor makes it. */
-function ask(token: string, app: string, port: number = 80): Promise<string> {
+function ask(
+  token: string,
+  app: string,
+  port: number = 80,
+  first: string = "GET / HTTP/1.1",
+): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(grants.socket);
     let got = "";
@@ -42,7 +51,7 @@ function ask(token: string, app: string, port: number = 80): Promise<string> {
     });
     socket.on("error", () => {});
     socket.on("close", () => resolve(got));
-    socket.write(`${token} ${internalAddress(app)} ${port}\nGET / HTTP/1.1\r\nhost: ${app}.internal\r\n`);
+    socket.write(`${token} ${internalAddress(app)} ${port}\n${first}\r\nhost: ${app}.internal\r\n`);
     socket.write("connection: close\r\n\r\n");
   });
 }
@@ -81,6 +90,21 @@ test("a service that does not speak HTTP is reached at its port as it is", async
   expect(said).toMatch(/I am db/);
   expect(said).not.toMatch(/x-spore-start/);
   expect(await ask(tokenOf("foreign"), "db", 16_379)).toBe("");
+});
+
+test("the daemon answers an app that asks for its own flags, and for no others", async () => {
+  flags.put("web", "new", { enabled: true, variants: { on: true, off: false }, variant: "on" });
+  flags.put("api", "secret", { enabled: true, variants: { on: true }, variant: "on" });
+  const asked = (path: string) =>
+    ask(tokenOf("web"), "spore", 80, `POST /ofrep/v1/evaluate/flags${path} HTTP/1.1`);
+  expect(await asked("")).toMatch(
+    /200 OK[\s\S]*\{"flags":\[\{"key":"new","reason":"STATIC","variant":"on","value":true\}\]\}/,
+  );
+  expect(await asked("/new")).toMatch(/200 OK[\s\S]*"value":true/);
+  expect(await asked("/secret")).toMatch(/404 Not Found[\s\S]*"key":"secret","errorCode":"FLAG_NOT_FOUND"/);
+  expect(await asked("/%2e%2e%2fapi%2fsecret")).toMatch(/404 Not Found/);
+  expect(await asked("/%zz")).toMatch(/^HTTP\/1\.1 [45]\d\d/);
+  expect(await ask(tokenOf("web"), "spore")).toMatch(/404 Not Found/);
 });
 
 test("a port that the app does not have is closed", async () => {

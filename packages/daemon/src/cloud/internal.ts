@@ -12,6 +12,7 @@ import { join } from "node:path";
 import type { Gateway } from "@spore/gateway";
 import type { Events } from "../events.ts";
 import { type AppRecord, releaseKey, type Store } from "../store/types.ts";
+import type { InternalFlags } from "./internal-flags.ts";
 import type { CloudRouter } from "./router.ts";
 
 /** Where a monitor connects, and what it says there. */
@@ -45,7 +46,12 @@ export interface InternalParts {
   readonly events: Events;
   readonly router: CloudRouter;
   readonly gateway: Gateway;
+  /** Answers an app that asks for its own flags. */
+  readonly flags: InternalFlags;
 }
+
+/** Under this name, the daemon itself answers. */
+const OWN_NAME = "spore";
 
 /** The secret with which grants are signed; instances outlive the daemon, so it is kept. */
 export class Grants {
@@ -144,8 +150,10 @@ export class InternalNetwork {
     }
     if (rest.length > 0) socket.unshift(rest);
     const target = this.#find(address, caller.tenant);
-    const { router, gateway } = this.#parts;
-    if (Number(port) === HTTP) {
+    const { router, gateway, flags } = this.#parts;
+    if (address === internalAddress(OWN_NAME)) {
+      flags.serve(socket, from);
+    } else if (Number(port) === HTTP) {
       const find = () => (target === null ? null : router.app(target.name));
       gateway.serve(socket, { find }, internalAddress(from));
     } else if (target !== null && this.#speaksTcp(target, Number(port))) {

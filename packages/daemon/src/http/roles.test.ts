@@ -97,6 +97,13 @@ test.each([
   expect(answer.json()).toMatchObject({ error: { code: expect.stringMatching(/^SPORE_/) } });
 });
 
+test.each(["TRACE", "POST", "OPTIONS"] as const)("%s where it is not served says what is", async (method) => {
+  const answer = await shared.inject({ method: method as "POST", url: "/v1/apps/hello/releases/1" });
+  expect(answer.statusCode).toBe(405);
+  expect(answer.headers["allow"]).toBe("GET, HEAD");
+  expect(answer.json()).toMatchObject({ error: { code: "SPORE_API_INVALID" } });
+});
+
 test("metrics need a token too", async () => {
   const get = async (headers: Record<string, string>) =>
     (await shared.inject({ method: "GET", url: "/metrics", headers })).statusCode;

@@ -10,6 +10,7 @@ import type { Identity } from "../cloud/tenants.ts";
 import type { Store } from "../store/types.ts";
 import type { Commit, Handlers, Stream, Streams } from "./call.ts";
 import { once } from "./idempotency.ts";
+import { isOfrep, keyOf, ofrepFailure, tagOf } from "./ofrep.ts";
 import { statusOf } from "./status.ts";
 
 /** Bytes of a JSON body. */
@@ -65,10 +66,11 @@ export function apiServer(parts: ServerParts): FastifyInstance {
   for (const [name, route] of Object.entries(routes)) {
     app.route({
       method: route.method,
-      url: route.path.replace(/\{(\w+)\}/g, ":$1"),
+      url: pathOf(route.path),
       handler: (request, reply) => answer(parts, name as keyof Calls, request, reply),
     });
   }
+  refuseOtherMethods(app, parts);
   const document = openApi(parts.version);
   app.get("/v1/openapi.json", (_request, reply) => reply.send(document));
   app.get("/metrics", async (request, reply) => {
@@ -76,6 +78,33 @@ export function apiServer(parts: ServerParts): FastifyInstance {
     return reply.type("text/plain; version=0.0.4").send(await parts.metrics(seenBy(who)));
   });
   return app;
+}
+
+/** What a path does not take is said before anything of the request is looked at. */
+function refuseOtherMethods(app: FastifyInstance, parts: ServerParts): void {
+  const taken = new Map<string, Set<string>>();
+  for (const { path, method } of Object.values(routes)) {
+    const methods = taken.get(path) ?? new Set();
+    taken.set(path, methods.add(method));
+    if (method === "GET") methods.add("HEAD");
+  }
+  for (const [path, methods] of taken) {
+    const allow = [...methods].join(", ");
+    app.route({
+      method: app.supportedMethods.filter((method) => !methods.has(method)),
+      url: pathOf(path),
+      onRequest: (_request, reply) => {
+        reply.header("allow", allow);
+        refuse(parts, reply, sporeError("SPORE_API_INVALID", { problem: `${path} takes ${allow}` }), 405);
+      },
+      handler: () => {},
+    });
+  }
+}
+
+/** A path as the framework writes it. */
+function pathOf(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ":$1");
 }
 
 async function answer(
@@ -105,6 +134,15 @@ async function answer(
     route.idempotent && typeof key === "string"
       ? await once(parts.store, `${who.tenant}/${key}`, [name, call.params, call.body], work)
       : await work((effect) => parts.store.transaction(effect));
+  if (name === "evaluateFlags") {
+    // OFREP: whoever has it already hears so.
+    const tag = tagOf(value);
+    reply.header("etag", tag);
+    if (request.headers["if-none-match"] === tag) {
+      await reply.code(304).send();
+      return;
+    }
+  }
   await reply.code(route.status).send(value);
 }
 
@@ -152,13 +190,18 @@ function check(type: AnyRoute["params"], value: unknown, place: string): object 
   throw sporeError("SPORE_API_INVALID", { problem: `${path}: ${issue?.message ?? "not as expected"}` });
 }
 
-function refuse({ wrong }: ServerParts, reply: FastifyReply, thrown: unknown): void {
+function refuse({ wrong }: ServerParts, reply: FastifyReply, thrown: unknown, said?: number): void {
   const error = asApiError(thrown);
-  const status = thrown instanceof Refusal ? thrown.status : statusOf(error.code);
+  const status = said ?? (thrown instanceof Refusal ? thrown.status : statusOf(error.code));
   if (status >= 500) wrong(error);
   const { code, message, next } = error;
   if (thrown instanceof Refusal && thrown.retryAfter !== null) reply.header("retry-after", thrown.retryAfter);
   if (status === 401) reply.header("www-authenticate", "Bearer");
+  const { url } = reply.request;
+  if (isOfrep(url)) {
+    void reply.code(status).send(ofrepFailure(error, keyOf(url)));
+    return;
+  }
   // What is left of an upload that nobody wants is not read.
   if (!reply.request.raw.complete) reply.header("connection", "close");
   void reply.code(status).send({ error: { code, message, next } });
