@@ -2,110 +2,110 @@
  * Feeds damaged files to what reads them, for hours if need be; ./check does the
  * same for seconds (*.test.ts with fast-check).
  *
- *   tools/fuzz [MINUTES] [TARGET]   default: 10 minutes for each target
- *   tools/fuzz corpus               writes packages/elf/corpus anew
+ *   tools/fuzz [MINUTES] [TARGET] [SEED]   default: 10 minutes for each target
+ *   tools/fuzz corpus                      writes the corpora anew
  *
- * Each input is made from one of the corpus by changing bytes, numbers and
- * length, and from two by joining them. One that is answered in a new way
- * (another reason, other counts) joins the corpus of the run. What throws
- * anything but the reader's own error, or takes too long or too much memory, is
- * written to build/fuzz and ends the run with status 1.
+ * Each input is made from chance and one of the target's corpus. One that is answered
+ * in a new way (another reason, other counts) joins the corpus of the run. What breaks a
+ * promise (another error than the reader's own, files left behind, too much time or memory)
+ * is written to build/fuzz and ends the target's run with status 1.
  */
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { ElfError } from "../packages/elf/src/index.ts";
+import { ElfError, parseArchive, RelocatableObject } from "../packages/elf/src/index.ts";
 import { hostileFiles } from "../packages/elf/test/hostile.ts";
 import { readAll } from "../packages/elf/test/read-all.ts";
+import { everything, LinkError, link, parse } from "../packages/linker/src/index.ts";
 import { patchSyscalls } from "../packages/patch/src/index.ts";
+import { corpusFolder as imageCorpus, writeCorpus } from "./fuzz-images/corpus.ts";
+import { mutated, type Random, randomFrom } from "./fuzz-images/mutations.ts";
+import { digest, generators } from "./fuzz-images/targets.ts";
 
 const root: string = resolve(import.meta.dirname, "..");
-const corpusFolder: string = join(root, "packages/elf/corpus");
+const elfCorpus: string = join(root, "packages/elf/corpus");
+const kernel: string = join(root, "build/kernel.a");
+const WINDOW = { address: 0x7f80_0020_0000, length: 4 << 20 };
 const SLOW_MS = 10_000;
 const LARGE_BYTES: number = 2 ** 30;
-/** Numbers at which formats break. */
-const EDGES: readonly bigint[] = [
-  0n,
-  1n,
-  0x7fn,
-  0x80n,
-  0xffn,
-  0xffffn,
-  2n ** 31n - 1n,
-  2n ** 31n,
-  2n ** 32n - 1n,
-  2n ** 53n,
-  2n ** 63n,
-  2n ** 64n - 1n,
-];
+const LARGEST_CORPUS = 5000;
 
-/** Answers in words what became of an input; throws what must not happen. */
-type Target = (bytes: Uint8Array) => string;
+/** Something that reads files. */
+interface Target {
+  /** What inputs are made from. */
+  readonly corpus: () => readonly Uint8Array[];
+  readonly make: (corpus: readonly Uint8Array[], random: Random) => Uint8Array;
+  /** Answers in words what became of an input; throws what must not happen. */
+  readonly read: (bytes: Uint8Array) => string;
+}
+
+const filesOf = (folder: string): Uint8Array[] =>
+  readdirSync(folder).map((file) => new Uint8Array(readFileSync(join(folder, file))));
+const changed = (corpus: readonly Uint8Array[], random: Random): Uint8Array => {
+  const bytes = corpus[random(corpus.length)] ?? new Uint8Array();
+  if (random(20) > 0) return mutated(bytes, random);
+  // Two files joined.
+  const other = corpus[random(corpus.length)] ?? new Uint8Array();
+  const [at, from] = [random(bytes.length + 1), random(other.length + 1)];
+  return mutated(Buffer.concat([bytes.subarray(0, at), other.subarray(from)]), random);
+};
+const orReason = (read: () => string): string => {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ElfError || error instanceof LinkError) return error.reason;
+    throw error;
+  }
+};
+const elfFiles = { corpus: () => filesOf(elfCorpus), make: changed };
+const members = (): Uint8Array[] => parseArchive(readFileSync(kernel)).members.map(({ bytes }) => bytes);
 
 const targets: Readonly<Record<string, Target>> = {
-  elf: (bytes) => readAll(bytes) ?? "read",
-  patch: (bytes) => {
-    try {
-      const { counts, skipped } = patchSyscalls(bytes).report;
-      return [counts.syscall.patched, counts.cpuid.patched, ...skipped.map(({ reason }) => reason)].join(" ");
-    } catch (error) {
-      if (error instanceof ElfError) return error.reason;
-      throw error;
-    }
+  elf: { ...elfFiles, read: (bytes) => readAll(bytes) ?? "read" },
+  patch: {
+    ...elfFiles,
+    read: (bytes) =>
+      orReason(() => {
+        const { counts, skipped } = patchSyscalls(bytes).report;
+        const reasons = skipped.map(({ reason }) => reason);
+        return [counts.syscall.patched, counts.cpuid.patched, ...reasons].join(" ");
+      }),
   },
+  object: {
+    corpus: members,
+    make: changed,
+    read: (bytes) =>
+      orReason(() => {
+        const object = new RelocatableObject(bytes);
+        for (let index = 0; index < object.symbolCount; index++) {
+          object.symbol(index);
+          object.symbolName(index);
+        }
+        for (const index of object.sections.keys()) for (const _ of object.relocations(index));
+        return "read";
+      }),
+  },
+  link: {
+    corpus: () => [new Uint8Array(readFileSync(kernel))],
+    make: changed,
+    read: (bytes) =>
+      orReason(() => {
+        const input = parse(bytes);
+        link(input, everything(input.catalogue), WINDOW);
+        return "linked";
+      }),
+  },
+  ...Object.fromEntries(
+    Object.entries(generators).map(([name, make]): [string, Target] => [
+      `image-${name}`,
+      {
+        corpus: () => filesOf(imageCorpus),
+        make: (corpus, random) => make(random, corpus),
+        read: (bytes) => Object.entries(digest(bytes)).flat().join(" "),
+      },
+    ]),
+  ),
 };
-
-/** Numbers that look random and are the same for the same seed. */
-class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0 || 1;
-  }
-
-  below(limit: number): number {
-    this.#state ^= this.#state << 13;
-    this.#state ^= this.#state >>> 17;
-    this.#state ^= this.#state << 5;
-    this.#state >>>= 0;
-    return limit > 0 ? this.#state % limit : 0;
-  }
-
-  of<T>(list: readonly T[]): T {
-    const item = list[this.below(list.length)];
-    if (item === undefined) throw new Error("nothing to choose from");
-    return item;
-  }
-}
-
-function mutate(corpus: readonly Uint8Array[], random: Random): Uint8Array {
-  let bytes: Uint8Array = random.of(corpus).slice();
-  if (random.below(20) === 0) {
-    const other = random.of(corpus);
-    const at = random.below(bytes.length + 1);
-    bytes = new Uint8Array([...bytes.subarray(0, at), ...other.subarray(random.below(other.length + 1))]);
-  }
-  if (random.below(10) === 0) bytes = bytes.slice(0, random.below(bytes.length + 1));
-  for (let count = 1 + random.below(8); count > 0 && bytes.length > 8; count--) {
-    // Headers come first: half of all changes go there.
-    const at = random.below(random.below(2) === 0 ? Math.min(512, bytes.length - 8) : bytes.length - 8);
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    switch (random.below(4)) {
-      case 0:
-        view.setUint8(at, random.below(256));
-        break;
-      case 1:
-        view.setUint32(at, Number(BigInt.asUintN(32, random.of(EDGES))), true);
-        break;
-      case 2:
-        view.setBigUint64(at - (at % 8), random.of(EDGES), true);
-        break;
-      default:
-        bytes.copyWithin(at, random.below(bytes.length - 8), random.below(bytes.length));
-    }
-  }
-  return bytes;
-}
 
 /** The problem with an input, if there is one. */
 function problemOf(
@@ -117,7 +117,7 @@ function problemOf(
   const started = performance.now();
   let answer: string;
   try {
-    answer = target(bytes);
+    answer = target.read(bytes);
   } catch (error) {
     return { problem: error instanceof Error ? (error.stack ?? error.message) : String(error), isNew: false };
   }
@@ -131,17 +131,15 @@ function problemOf(
 }
 
 /** Runs one target; true if nothing was found. */
-function run(name: string, target: Target, minutes: number): boolean {
-  const seed = Date.now() >>> 0;
-  const random = new Random(seed);
-  const corpus: Uint8Array[] = readdirSync(corpusFolder).map(
-    (file) => new Uint8Array(readFileSync(join(corpusFolder, file))),
-  );
+function run(name: string, target: Target, minutes: number, seed: number): boolean {
+  const random = randomFrom(seed);
+  const corpus = [...target.corpus()];
+  const given = corpus.length;
   const answers = new Set<string>();
   const end = performance.now() + minutes * 60_000;
   let count = 0;
   for (; performance.now() < end; count++) {
-    const bytes = count < corpus.length ? (corpus[count] ?? new Uint8Array()) : mutate(corpus, random);
+    const bytes = count < given ? (corpus[count] ?? new Uint8Array()) : target.make(corpus, random);
     const { problem, isNew } = problemOf(target, bytes, answers);
     if (problem !== undefined) {
       const folder = join(root, "build/fuzz");
@@ -151,27 +149,33 @@ function run(name: string, target: Target, minutes: number): boolean {
       process.stdout.write(`fuzz: ${name}: ${problem}\nfuzz: the input is in ${path}\n`);
       return false;
     }
-    if (isNew && count >= corpus.length && corpus.length < 5000) corpus.push(bytes);
+    if (isNew && count >= given && corpus.length < LARGEST_CORPUS) corpus.push(bytes);
   }
-  process.stdout.write(`fuzz: ${name}: ${count} inputs, ${answers.size} kinds of answers, nothing found\n`);
+  const kinds = `${answers.size} kinds of answers`;
+  process.stdout.write(`fuzz: ${name}: ${count} inputs from seed ${seed}, ${kinds}, nothing found\n`);
   return true;
 }
 
-const [first = "10", wanted] = process.argv.slice(2);
-if (first === "corpus") {
-  mkdirSync(corpusFolder, { recursive: true });
+function writeCorpora(): void {
+  rmSync(elfCorpus, { recursive: true, force: true });
+  mkdirSync(elfCorpus, { recursive: true });
   for (const [name, make] of Object.entries(hostileFiles))
-    writeFileSync(join(corpusFolder, `${name}.elf`), make());
+    writeFileSync(join(elfCorpus, `${name}.elf`), make());
+  writeCorpus();
+}
+
+const [first = "10", wanted = "all", seed = String(Date.now() % 2 ** 31)] = process.argv.slice(2);
+if (first === "corpus") {
+  writeCorpora();
 } else {
   const minutes = Number(first);
-  const chosen = Object.entries(targets).filter(([name]) => wanted === undefined || name === wanted);
-  if (!(minutes > 0) || chosen.length === 0) {
-    process.stderr.write(
-      `usage: tools/fuzz [MINUTES] [${Object.keys(targets).join("|")}], or tools/fuzz corpus\n`,
-    );
+  const chosen = Object.entries(targets).filter(([name]) => wanted === "all" || name === wanted);
+  if (!(minutes > 0) || chosen.length === 0 || !/^\d+$/.test(seed)) {
+    const names = ["all", ...Object.keys(targets)].join("|");
+    process.stderr.write(`usage: tools/fuzz [MINUTES] [${names}] [SEED], or tools/fuzz corpus\n`);
     process.exitCode = 64;
   } else {
-    const results = chosen.map(([name, target]) => run(name, target, minutes));
+    const results = chosen.map(([name, target]) => run(name, target, minutes, Number(seed)));
     process.exitCode = results.every(Boolean) ? 0 : 1;
   }
 }

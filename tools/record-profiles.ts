@@ -3,7 +3,8 @@
  * node tools/record-profiles.ts [NAME...], without a name all of them.
  */
 
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { callNumber } from "@spore/needs";
 import { PROFILES, type ProfileName, recordRun, runsOf } from "../tests/support/profiles.ts";
@@ -15,10 +16,12 @@ const asked = process.argv.slice(2);
 const unknown = asked.find((name) => !isProfile(name));
 if (unknown !== undefined) throw new Error(`there is no profile ${unknown}`);
 
+const folder = mkdtempSync(join(tmpdir(), "spore-profiles-"));
+process.on("exit", () => rmSync(folder, { recursive: true }));
 for (const name of asked.length === 0 ? PROFILES : asked.filter(isProfile)) {
   const calls = new Map<string, string>();
   const services = new Map<string, string>();
-  const runs = await runsOf(name);
+  const runs = await runsOf(name, folder);
   for (const run of Array.from({ length: TIMES }, () => runs).flat()) {
     const recording = await recordRun(run);
     for (const call of Object.keys(recording.calls)) if (!calls.has(call)) calls.set(call, run.program);

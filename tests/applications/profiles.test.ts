@@ -3,12 +3,15 @@ import { NEEDS_DOCUMENT, readDocumentOf } from "@spore/image";
 import { callName, loadProfile, type Needs } from "@spore/needs";
 import { describe, expect, test } from "vitest";
 import { PROFILES, recordRun, runsOf } from "../support/profiles.ts";
+import { folder } from "../support/programs.ts";
+
+const place = folder();
 
 describe.each(PROFILES)("%s", (name) => {
   test("a run of its programs uses nothing outside of the profile (tools/record-profiles.ts writes it)", async () => {
     const { calls, services } = loadProfile(name);
     const known = new Set([...calls.map(([number]) => callName(number)), ...services.map(([each]) => each)]);
-    for (const run of await runsOf(name)) {
+    for (const run of await runsOf(name, place)) {
       const { calls: used, services: asked } = await recordRun(run);
       const outside = [...Object.keys(used), ...asked].filter((each) => !known.has(each));
       expect(outside, run.program).toEqual([]);

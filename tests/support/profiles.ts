@@ -5,6 +5,7 @@ import { buildImage, type Image, launchPlan, parseInclude } from "@spore/image";
 import { findMonitor, Instance, launchConfig } from "@spore/monitor-client";
 import { makeRecording, type Recording } from "@spore/needs";
 import { run } from "./process.ts";
+import { compileGo } from "./programs.ts";
 import { fixtures, root } from "./spore.ts";
 
 /** One run of a runtime. */
@@ -19,7 +20,7 @@ export interface ProfiledRun {
 const FULL = { pieces: "full" } as const;
 
 /** The runtimes that have a profile. */
-export const PROFILES = ["node-22", "node-24", "node-26", "python"] as const;
+export const PROFILES = ["node-22", "node-24", "node-26", "python", "go"] as const;
 export type ProfileName = (typeof PROFILES)[number];
 
 /** Probes of tests/fixtures/node-probes that need nobody else. */
@@ -53,8 +54,12 @@ const PYTHON: Readonly<Record<string, string>> = {
     "import asyncio\nasync def main():\n  s = await asyncio.start_server(lambda r, w: w.close(), '127.0.0.1', 0)\n  r, w = await asyncio.open_connection(*s.sockets[0].getsockname()); print(await r.read()); w.close(); s.close()\nasyncio.run(main())",
 };
 
-/** The runs of a profile, their images built. */
-export async function runsOf(name: ProfileName): Promise<ProfiledRun[]> {
+/** The runs of a profile, their images built; `folder` is where a program may be compiled. */
+export async function runsOf(name: ProfileName, folder: string): Promise<ProfiledRun[]> {
+  if (name === "go") {
+    const { image } = await buildImage({ target: compileGo(folder, "profile.go"), ...FULL });
+    return ["threads", "files", "sockets", "system"].map((program) => ({ program, image, args: [program] }));
+  }
   if (name === "python") {
     const library = (await run("/usr/bin/python3", ["-c", "import os; print(os.__file__)"])).stdout.trim();
     const include = [parseInclude(join(library, ".."), root)];

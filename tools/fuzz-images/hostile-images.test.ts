@@ -3,8 +3,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { sealed } from "./base-image.ts";
+import { corpusFolder } from "./corpus.ts";
 import { hostileCases, largeCases } from "./hostile-cases.ts";
-import { corpusFolder } from "./main.ts";
 import { randomFrom } from "./mutations.ts";
 import { digest, generators } from "./targets.ts";
 
@@ -20,7 +20,7 @@ test("the image that hostile ones are made from is sound", () => {
   });
 });
 
-test("the corpus is what the cases say (tools/fuzz-images/main.ts --write-corpus writes it)", () => {
+test("the corpus is what the cases say (tools/fuzz corpus writes it)", () => {
   expect(corpus).toEqual(
     Object.keys(hostileCases)
       .map((name) => `${name}.tar`)

@@ -79,7 +79,7 @@ async function derive(
     objects.filter((object) => !isLibc(object)),
     passed,
   );
-  const found = deriveNeeds([...others, ...own], profilesOf(objects.map(({ path }) => path)));
+  const found = deriveNeeds([...others, ...own], profilesOf([...others, ...own]));
   const derived = { ...found, everything: [...found.everything, ...unread] };
   return recording ? recordedNeeds(recording, derived.sites) : { ...derived, mode };
 }

@@ -64,7 +64,10 @@ class Relocator {
     if (target === undefined) return 0;
     if ("place" in target) return this.#layout.places[target.place];
     const base = this.#layout.addressOf(target.object, target.section);
-    if (base === undefined) throw new Error("a section that is referred to was not kept");
+    if (base === undefined) {
+      // Not part of the program (SHF_ALLOC), or past the end of its section: only a damaged object says so.
+      throw new LinkError("missing-symbol", "a section is referred to that is no part of a program");
+    }
     return base + target.value;
   }
 

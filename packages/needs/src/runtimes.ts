@@ -1,6 +1,7 @@
 /** Runtimes that have a profile, known by the names of their programs. */
 
 import { readFileSync } from "node:fs";
+import type { AppObject } from "./derive.ts";
 import { type Profile, readProfile, type StoredProfile } from "./profile.ts";
 
 const RUNTIMES: readonly { readonly program: RegExp; readonly profiles: readonly string[] }[] = [
@@ -9,12 +10,12 @@ const RUNTIMES: readonly { readonly program: RegExp; readonly profiles: readonly
   { program: /^python3(\.\d+)?$/, profiles: ["python"] },
 ];
 
-/** Profiles of the runtimes among the programs of an image, given by their paths. */
-export function profilesOf(paths: readonly string[]): Profile[] {
-  const names = new Set(paths.map((path) => path.slice(path.lastIndexOf("/") + 1)));
-  return RUNTIMES.filter(({ program }) => [...names].some((name) => program.test(name)))
-    .flatMap(({ profiles }) => profiles)
-    .map((name) => loadProfile(name));
+/** Profiles of the runtimes among the objects of an image: known by their names, or built into a program. */
+export function profilesOf(objects: readonly AppObject[]): Profile[] {
+  const names = new Set(objects.map(({ path }) => path.slice(path.lastIndexOf("/") + 1)));
+  const named = RUNTIMES.filter(({ program }) => [...names].some((name) => program.test(name)));
+  const builtIn = new Set(objects.flatMap(({ summary }) => summary.runtime ?? []));
+  return [...named.flatMap(({ profiles }) => profiles), ...builtIn].map((name) => loadProfile(name));
 }
 
 /** Reads a profile of the tree. */

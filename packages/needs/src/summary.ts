@@ -22,7 +22,7 @@ import { type Graph, readGraph } from "./graph.ts";
 import { madeUpFiles } from "./made-up-files.ts";
 
 /** Changes whenever summaries of older versions must not be believed. */
-export const SUMMARY_VERSION = 2;
+export const SUMMARY_VERSION = 3;
 
 /** A call in the code of a file. */
 export interface CallUse {
@@ -56,6 +56,8 @@ export interface Summary {
   readonly families: readonly (number | null)[];
   /** Without a graph: files of the library OS that it names. */
   readonly texts: readonly string[];
+  /** The runtime that it is built with, if that shows: it asks for what no code of the program does. */
+  readonly runtime: "go" | null;
   /** Exported functions whose callers decide. */
   readonly passed: Readonly<Record<string, Passed>>;
 }
@@ -94,6 +96,7 @@ export function summarise(bytes: Uint8Array, passed: Readonly<Record<string, Pas
       calls: code.pointers ? [] : calls.uses.map(use),
       families: code.pointers ? [] : [...new Set(families.uses.map(({ number }) => number ?? null))],
       texts: code.pointers ? [] : madeUpFiles(elf),
+      runtime: isGo(elf) ? "go" : null,
       passed: { ...passedOn(elf, code, calls, "call"), ...passedOn(elf, code, families, "family") },
     };
   } finally {
