@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { request } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Cloud, cloud } from "../support/cloud.ts";
@@ -15,6 +17,28 @@ interface Ps {
     readonly release: number;
     readonly start: string;
   }[];
+}
+
+/** Asks the daemon's own socket, with an idempotency key. */
+function api(home: string, method: string, path: string, body: object): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const headers = { "content-type": "application/json", "idempotency-key": "once" };
+    const asked = request({ socketPath: join(home, "api.sock"), method, path, headers }, (answer) => {
+      let text = "";
+      answer.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+      });
+      answer.on("end", () => resolve(text));
+    });
+    asked.on("error", reject).end(JSON.stringify(body));
+  });
+}
+
+/** Files of a folder that hold a text. */
+function filesWith(folder: string, text: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && readFileSync(join(entry.parentPath, entry.name)).includes(text))
+    .map(({ name }) => name);
 }
 
 let spore: Cloud;
@@ -149,6 +173,12 @@ test("variables and secrets reach the app with a new release; secrets are never 
   expect(shown.stdout).not.toContain("s3cret-marker");
   const { stdout } = await spore.spore(["events"]);
   expect(stdout).not.toContain("s3cret-marker");
+  // A call that may be sent again is remembered; what it set is not.
+  const changed = await api(spore.home, "PATCH", "/v1/apps/vars/secrets", {
+    set: { OTHER: "s3cret-marker" },
+  });
+  expect(changed).toMatch(/^\{"deployment":\{/);
+  expect(filesWith(spore.home, "s3cret-marker")).toEqual([]);
 });
 
 test("an app that is removed is gone, with a word of warning before", async () => {

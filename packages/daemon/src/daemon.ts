@@ -222,6 +222,7 @@ async function serve(
     handlers: handlers(parts),
     streams: streams(parts),
     verify: (token: string) => parts.tenants.verify(token),
+    seal: (text: string) => parts.grants.fingerprint(text),
     version,
     metrics: (sees: string | null) =>
       metrics.text(

@@ -455,7 +455,7 @@ function merged(settings: AppSettings, change: AppSettingsChange | undefined): A
     scaling: { ...settings.scaling, ...given(scaling) },
   };
   if (next.scaling.min > next.scaling.max) {
-    throw sporeError("SPORE_API_INVALID", { problem: "scaling.min is above scaling.max" });
+    throw sporeError("SPORE_CONFLICT", { problem: "scaling.min is above scaling.max" });
   }
   return next;
 }

@@ -6,6 +6,7 @@ import { sporeError } from "@spore/errors";
 import type { Authority } from "../authority.ts";
 import type { Apps } from "../cloud/apps.ts";
 import type { Flags } from "../cloud/flags.ts";
+import type { Grants } from "../cloud/internal.ts";
 import type { Storage } from "../cloud/storage.ts";
 import type { Tenants } from "../cloud/tenants.ts";
 import type { Urls } from "../cloud/urls.ts";
@@ -30,6 +31,7 @@ export interface HandlerParts {
   readonly tenants: Tenants;
   readonly storage: Storage;
   readonly urls: Urls;
+  readonly grants: Grants;
   readonly authority: () => Authority;
   readonly home: string;
   readonly version: string;

@@ -20,11 +20,18 @@ function change(store: Store) {
 test("a call is carried out once, however often and at the same time it is sent", async () => {
   const store = memoryStore();
   const work = change(store);
-  const ask = () => once(store, "t/key", ["call"], work);
-  expect(await Promise.all([ask(), ask()])).toEqual([{ times: 1 }, { times: 1 }]);
-  expect(await ask()).toEqual({ times: 1 });
-  await expect(once(store, "t/key", ["another"], work)).rejects.toThrow("was used for another call");
-  expect(await once(store, "t/other", ["call"], work)).toEqual({ times: 2 });
+  const ask = () => once(store, { tenant: "t", key: "key", question: "call" }, work);
+  const other = once(store, { tenant: "t", key: "early", question: "call" }, work);
+  await expect(once(store, { tenant: "t", key: "early", question: "another" }, work)).rejects.toThrow(
+    "another",
+  );
+  expect(await other).toEqual({ times: 1 });
+  expect(await Promise.all([ask(), ask()])).toEqual([{ times: 2 }, { times: 2 }]);
+  expect(await ask()).toEqual({ times: 2 });
+  await expect(once(store, { tenant: "t", key: "key", question: "another" }, work)).rejects.toThrow(
+    "was used for another call",
+  );
+  expect(await once(store, { tenant: "t", key: "other", question: "call" }, work)).toEqual({ times: 3 });
 });
 
 test("what is changed and that it was changed are kept together, or not at all", async () => {
@@ -44,8 +51,12 @@ test("what is changed and that it was changed are kept together, or not at all",
       store.put(bucket, key, value);
     },
   };
-  await expect(once(full, "t/key", ["call"], change(store))).rejects.toThrow("the disk is full");
+  await expect(once(full, { tenant: "t", key: "key", question: "call" }, change(store))).rejects.toThrow(
+    "the disk is full",
+  );
   expect(store.get("flags", "a/x")).toBeNull();
-  expect(await once(store, "t/key", ["call"], change(store))).toEqual({ times: 1 });
+  expect(await once(store, { tenant: "t", key: "key", question: "call" }, change(store))).toEqual({
+    times: 1,
+  });
   expect(store.get("flags", "a/x")).toEqual(flag);
 });

@@ -6,7 +6,20 @@ import type { Commit } from "./call.ts";
 
 /** Answers are kept for a day. */
 const KEPT_MS = 86_400_000;
-const running = new WeakMap<Store, Map<string, Promise<unknown>>>();
+const running = new WeakMap<Store, Map<string, Running>>();
+
+interface Running {
+  readonly question: string;
+  readonly answer: Promise<unknown>;
+}
+
+/** A key, whose it is, and what is asked. */
+export interface Asked {
+  readonly tenant: string;
+  readonly key: string;
+  /** What tells this call from others, as nobody can read it: a call may set a secret. */
+  readonly question: string;
+}
 
 /**
  * Carries `work` out unless it was before; gives the answer of the first time. What
@@ -15,25 +28,23 @@ const running = new WeakMap<Store, Map<string, Promise<unknown>>>();
  */
 export async function once(
   store: Store,
-  key: string,
-  asked: readonly unknown[],
+  { tenant, key: said, question }: Asked,
   work: (commit: Commit) => Promise<unknown>,
 ): Promise<unknown> {
-  if (!/^[\x21-\x7e]{1,243}$/.test(key)) {
+  if (!/^[\x21-\x7e]{1,200}$/.test(said)) {
     throw sporeError("SPORE_API_INVALID", { problem: "the idempotency key is too long or not printable" });
   }
-  const question = JSON.stringify(asked);
+  const key = `${tenant}/${said}`;
   const known = store.get("answers", key);
-  if (known !== null && known.time > Date.now() - KEPT_MS) {
-    if (known.question !== question) {
+  const calls = running.get(store) ?? new Map<string, Running>();
+  running.set(store, calls);
+  const current = known !== null && known.time > Date.now() - KEPT_MS ? known : calls.get(key);
+  if (current !== undefined) {
+    if (current.question !== question) {
       throw sporeError("SPORE_CONFLICT", { problem: "the idempotency key was used for another call" });
     }
-    return known.answer;
+    return await current.answer;
   }
-  const calls = running.get(store) ?? new Map<string, Promise<unknown>>();
-  running.set(store, calls);
-  const current = calls.get(key);
-  if (current !== undefined) return await current;
   const call = work((effect) =>
     store.transaction(() => {
       const answer = effect();
@@ -41,7 +52,7 @@ export async function once(
       return answer;
     }),
   );
-  calls.set(key, call);
+  calls.set(key, { question, answer: call });
   try {
     return await call;
   } finally {

@@ -26,6 +26,7 @@ beforeEach(async () => {
     streams: {} as Streams,
     verify: async (token) => (token === "good" ? { tenant: "default", role: "viewer" } : null),
     trusted: null,
+    seal: (text) => text,
     version: "0",
     metrics: async () => "",
     wrong: () => {},

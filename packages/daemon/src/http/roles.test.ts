@@ -20,6 +20,7 @@ function server() {
       return role === undefined ? null : { tenant: "default", role };
     },
     trusted: null,
+    seal: (text) => text,
     version: "0",
     metrics: async () => "numbers",
     wrong: () => {},

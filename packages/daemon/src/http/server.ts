@@ -29,6 +29,8 @@ export interface ServerParts {
   readonly verify: (token: string) => Promise<Identity | null>;
   /** Who needs no token: the daemon's user on its own socket. Null: nobody. */
   readonly trusted: Identity | null;
+  /** Tells texts apart, and tells nothing of them. */
+  readonly seal: (text: string) => string;
   readonly version: string;
   /** Prometheus' text; of a tenant alone, if one is given. */
   readonly metrics: (sees: string | null) => Promise<string>;
@@ -132,7 +134,11 @@ async function answer(
   const key = request.headers["idempotency-key"];
   const value =
     route.idempotent && typeof key === "string"
-      ? await once(parts.store, `${who.tenant}/${key}`, [name, call.params, call.body], work)
+      ? await once(
+          parts.store,
+          { tenant: who.tenant, key, question: parts.seal(JSON.stringify([name, call.params, call.body])) },
+          work,
+        )
       : await work((effect) => parts.store.transaction(effect));
   if (name === "evaluateFlags") {
     // OFREP: whoever has it already hears so.
@@ -179,7 +185,7 @@ function bodyOf(route: AnyRoute, request: FastifyRequest): unknown {
     }
     return request.raw satisfies Readable;
   }
-  return check(route.body, request.body ?? {}, "body");
+  return check(route.body, request.body === undefined ? {} : request.body, "body");
 }
 
 function check(type: AnyRoute["params"], value: unknown, place: string): object {
