@@ -125,6 +125,7 @@ fn map_program(info: &BootInfo, space: &mut AddressSpace) {
             content,
             shared: false,
             exact: false,
+            scanty: false,
         });
     }
     space.brk_start = info.brk_start;
@@ -139,6 +140,7 @@ fn map_program(info: &BootInfo, space: &mut AddressSpace) {
         content: Content::Named("[vdso]"),
         shared: false,
         exact: false,
+        scanty: false,
     });
 }
 
@@ -164,6 +166,7 @@ fn map_stack(space: &mut AddressSpace) {
         content: Content::Named("[stack]"),
         shared: false,
         exact: true,
+        scanty: true,
     });
     space.populate_range(STACK_TOP - STACK_READY, STACK_TOP);
 }

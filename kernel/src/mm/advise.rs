@@ -258,5 +258,6 @@ fn heap(start: u64, end: u64) -> Vma {
         content: Content::Named("[heap]"),
         shared: false,
         exact: false,
+        scanty: false,
     }
 }

@@ -97,6 +97,7 @@ impl AddressSpace {
         let writable = vma.prot & prot::WRITE != 0;
         let block = va & !(HUGE - 1);
         if writable
+            && !vma.scanty
             && vma.start <= block
             && block + HUGE <= vma.end
             && !paging::has_page_table(block)

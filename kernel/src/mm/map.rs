@@ -171,6 +171,7 @@ impl AddressSpace {
             content,
             shared,
             exact,
+            scanty: request.flags & (flag::STACK | flag::GROWSDOWN) != 0,
         }
     }
 

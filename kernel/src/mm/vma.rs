@@ -68,6 +68,8 @@ pub struct Vma {
     /// Every page follows `prot` exactly (guards must fault); otherwise whole 2 MiB
     /// blocks may be accessible although parts of them are not.
     pub exact: bool,
+    /// Little of it will be used, as of a thread's stack: no whole blocks at once.
+    pub scanty: bool,
 }
 
 impl Vma {
@@ -96,6 +98,7 @@ impl Vma {
             && self.backing == next.backing
             && self.shared == next.shared
             && self.exact == next.exact
+            && self.scanty == next.scanty
             && match (&self.content, &next.content) {
                 (Content::Anonymous, Content::Anonymous) => true,
                 (Content::Named(a), Content::Named(b)) => a == b,
@@ -264,6 +267,7 @@ mod tests {
             content: Content::Anonymous,
             shared: false,
             exact: false,
+            scanty: false,
         }
     }
 

@@ -54,6 +54,13 @@ static void *ping(void *argument) {
   return 0;
 }
 
+static void *await_turn(void *argument) {
+  pthread_mutex_lock(&lock);
+  while (!turn) pthread_cond_wait(&changed, &lock);
+  pthread_mutex_unlock(&lock);
+  return argument;
+}
+
 static void *forever(void *argument) {
   for (;;) sleep(100);
   return argument;
@@ -68,6 +75,21 @@ static void *spin(void *argument) {
 static void *die_holding(void *mutex) {
   pthread_mutex_lock(mutex);
   return 0;
+}
+
+// A thread that does little takes little memory, whatever its stack could be.
+static void many(void) {
+  enum { MANY = 1000 };
+  static pthread_t all[MANY];
+  int made = 0;
+  pthread_mutex_lock(&lock);
+  turn = 0;
+  while (made < MANY && !pthread_create(&all[made], 0, await_turn, 0)) made++;
+  turn = 1;
+  pthread_cond_broadcast(&changed);
+  pthread_mutex_unlock(&lock);
+  for (int i = 0; i < made; i++) pthread_join(all[i], 0);
+  printf("many %d\n", made);
 }
 
 int main(void) {
@@ -89,6 +111,8 @@ int main(void) {
   pthread_join(threads[0], 0);
   pthread_join(threads[1], 0);
   printf("ping-pong %d\n", turn);
+
+  many();
 
   // A thread in a tight loop does not starve the others.
   pthread_create(&threads[0], 0, spin, 0);
