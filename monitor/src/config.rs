@@ -2,8 +2,9 @@
 //! starts, as JSON written by the command line (`packages/monitor-client`).
 
 use std::fs;
+use std::io::Read;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +62,9 @@ pub struct Config {
     /// Environment, KEY=VALUE.
     #[serde(default)]
     pub env: Vec<String>,
+    /// Descriptor of a pipe that brings more of it, a JSON list: what must be in no file.
+    #[serde(default)]
+    pub env_pipe: Option<RawFd>,
     /// Working directory.
     pub cwd: String,
     /// Host name.
@@ -404,7 +408,24 @@ pub fn load(path: &Path) -> Result<Config> {
         // A file that cannot be removed or is gone already harms nothing.
         let _ = fs::remove_file(path);
     }
-    config
+    let mut config = config?;
+    if let Some(pipe) = config.env_pipe.take() {
+        config.env.extend(receive_env(pipe)?);
+    }
+    Ok(config)
+}
+
+/// What comes through the pipe, to its end.
+fn receive_env(pipe: RawFd) -> Result<Vec<String>> {
+    if pipe <= libc::STDERR_FILENO {
+        return Err(bad(format!("envPipe {pipe} is a standard stream")));
+    }
+    // SAFETY: whoever wrote the configuration left the descriptor to this process, for this.
+    let mut pipe = unsafe { fs::File::from_raw_fd(pipe) };
+    let mut text = Vec::new();
+    pipe.read_to_end(&mut text)
+        .map_err(|e| bad(format!("cannot read envPipe: {e}")))?;
+    serde_json::from_slice(&text).map_err(|e| bad(format!("envPipe brings no list: {e}")))
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -1,6 +1,16 @@
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { cloud } from "../support/cloud.ts";
 import { root } from "../support/spore.ts";
 
@@ -73,5 +83,26 @@ test("nothing of one tenant is in the memory of another, nor in what stands by f
     const monitors = spore.monitors();
     expect(monitors.length).toBeGreaterThan(0);
     for (const pid of monitors) expect({ pid, found: findings(pid, marker) }).toEqual({ pid, found: 0 });
+  }
+});
+
+test("a secret reaches its app, and is in no file that a monitor is given", async () => {
+  const kept = mkdtempSync(join(tmpdir(), "spore-launch-"));
+  const wrapper = join(kept, "monitor");
+  const real = join(root, "target/release/spore-monitor");
+  // A monitor that keeps what it is told, which the real one removes.
+  writeFileSync(wrapper, `#!/bin/sh\ncp "$2" "${kept}/$$.json"\nexec "${real}" "$@"\n`, { mode: 0o700 });
+  vi.stubEnv("SPORE_MONITOR", wrapper);
+  try {
+    await using spore = await cloud();
+    await spore.json(["deploy", "--name", "app", "--no-snapshot", "-e", "API_KEY=public", vars]);
+    await spore.json(["secret", "app", "--set", "API_KEY"], { input: "s3cret-marker\n" });
+    expect(JSON.parse((await spore.get("app")).text)).toEqual({ API_KEY: "s3cret-marker" });
+    const told = readdirSync(kept).filter((name) => name.endsWith(".json"));
+    expect(told.length).toBeGreaterThanOrEqual(2);
+    for (const name of told) expect(readFileSync(join(kept, name), "utf8")).not.toContain("s3cret-marker");
+  } finally {
+    vi.unstubAllEnvs();
+    rmSync(kept, { recursive: true, force: true });
   }
 });

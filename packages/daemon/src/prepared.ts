@@ -31,7 +31,7 @@ export class Preparations {
 
   async #make(release: ReleaseRecord): Promise<Prepared> {
     const [image, secrets] = await Promise.all([this.#images.open(release.image), this.#secrets.of(release)]);
-    const prepared = { image, env: { ...release.config.env, ...secrets } };
+    const prepared = { image, env: release.config.env, secrets };
     const oldest = this.#kept.size >= KEPT ? this.#kept.keys().next().value : undefined;
     if (oldest !== undefined) this.#kept.delete(oldest);
     this.#kept.set(releaseKey(release.app, release.number), prepared);

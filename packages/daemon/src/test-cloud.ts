@@ -39,7 +39,7 @@ export async function testCloud(driver: TestDriver): Promise<TestCloud> {
     logs: { begin: () => {}, take: () => {}, finish: () => {}, tail: () => [] },
     snapshots: { of: () => null, drop: () => {} },
     // The driver of a test does not look at it.
-    prepare: () => ({ image: {} as Image, env: {} }),
+    prepare: () => ({ image: {} as Image, env: {}, secrets: {} }),
     internal: () => null,
     admit: (app, memory) =>
       tenants.admitInstance(store.get("apps", app)?.tenant ?? OWN_TENANT, memory, fleet),

@@ -229,7 +229,7 @@ export class Exchange implements AnswerSink, Caller {
     this.#lease?.answered();
     this.#clearTimer();
     this.#tell(head.status);
-    this.#inbound.respond(head, this.#extra());
+    this.#inbound.respond(own(head), this.#extra());
   }
 
   data(bytes: Buffer): void {
@@ -377,6 +377,14 @@ export class Exchange implements AnswerSink, Caller {
       first_byte: this.#answeredAt - this.#sentAt,
     };
   }
+}
+
+/** An answer without what only the gateway may say. */
+function own(head: ResponseHead): ResponseHead {
+  const says = ([name]: Header): boolean => /^x-spore-(start|error)$/i.test(name);
+  return head.headers.some(says)
+    ? { ...head, headers: head.headers.filter((header) => !says(header)) }
+    : head;
 }
 
 /** What the gateway says itself. */

@@ -336,6 +336,19 @@ describe("a target that sleeps", () => {
 });
 
 describe("an app", () => {
+  test("cannot say how it was started, or that the gateway refused", async () => {
+    await using server = await app(
+      answering(() => ok("", "X-Spore-Start: cold", "x-spore-error: SPORE_QUOTA")),
+    );
+    await using gateway = await gatewayFor({ a: target(server.address) });
+    const c = client(gateway.port);
+    c.send(get());
+    const answer = await c.until(/\r\n\r\n/);
+    expect(answer.match(/x-spore-start: (\w+)/gi)).toEqual(["x-spore-start: warm"]);
+    expect(answer).not.toMatch(/x-spore-error/i);
+    c.socket.destroy();
+  });
+
   test("that closes an idle connection just as the next request comes loses nothing", async () => {
     let requests = 0;
     await using server = await app(

@@ -31,6 +31,9 @@ const MINUTE_MS = 60_000;
 /** Tokens that were verified are remembered, by a digest, for so long. */
 const VERIFIED_MS = 300_000;
 
+/** Tokens that are verified at a time: each takes a thread for a while. */
+const VERIFYING = 8;
+
 /** Counts of one tenant in the current minute. */
 interface Usage {
   minute: number;
@@ -44,6 +47,7 @@ export class Tenants {
   readonly #events: Events;
   readonly #usage = new Map<string, Usage>();
   readonly #quotas = new Map<string, Quotas>();
+  #verifying = 0;
   readonly #verified = new Map<string, { readonly token: TokenRecord; readonly until: number }>();
 
   constructor(store: Store, events: Events) {
@@ -186,8 +190,15 @@ export class Tenants {
     if (known !== undefined && known.until > performance.now()) return known.token;
     const [, id = "", secret = ""] = /^spore_([a-z0-9-]{1,64})_([A-Za-z0-9_-]{32})$/.exec(text) ?? [];
     const token = this.#store.get("tokens", id);
+    // Guessing costs time, and must not take it from everybody else.
+    if (this.#verifying >= VERIFYING) {
+      throw new Refusal(429, "SPORE_QUOTA", "too many tokens are verified at this moment", 1);
+    }
+    this.#verifying += 1;
     // As much work for an unknown token as for a known one.
-    const hash = await hashed(secret, token?.salt ?? "0".repeat(32));
+    const hash = await hashed(secret, token?.salt ?? "0".repeat(32)).finally(() => {
+      this.#verifying -= 1;
+    });
     if (token === null || !timingSafeEqual(hash, Buffer.from(token.hash, "hex"))) return null;
     if (this.#verified.size > 10_000) this.#verified.clear();
     this.#verified.set(digest, { token, until: performance.now() + VERIFIED_MS });

@@ -26,10 +26,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { Writable } from "node:stream";
 import type { StartKind } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
 import { launchPlan } from "@spore/image";
-import { freezeRunning, launchConfig, type Shell } from "@spore/monitor-client";
+import { freezeRunning, type LaunchConfig, launchConfig, type Shell } from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
 import { processesWith, signalProcess, startTicks } from "./process.ts";
 import { type StandbyLimits, type StandbyPlan, Standbys } from "./standby.ts";
@@ -38,6 +39,8 @@ import type { Ended, Endpoint, Found, Handle, InstanceDriver, InstanceWatch, Lau
 /** How often a monitor that is not a child is looked for: nobody tells of its end. */
 const LOOK_MS = 500;
 
+/** Descriptor of the pipe that brings a monitor its secrets: they are in no file. */
+const ENV_PIPE = 3;
 /** Longest path of a Unix socket. */
 const SOCKET_PATH = 107;
 
@@ -119,18 +122,30 @@ function launch(
 function start(options: MonitorOptions, spec: LaunchSpec, machine: Machine): void {
   const { life } = machine;
   const file = join(life.folder, "launch.json");
-  writeFileSync(file, JSON.stringify(configOf(options, spec)), { mode: 0o600 });
+  const { env, ...config } = configOf(options, spec);
+  const secrets = Object.entries(spec.secrets).map(([name, value]) => `${name}=${value}`);
+  const own = env.filter(
+    (variable) => !Object.hasOwn(spec.secrets, variable.slice(0, variable.indexOf("="))),
+  );
+  const launch = { ...config, env: own, envPipe: secrets.length > 0 ? ENV_PIPE : null };
+  writeFileSync(file, JSON.stringify(launch), { mode: 0o600 });
   const [events, output] = ["events", "output"].map((name) => openSync(join(life.folder, name), "a"));
   try {
     const child = spawn(options.monitor, ["--config", file], {
       detached: true,
-      stdio: ["ignore", events, output],
+      stdio: ["ignore", events, output, secrets.length > 0 ? "pipe" : "ignore"],
       env: { PATH: process.env["PATH"] ?? "" },
       cwd: "/",
     });
     child.on("error", (error) => life.end({ kind: "start-failed", outcome: error.message }));
     child.on("exit", (code, signal) => life.onExit(code, signal));
     child.unref();
+    const pipe = child.stdio[ENV_PIPE];
+    if (pipe instanceof Writable) {
+      // A monitor that has ended takes nothing; its end is told of.
+      pipe.on("error", () => {});
+      pipe.end(JSON.stringify(secrets));
+    }
     machine.is(child.pid ?? 0);
   } finally {
     for (const descriptor of [events, output]) if (descriptor !== undefined) closeSync(descriptor);
@@ -201,7 +216,7 @@ function portOf(spec: LaunchSpec): number {
   return spec.port ?? spec.image.defaults.publish?.[0]?.guest ?? DEFAULT_PORT;
 }
 
-function configOf(options: MonitorOptions, spec: LaunchSpec): object {
+function configOf(options: MonitorOptions, spec: LaunchSpec): Pick<LaunchConfig, "env"> {
   const { image, snapshot, destinations } = spec;
   const port = portOf(spec);
   const plan = launchPlan(image, {
@@ -223,12 +238,13 @@ function configOf(options: MonitorOptions, spec: LaunchSpec): object {
     orders: ordersOf(join(options.folder, spec.id)),
   });
   // What listens on the host's own addresses (other apps, the daemon) is not the guest's to reach.
-  return {
+  const confined = {
     ...config,
     policy: { ...config.policy, denyLoopback: true },
     internal: spec.internal,
     graceMs: spec.graceMs,
   };
+  return confined;
 }
 
 /** What the image and the host allow both. */

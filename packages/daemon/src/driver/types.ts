@@ -20,8 +20,9 @@ export interface LaunchSpec {
   readonly app: string;
   readonly release: number;
   readonly image: Image;
-  /** Variables, secrets among them. */
   readonly env: Readonly<Record<string, string>>;
+  /** Variables that must be in no file. */
+  readonly secrets: Readonly<Record<string, string>>;
   readonly args: readonly string[] | null;
   readonly cwd: string | null;
   readonly memory: number | null;

@@ -22,7 +22,7 @@ const GRACE_MS = 10_000;
 const KILL_AFTER_MS: number = GRACE_MS + 2000;
 
 /** What is needed to start an instance of a release; made once and kept. */
-export type Prepared = Pick<LaunchSpec, "image" | "env">;
+export type Prepared = Pick<LaunchSpec, "image" | "env" | "secrets">;
 
 /** The snapshot of a release, and what to do when it does not fit. */
 export interface SnapshotSource {
