@@ -1,11 +1,11 @@
 // An image is an OCI image layout: Debian's skopeo, which knows nothing of Spore, copies it and looks into it.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
-import { runTarget, spore } from "../support/spore.ts";
+import { root, runTarget, spore } from "../support/spore.ts";
 
 const place = folder();
 const hello = compile(place, "hello.c", "gcc");
@@ -56,4 +56,31 @@ test("through every kind of copy, the bytes of every blob stay", async () => {
       expect(createHash("sha256").update(bytes).digest("hex")).toBe(name);
     }
   }
+});
+
+test("a Node.js image's own part is its bundle and little more: all else is shared by digest", async () => {
+  const project = join(place, "own");
+  mkdirSync(project);
+  writeFileSync(join(project, "package.json"), '{ "type": "module" }');
+  writeFileSync(join(project, "server.js"), 'console.log("nothing but this");\n');
+  interface Layout {
+    readonly layers: readonly { readonly digest: string; readonly size: number }[];
+    readonly config: { readonly size: number };
+  }
+  const manifestOf = async (target: string, name: string): Promise<Layout & { readonly size: number }> => {
+    expect((await spore(["build", target, "-o", join(place, name)], { deadline: 240_000 })).status).toBe(0);
+    const text = skopeo("inspect", "--raw", `oci-archive:${name}`);
+    return { ...(JSON.parse(text) as Layout), size: text.length };
+  };
+  const other = await manifestOf(project, "own.spore");
+  const hello = await manifestOf(join(root, "examples/hello"), "example.spore");
+  const shared = new Set(other.layers.map(({ digest }) => digest));
+  const own = hello.layers.filter(({ digest }) => !shared.has(digest));
+  // Its layer, and nothing of the library OS.
+  expect(own).toHaveLength(1);
+  const listed = await spore(["image", "tree", "--json", join(place, "example.spore"), "/app"]);
+  const files = JSON.parse(listed.stdout) as readonly { readonly type: string; readonly size: number }[];
+  const bundle = files.filter(({ type }) => type === "file").reduce((sum, { size }) => sum + size, 0);
+  const all = own.reduce((sum, { size }) => sum + size, hello.config.size + hello.size);
+  expect(all - bundle).toBeLessThanOrEqual(64 << 10);
 });

@@ -1,4 +1,10 @@
-/** JSON documents that travel with an image, each found by its name. */
+/**
+ * JSON documents that travel with an image, each found by its name. They are packed: who asked for what is
+ * said in the same words again and again, and an image should weigh what its app weighs. (Brotli, because
+ * the same text gives the same bytes on every processor, which the zlib of Node.js does not promise.)
+ */
+
+import { brotliCompressSync, brotliDecompressSync, constants } from "node:zlib";
 
 import { readExactly } from "./blob-layout.ts";
 import { damaged } from "./image-file.ts";
@@ -11,11 +17,35 @@ export const NEEDS_DOCUMENT = "needs";
 /** Name of the document that says how large each piece of the library OS is. */
 export const PIECES_DOCUMENT = "pieces";
 
+/** Takes a few milliseconds for the largest. */
+const QUALITY = 6;
+/** No builder writes more; a small file may claim to unpack to anything. */
+const LARGEST: number = 64 << 20;
+
 /** The document of that name, or undefined; throws SPORE_IMAGE_DAMAGED if its bytes have changed. */
 export function readDocumentOf(image: Image, name: string): unknown {
   const blob = image.documents.find((document) => document.name === name);
   if (!blob) return undefined;
   const bytes = readExactly(blob, blob.length, name);
   if (sha256Of(bytes) !== blob.sha256) throw damaged(blob.path, `the document ${name} has changed`);
-  return JSON.parse(bytes.toString("utf8"));
+  return unpacked(bytes, blob.path, name);
+}
+
+/** A document as it is kept; the same value gives the same bytes. */
+export function packed(value: unknown): Buffer {
+  const text = Buffer.from(JSON.stringify(value));
+  const params = {
+    [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
+    [constants.BROTLI_PARAM_QUALITY]: QUALITY,
+    [constants.BROTLI_PARAM_SIZE_HINT]: text.length,
+  };
+  return brotliCompressSync(text, { params });
+}
+
+function unpacked(bytes: Uint8Array, path: string, name: string): unknown {
+  try {
+    return JSON.parse(brotliDecompressSync(bytes, { maxOutputLength: LARGEST }).toString("utf8"));
+  } catch (error) {
+    throw damaged(path, `the document ${name} cannot be read`, error);
+  }
 }

@@ -5,6 +5,7 @@ import { closeSync, readSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { AtomicFile, atomicBeside, writeWhole } from "./atomic-file.ts";
 import { alignmentOf, blobName, openForReading } from "./blob-layout.ts";
+import { packed } from "./document.ts";
 import { damaged, type ImageContent } from "./image-file.ts";
 import { isWhole, touch } from "./layer.ts";
 import { CONFIG_TYPE, MANIFEST_TYPE } from "./media-types.ts";
@@ -78,27 +79,31 @@ export function storeImage(image: ImageContent, store: Store): string {
 
 /** Puts a text into the store as a blob; gives its path. */
 export function storeText(text: string, store: Store): string {
-  const digest = sha256Of(text);
+  return storeBytes(Buffer.from(text), store);
+}
+
+function storeBytes(bytes: Uint8Array, store: Store): string {
+  const digest = sha256Of(bytes);
   const path = join(store.blobs, digest);
   // Kept as it is, what was noted of the file (its times) stays true.
-  if (isWhole(path, Buffer.byteLength(text), digest)) touch(path);
-  else writeWhole(path, store.tmp, text);
+  if (isWhole(path, bytes.length, digest)) touch(path);
+  else writeWhole(path, store.tmp, bytes);
   return path;
 }
 
 /** Puts a document about an image into the store; the same value gives the same bytes. */
 export function storeDocument(name: string, value: unknown, store: Store): Blob & BlobPlace {
-  const text = JSON.stringify(value);
+  const bytes = packed(value);
   return {
     kind: "document",
     name,
-    sha256: sha256Of(text),
-    length: Buffer.byteLength(text),
+    sha256: sha256Of(bytes),
+    length: bytes.length,
     memoryLength: 0,
     // Nothing that a start follows: it is checked when it is read.
     metadataLength: 0,
     metadataSha256: sha256Of(""),
-    path: storeText(text, store),
+    path: storeBytes(bytes, store),
     offset: 0,
   };
 }

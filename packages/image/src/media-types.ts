@@ -18,5 +18,5 @@ export const EMPTY_TYPE = "application/vnd.oci.empty.v1+json";
 export const BLOB_TYPES = {
   kernel: "application/vnd.spore.kernel.v1",
   layer: "application/vnd.spore.layer.v1.erofs",
-  document: "application/vnd.spore.document.v1+json",
+  document: "application/vnd.spore.document.v1+brotli",
 } as const;
