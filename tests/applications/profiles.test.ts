@@ -7,7 +7,8 @@ import { folder } from "../support/programs.ts";
 
 const place = folder();
 
-describe.each(PROFILES)("%s", (name) => {
+// Bun is a hundred megabytes of code to read, once.
+describe.each(PROFILES)("%s", { timeout: 300_000 }, (name) => {
   test("a run of its programs uses nothing outside of the profile (tools/record-profiles.ts writes it)", async () => {
     const { calls, services } = loadProfile(name);
     const known = new Set([...calls.map(([number]) => callName(number)), ...services.map(([each]) => each)]);

@@ -156,7 +156,7 @@ test.each(BOTH)("python3%s: threads, sqlite, sockets, standard input", async (_,
   // Linux would fork; everything else is the same.
   const linux = await run(
     "/usr/bin/python3",
-    ["-c", PYTHON.replace("os.fork()", "raise PermissionError"), "one"],
+    ["-c", PYTHON.replace("os.fork()", "raise BlockingIOError"), "one"],
     {
       input: "a b\nc\n",
       cwd: "/",

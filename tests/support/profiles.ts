@@ -1,5 +1,6 @@
 /** The programs whose use of the library OS makes the profiles of runtimes, and how they are run to record it. */
 
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildImage, type Image, launchPlan, parseInclude } from "@spore/image";
 import { findMonitor, Instance, launchConfig } from "@spore/monitor-client";
@@ -14,14 +15,19 @@ export interface ProfiledRun {
   readonly program: string;
   readonly image: Image;
   readonly args: readonly string[];
+  /** Bytes; what the image says if absent. */
+  readonly memory?: number;
 }
 
 /** The library OS counts only if it has the piece for it. */
 const FULL = { pieces: "full" } as const;
 
 /** The runtimes that have a profile. */
-export const PROFILES = ["node-22", "node-24", "node-26", "python", "go"] as const;
+export const PROFILES = ["node-22", "node-24", "node-26", "python", "go", "bun"] as const;
 export type ProfileName = (typeof PROFILES)[number];
+
+/** The release of Bun that is profiled. */
+const BUN_VERSION = "1.4.5";
 
 /** Probes of tests/fixtures/node-probes that need nobody else. */
 const PROBES = [
@@ -60,6 +66,15 @@ export async function runsOf(name: ProfileName, folder: string): Promise<Profile
     const { image } = await buildImage({ target: compileGo(folder, "profile.go"), ...FULL });
     return ["threads", "files", "sockets", "system"].map((program) => ({ program, image, args: [program] }));
   }
+  if (name === "bun") {
+    const include = [parseInclude(join(fixtures, "bun"), root)];
+    // Patched or not, it asks for the same; a hundred megabytes are patched for a while.
+    const { image } = await buildImage({ target: await bunBinary(), include, patch: false, ...FULL });
+    const script = join(fixtures, "bun/profile.ts");
+    return ["files", "sockets", "threads", "system"].map((program) => {
+      return { program, image, args: [script, program], memory: 2 ** 30 };
+    });
+  }
   if (name === "python") {
     const library = (await run("/usr/bin/python3", ["-c", "import os; print(os.__file__)"])).stdout.trim();
     const include = [parseInclude(join(library, ".."), root)];
@@ -71,9 +86,24 @@ export async function runsOf(name: ProfileName, folder: string): Promise<Profile
   return PROBES.map((program) => ({ program, image, args: [program] }));
 }
 
+/** Bun, fetched once into the cache of the tests. */
+async function bunBinary(): Promise<string> {
+  const home = join(root, "build/bun", BUN_VERSION);
+  const binary = join(home, "node_modules/@oven/bun-linux-x64/bin/bun");
+  if (existsSync(binary)) return binary;
+  mkdirSync(home, { recursive: true });
+  // A manifest of its own keeps npm from looking for a project further up.
+  writeFileSync(join(home, "package.json"), "{}\n");
+  const options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", home];
+  const words = ["install", ...options, `@oven/bun-linux-x64@${BUN_VERSION}`];
+  const { status, stderr } = await run("npm", words, { deadline: 200_000 });
+  if (status !== 0) throw new Error(`bun cannot be fetched: ${stderr}`);
+  return binary;
+}
+
 /** Runs it with a library OS that counts. */
-export async function recordRun({ program, image, args }: ProfiledRun): Promise<Recording> {
-  const plan = launchPlan(image, { args });
+export async function recordRun({ program, image, args, memory }: ProfiledRun): Promise<Recording> {
+  const plan = launchPlan(image, { args, ...(memory !== undefined && { memory }) });
   const config = launchConfig(
     { ...plan, publish: null },
     { events: "json", built: null, trace: false, record: true, gdb: null, reporter: null },

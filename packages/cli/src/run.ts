@@ -10,6 +10,7 @@ import {
   buildImage,
   defaultKernel,
   type Image,
+  kernelSymbols,
   type LaunchPlan,
   launchPlan,
   type MorePieces,
@@ -72,6 +73,11 @@ export async function runTarget(
   const run = withTerminal(settings.defaults, context);
   // An image that was built with less is run with more; what it holds stays as it is.
   const image = await withPieces(built.image, morePieces(built, flags), defaultKernel());
+  if (flags.gdb !== undefined && !flags.quiet) {
+    const symbols = kernelSymbols(image);
+    if (symbols !== undefined)
+      context.err(`spore: symbols of the library OS, for gdb: symbol-file ${symbols}\n`);
+  }
   const plan = launchPlan(image, run);
   const config: LaunchConfig = {
     ...configOf(plan, built, flags),

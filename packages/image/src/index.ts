@@ -13,7 +13,7 @@ export { readable } from "./host-file.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";
-export { type MorePieces, withPieces } from "./pieces.ts";
+export { kernelSymbols, type MorePieces, withPieces } from "./pieces.ts";
 export { defaultStore, type Store, storeAt } from "./store.ts";
 export type {
   Blob,

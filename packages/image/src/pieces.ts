@@ -1,5 +1,7 @@
 /** A run with more pieces of the library OS than its image holds. */
 
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Needs } from "@spore/needs";
 import { NEEDS_DOCUMENT, readDocumentOf } from "./document.ts";
 import { defaultStore, prepareStore, storeAt } from "./store.ts";
@@ -11,6 +13,12 @@ export interface MorePieces {
   readonly full: boolean;
   /** Pieces by name. */
   readonly pieces: readonly string[];
+}
+
+/** The file with the symbols of an image's library OS, if it was linked here. */
+export function kernelSymbols({ kernel }: Image, root?: string): string | undefined {
+  const path = join(storeAt(root ?? defaultStore()).links, `${kernel.sha256}.elf`);
+  return existsSync(path) ? path : undefined;
 }
 
 /** The image with a library OS that has more pieces; linked now, of the same archive. */

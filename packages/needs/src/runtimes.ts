@@ -7,6 +7,7 @@ import { type Profile, readProfile, type StoredProfile } from "./profile.ts";
 const RUNTIMES: readonly { readonly program: RegExp; readonly profiles: readonly string[] }[] = [
   // Which release it is does not show in the name, and they differ by little.
   { program: /^node$/, profiles: ["node-22", "node-24", "node-26"] },
+  { program: /^bun$/, profiles: ["bun"] },
   { program: /^python3(\.\d+)?$/, profiles: ["python"] },
 ];
 
