@@ -20,6 +20,7 @@ import {
 } from "esbuild";
 import { DecoratorCompiler, decoratorPlugin } from "./decorators.ts";
 import { guestPath, packageFolder } from "./guest-paths.ts";
+import { packagesToKeep } from "./package-trace.ts";
 import { remembered } from "./remembered.ts";
 import type { Store } from "./store.ts";
 
@@ -40,13 +41,19 @@ export interface ModuleGraph {
   readonly format: ModuleFormat;
   /** Absolute paths of all modules. */
   readonly modules: readonly string[];
-  /** Folders of packages that cannot be bundled, with the reason. */
-  readonly unbundled: ReadonlyMap<string, string>;
+  /** Folders of packages that stay as they are, with the reason. */
+  readonly kept: ReadonlyMap<string, string>;
   /**
    * What modules ask for and what that is, if esbuild could say so alone; null: answers take the plugin,
    * which is asked for every import and so as slow as all the rest.
    */
   readonly imports: readonly Import[] | null;
+}
+
+/** What esbuild found. */
+interface Scan extends Omit<ModuleGraph, "kept"> {
+  /** Folders of packages that cannot be bundled, with the reason. */
+  readonly unbundled: ReadonlyMap<string, string>;
 }
 
 /** What a module asks for. */
@@ -96,7 +103,10 @@ const ROUNDS = 20;
  */
 export async function scanModules(request: BundleRequest, store: Store): Promise<ModuleGraph> {
   const own = await scanAlone(request, { packages: "external" });
-  if (!own) return scanAll(request);
+  if (!own) {
+    const { unbundled, ...scan } = await scanAll(request);
+    return { ...scan, kept: new Map([...packagesToKeep(scan.modules), ...unbundled]) };
+  }
   const mine = new Set(own.modules);
   const outside = own.imports?.filter(({ isOutside }) => isOutside) ?? [];
   const asked = new Set(outside.map(({ by, kind, asked }) => `${dirname(by)} ${kind} ${asked}`));
@@ -105,10 +115,11 @@ export async function scanModules(request: BundleRequest, store: Store): Promise
     const { modules, unbundled, imports } = await scanAll(request);
     const theirs = modules.filter((module) => !mine.has(module));
     for (const path of theirs.flatMap(decidingFiles)) inputs.add(path);
-    return { modules: theirs, unbundled: [...unbundled], imports };
+    const kept = [...packagesToKeep(theirs), ...unbundled];
+    return { modules: theirs, kept, imports };
   });
   const modules = [...new Set([...own.modules, ...all.modules])];
-  return { format: own.format, modules, unbundled: new Map(all.unbundled), imports: all.imports };
+  return { format: own.format, modules, kept: new Map(all.kept), imports: all.imports };
 }
 
 /** A module of a package, and what decides that it is this one. */
@@ -119,7 +130,7 @@ function decidingFiles(module: string): string[] {
   return [module, join(folder, "package.json"), installed, join(installed, ".package-lock.json")];
 }
 
-async function scanAll(request: BundleRequest): Promise<ModuleGraph> {
+async function scanAll(request: BundleRequest): Promise<Scan> {
   return (await scanAlone(request)) ?? (await scanWithPlugin(request));
 }
 
@@ -127,7 +138,7 @@ async function scanAll(request: BundleRequest): Promise<ModuleGraph> {
 async function scanAlone(
   request: BundleRequest,
   more: Pick<BuildOptions, "packages"> = {},
-): Promise<ModuleGraph | null> {
+): Promise<Scan | null> {
   const { project, entry } = request;
   const compiler = new DecoratorCompiler(relative(project, entry));
   let result: BuildResult;
@@ -156,7 +167,7 @@ async function scanAlone(
 }
 
 /** The graph with packages left out as they turn out to be impossible to bundle. */
-async function scanWithPlugin(request: BundleRequest): Promise<ModuleGraph> {
+async function scanWithPlugin(request: BundleRequest): Promise<Scan> {
   const unbundled = new Map<string, string>();
   const compiler = new DecoratorCompiler(relative(request.project, request.entry));
   for (let round = 0; ; round++) {
@@ -301,7 +312,9 @@ function externalNames(graph: ModuleGraph | null, isExternal: (folder: string) =
   if (!graph?.imports) return EVERY;
   const isOutside = (path: string): boolean =>
     path.endsWith(".node") || isExternal(packageFolder(path) ?? "");
-  return oneOf(graph.imports.filter(({ path }) => isOutside(path)).map(({ asked }) => asked));
+  // What stays outside asks by itself.
+  const border = graph.imports.filter(({ by, path }) => !isOutside(by) && isOutside(path));
+  return oneOf(border.map(({ asked }) => asked));
 }
 
 /** The modules that may ask where they are: packages that do so are not bundled. */

@@ -18,7 +18,7 @@ export const NEEDS_DOCUMENT = "needs";
 export const PIECES_DOCUMENT = "pieces";
 
 /** Takes a few milliseconds for the largest. */
-const QUALITY = 6;
+const QUALITY = 5;
 /** No builder writes more; a small file may claim to unpack to anything. */
 const LARGEST: number = 64 << 20;
 

@@ -14,7 +14,8 @@ export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
 export { type LaunchPlan, launchPlan } from "./launch.ts";
 export { kernelSymbols, type MorePieces, withPieces } from "./pieces.ts";
-export { defaultStore, type Store, storeAt } from "./store.ts";
+export { remembered } from "./remembered.ts";
+export { defaultStore, prepareStore, type Store, storeAt } from "./store.ts";
 export type {
   Blob,
   BlobPlace,

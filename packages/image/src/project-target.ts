@@ -23,7 +23,6 @@ import {
   conventionalFolders,
   type OwnFiles,
   packagesNamed,
-  packagesToKeep,
   traceOwnModules,
   tracePackages,
 } from "./package-trace.ts";
@@ -113,7 +112,7 @@ async function collectApp(
   const { project } = request;
   const graph = await scanModules(request, store);
   noteModules(project, graph.modules, inputs);
-  const kept = new Map([...packagesToKeep(graph.modules), ...graph.unbundled]);
+  const kept = new Map(graph.kept);
   const own = withConventions(
     project,
     await traceOwnModules(project, graph.modules, store),

@@ -4,8 +4,20 @@ import { existsSync, statSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import { sporeError } from "@spore/errors";
-import type { GuestUser, HealthCheck, NodeMajor, Publish, Rights, StopSignal } from "@spore/image";
+import {
+  defaultStore,
+  type GuestUser,
+  type HealthCheck,
+  type NodeMajor,
+  type Publish,
+  prepareStore,
+  type Rights,
+  remembered,
+  type StopSignal,
+  storeAt,
+} from "@spore/image";
 import type { PiecesMode } from "@spore/needs";
 import type { Watch } from "../launch-record.ts";
 import { watched } from "./config-watch.ts";
@@ -44,11 +56,30 @@ export function findConfig(target: string, watch: Watch | null = null): string |
 
 /** Runs the configuration file and checks what it exports. Throws SPORE_CONFIG_INVALID. */
 export async function loadConfig(file: string, watch: Watch | null = null): Promise<Config> {
-  const { checkConfig } = await import("./config-schema.ts");
   const load = (): Promise<unknown> => importDefault(file);
-  const result = checkConfig(watch === null ? await load() : await watched(watch, load));
+  const found = watch === null ? await load() : await watched(watch, load);
+  const text = JSON.stringify(found);
+  // What is not data (a function, say) is for the schema to refuse.
+  if (!isDeepStrictEqual(found, parsed(text))) return checked(found, file);
+  const store = storeAt(defaultStore());
+  prepareStore(store);
+  const schemas = ["config-schema.ts", "values.ts"].map((name) => join(import.meta.dirname, name));
+  return remembered(store, ["config", file, text], async (inputs) => {
+    for (const path of schemas) inputs.add(path);
+    return checked(found, file);
+  });
+}
+
+/** Loads the schema library, which takes longer than the rest, and checks. */
+async function checked(found: unknown, file: string): Promise<Config> {
+  const { checkConfig } = await import("./config-schema.ts");
+  const result = checkConfig(found);
   if ("problem" in result) throw sporeError("SPORE_CONFIG_INVALID", { file, problem: result.problem });
   return result.config;
+}
+
+function parsed(text: string | undefined): unknown {
+  return text === undefined ? undefined : JSON.parse(text);
 }
 
 async function importDefault(file: string): Promise<unknown> {
