@@ -14,5 +14,11 @@ const lease: Lease = {
   answered: () => {},
   unanswered: () => {},
 };
-const target = { name: "bench", requestTimeoutMs: 60_000, connectionIdleMs: 60_000, acquire: () => lease };
+const target = {
+  name: "bench",
+  bodyLimit: null,
+  requestTimeoutMs: 60_000,
+  connectionIdleMs: 60_000,
+  acquire: () => lease,
+};
 await new Gateway({ router: { find: () => target } }).listen({ host: "127.0.0.1", port });

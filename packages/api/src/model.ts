@@ -94,6 +94,8 @@ export interface AppSettings {
   readonly startTimeoutMs: number;
   /** How long the app may take to begin an answer. */
   readonly requestTimeoutMs: number;
+  /** Bytes that the body of a request may have; null: any number. */
+  readonly bodyLimit: number | null;
   /** How long requests may go on when an instance is to stop. */
   readonly drainTimeoutMs: number;
   /**
@@ -114,6 +116,7 @@ export interface AppSettingsChange {
   readonly network?: NetworkPolicy | undefined;
   readonly startTimeoutMs?: number | undefined;
   readonly requestTimeoutMs?: number | undefined;
+  readonly bodyLimit?: number | null | undefined;
   readonly drainTimeoutMs?: number | undefined;
   readonly connectionIdleMs?: number | null | undefined;
 }

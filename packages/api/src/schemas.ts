@@ -84,6 +84,7 @@ const settingsFields = z.strictObject({
   network: z.strictObject({ allow: z.array(destination).max(1000).nullable() }),
   startTimeoutMs: timeout,
   requestTimeoutMs: timeout,
+  bodyLimit: count.nullable(),
   drainTimeoutMs: timeout,
   connectionIdleMs: z.int().min(0).max(86_400_000).nullable(),
 });

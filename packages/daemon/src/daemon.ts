@@ -111,8 +111,16 @@ function otlpOf({ otlp: endpoint, env, version }: DaemonOptions): Otlp | null {
 }
 
 /** How the quotas of tenants bind their instances. */
-function limitsOf(store: Store, tenants: Tenants, fleet: () => Fleet): Pick<FleetParts, "admit" | "place"> {
+function limitsOf(
+  store: Store,
+  tenants: Tenants,
+  log: DaemonOptions["log"],
+  fleet: () => Fleet,
+): Pick<FleetParts, "admit" | "place"> {
   const cgroups = Cgroups.open();
+  if (typeof cgroups === "string") {
+    log({ level: "warn", message: `quotas of processor time are not held: ${cgroups}` });
+  }
   const tenantOf = (app: string): string => store.get("apps", app)?.tenant ?? OWN_TENANT;
   return {
     admit: (app, memory) => tenants.admitInstance(tenantOf(app), memory, fleet()),
@@ -144,7 +152,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     driver,
     prepare: (release) => preparations.of(release),
     internal: (app) => kept.grants.of(app),
-    ...limitsOf(store, tenants, () => fleet),
+    ...limitsOf(store, tenants, options.log, () => fleet),
     woken: (member) => metrics.woken(member),
   });
   const otlp = otlpOf(options);

@@ -79,6 +79,7 @@ export class Exchange implements AnswerSink, Caller {
   #responded = false;
   #over = false;
   #bodyEnded = false;
+  #bodyBytes = 0;
   /** By performance.now(): its head was read; the app got it; the app answered. */
   readonly #begun: number = performance.now();
   #sentAt = 0;
@@ -106,6 +107,11 @@ export class Exchange implements AnswerSink, Caller {
       this.#refuse(
         new Refusal(404, "SPORE_NO_APP", `no app answers for ${host === "" ? "this host" : host}`),
       );
+      return;
+    }
+    const { framing } = this.#inbound.request;
+    if (framing.kind === "length" && framing.length > (this.#target.bodyLimit ?? Infinity)) {
+      this.#refuse(tooLarge());
       return;
     }
     this.#acquire(this.#target);
@@ -167,6 +173,12 @@ export class Exchange implements AnswerSink, Caller {
     if (connection === null || this.#over) return;
     // The app's time begins when it has all of the request.
     this.#timer?.refresh();
+    this.#bodyBytes += bytes.length;
+    if (this.#bodyBytes > (this.#target?.bodyLimit ?? Infinity)) {
+      connection.abandon();
+      this.failed(tooLarge());
+      return;
+    }
     let more: boolean;
     if (this.#chunked) {
       connection.socket.cork();
@@ -416,6 +428,10 @@ function requestText(inbound: Inbound, { traceparent, keepsState }: Context): st
 function framingText(framing: Framing): string {
   // Content-Length is among the headers.
   return framing.kind === "chunked" ? "transfer-encoding: chunked\r\n" : "";
+}
+
+function tooLarge(): Refusal {
+  return new Refusal(413, "SPORE_REQUEST_INVALID", "the body is larger than the app takes");
 }
 
 function asRefusal(thrown: unknown): Refusal {

@@ -335,6 +335,33 @@ describe("a target that sleeps", () => {
   });
 });
 
+describe("a body that is larger than the app takes", () => {
+  test("is refused before the app hears of it, if it says how long it is", async () => {
+    let heard = 0;
+    await using server = await app(() => {
+      heard += 1;
+    });
+    await using gateway = await gatewayFor({ a: { ...target(server.address), bodyLimit: 10 } });
+    const c = client(gateway.port);
+    c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n");
+    expect(await c.all()).toMatch(/^HTTP\/1\.1 413 /);
+    expect(heard).toBe(0);
+  });
+
+  test("is cut off where it is too long, and the app's part of it ends with its connection", async () => {
+    const ended = Promise.withResolvers<void>();
+    await using server = await app((socket) => void socket.resume().on("close", () => ended.resolve()));
+    const a = { ...target(server.address), bodyLimit: 10 };
+    await using gateway = await gatewayFor({ a });
+    const c = client(gateway.port);
+    c.send(
+      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n8\r\n12345678\r\n",
+    );
+    expect(await c.all()).toMatch(/^HTTP\/1\.1 413 /);
+    await ended.promise;
+  });
+});
+
 describe("an app", () => {
   test("cannot say how it was started, or that the gateway refused", async () => {
     await using server = await app(

@@ -43,6 +43,8 @@ export interface Target {
   readonly name: string;
   /** Milliseconds until the app must have begun to answer. */
   readonly requestTimeoutMs: number;
+  /** Bytes that the body of a request may have; null: any number. */
+  readonly bodyLimit: number | null;
   /** Milliseconds after which an open WebSocket or TCP connection without traffic rests; null: never. */
   readonly connectionIdleMs: number | null;
   /** An instance: at once if one is awake; rejects with a `Refusal` if none can be had. */

@@ -145,6 +145,7 @@ export function target(
   const made: TestTarget = {
     name: "test",
     requestTimeoutMs,
+    bodyLimit: null,
     connectionIdleMs: 30,
     open: 0,
     granted: 0,

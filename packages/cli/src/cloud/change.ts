@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import type { FlagValue } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
-import { connectDaemon } from "./connection.ts";
+import { all, connectDaemon } from "./connection.ts";
 import { finished, followEvents, report } from "./deploy.ts";
 import { ago, table } from "./table.ts";
 
@@ -15,7 +15,9 @@ interface Json {
 /** Carries out `spore releases`. */
 export async function releases(flags: Json, app: string, context: Context): Promise<number> {
   const daemon = connectDaemon(context.env);
-  const { items } = await daemon.call("listReleases", { params: { app }, query: { limit: 1000 } });
+  const items = await all((after) =>
+    daemon.call("listReleases", { params: { app }, query: { after, limit: 1000 } }),
+  );
   if (flags.json) {
     context.out(`${JSON.stringify(items)}\n`);
     return 0;

@@ -32,6 +32,22 @@ export function connectDaemon(env: Context["env"]): Connection {
   };
 }
 
+/** All items of a list, page by page. */
+export async function all<T>(
+  page: (
+    after: string | undefined,
+  ) => Promise<{ readonly items: readonly T[]; readonly next: string | null }>,
+): Promise<readonly T[]> {
+  const found: T[] = [];
+  let after: string | undefined;
+  for (;;) {
+    const { items, next } = await page(after);
+    found.push(...items);
+    if (next === null) return found;
+    after = next;
+  }
+}
+
 /** A stream whose end says what it is. */
 async function* told<T>(events: AsyncIterable<T>, address: string): AsyncGenerator<T> {
   try {

@@ -28,6 +28,7 @@ export interface DeployFlags extends ImageFlags {
   readonly window: number | undefined;
   readonly "panic-window": number | undefined;
   readonly idle: number | undefined;
+  readonly "body-limit": number | null | undefined;
   readonly domain: readonly string[];
   readonly allow: readonly string[];
   readonly tcp: number | undefined;
@@ -129,6 +130,7 @@ function settingsOf(flags: DeployFlags): AppSettingsChange {
   const { idle: idleMs, domain, allow, tcp, "connection-idle": connectionIdleMs } = flags;
   return {
     connectionIdleMs,
+    bodyLimit: flags["body-limit"],
     scaling: { min, max, concurrency, target, burst, windowMs, panicWindowMs, idleMs },
     ...(domain.length > 0 && { domains: domain }),
     ...(allow.length > 0 && { network: { allow } }),

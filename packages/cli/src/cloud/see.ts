@@ -3,7 +3,7 @@
 import type { App, Crash, Event, LogLine } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
-import { type Connection, connectDaemon } from "./connection.ts";
+import { all, type Connection, connectDaemon } from "./connection.ts";
 import { ago, table } from "./table.ts";
 
 /** Flags that all of them have. */
@@ -18,11 +18,13 @@ export async function ps(
   context: Context,
 ): Promise<number> {
   const daemon = connectDaemon(context.env);
-  const { items: all } = await daemon.call("listApps", { query: { limit: 1000 } });
-  const apps = app === undefined ? all : all.filter(({ name }) => name === app);
-  const { items: instances } = await daemon.call("listInstances", {
-    query: { app, all: flags.all || undefined, limit: 1000 },
-  });
+  const known = await all((after) => daemon.call("listApps", { query: { after, limit: 1000 } }));
+  const apps = app === undefined ? known : known.filter(({ name }) => name === app);
+  const instances = await all((after) =>
+    daemon.call("listInstances", {
+      query: { app, all: flags.all || undefined, after, limit: 1000 },
+    }),
+  );
   if (flags.json) {
     context.out(`${JSON.stringify({ apps, instances })}\n`);
     return 0;
@@ -142,7 +144,9 @@ export async function crash(flags: Json, words: readonly string[], context: Cont
     context.out(flags.json ? `${JSON.stringify(found)}\n` : `${[about, "", ...lines].join("\n")}\n`);
     return 0;
   }
-  const { items } = await daemon.call("listCrashes", { params: { app: what }, query: { limit: 1000 } });
+  const items = await all((after) =>
+    daemon.call("listCrashes", { params: { app: what }, query: { after, limit: 1000 } }),
+  );
   const rows = items.map(({ id, release, time, reason, outcome }) => [
     id,
     String(release),
@@ -156,7 +160,9 @@ export async function crash(flags: Json, words: readonly string[], context: Cont
 }
 
 async function newestCrash(app: string, daemon: Connection): Promise<Crash> {
-  const { items } = await daemon.call("listCrashes", { params: { app }, query: { limit: 1000 } });
+  const items = await all((after) =>
+    daemon.call("listCrashes", { params: { app }, query: { after, limit: 1000 } }),
+  );
   const newest = items.at(-1);
   if (newest === undefined) throw sporeError("SPORE_NOT_FOUND", { what: `crash of ${app}` });
   return newest;

@@ -3,7 +3,7 @@
 import type { Quotas, Role } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
-import { connectDaemon } from "./connection.ts";
+import { all, connectDaemon } from "./connection.ts";
 import { ago, table } from "./table.ts";
 
 /** The flags of `spore token`. */
@@ -35,7 +35,7 @@ export async function token(flags: TokenFlags, context: Context): Promise<number
     if (flags.json) context.out(`${JSON.stringify(removed)}\n`);
     return 0;
   }
-  const { items } = await daemon.call("listTokens", { query: { limit: 1000 } });
+  const items = await all((after) => daemon.call("listTokens", { query: { after, limit: 1000 } }));
   const rows = items.map(({ id, name, role, tenant, createdAt }) => [id, name, role, tenant, ago(createdAt)]);
   context.out(
     flags.json ? `${JSON.stringify(items)}\n` : table(["TOKEN", "NAME", "ROLE", "TENANT", "AGE"], rows),
@@ -70,7 +70,7 @@ export async function tenant(
 ): Promise<number> {
   const daemon = connectDaemon(context.env);
   if (name === undefined) {
-    const { items } = await daemon.call("listTenants", { query: { limit: 1000 } });
+    const items = await all((after) => daemon.call("listTenants", { query: { after, limit: 1000 } }));
     const rows = items.map(({ name: found, quotas }) => [
       found,
       ...quotaNames.map((quota) => String(quotas[quota] ?? "-")),

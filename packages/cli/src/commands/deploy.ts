@@ -2,7 +2,7 @@
 
 import { type Command, command, flag, list, value } from "../command.ts";
 import { imageOptions } from "../settings/options.ts";
-import { readCount, readGuestPath, readPort, readText } from "../settings/values.ts";
+import { readCount, readGuestPath, readMemory, readPort, readText } from "../settings/values.ts";
 import { json, readDuration, readNumber, readPercent, readReady } from "./cloud-options.ts";
 import { about, target } from "./target.ts";
 
@@ -79,6 +79,12 @@ export const deploy: Command = command({
       doc: "Time without a request after which an instance sleeps.",
       otherwise: "30s",
       read: readDuration,
+    }),
+    "body-limit": value({
+      value: "SIZE",
+      doc: "Refuse requests whose body is larger, with 413; none: take any.",
+      otherwise: "none",
+      read: (text) => (text === "none" ? null : readMemory(text)),
     }),
     domain: list({
       value: "NAME",

@@ -54,6 +54,7 @@ export const defaultSettings: AppSettings = {
   network: { allow: null },
   startTimeoutMs: 30_000,
   requestTimeoutMs: 60_000,
+  bodyLimit: null,
   drainTimeoutMs: 30_000,
   connectionIdleMs: 60_000,
 };

@@ -60,6 +60,7 @@ export class CloudRouter implements Router {
     return {
       name: `${name}/0`,
       requestTimeoutMs: 0,
+      bodyLimit: null,
       get connectionIdleMs() {
         return route()?.live?.connectionIdleMs ?? null;
       },
@@ -104,6 +105,7 @@ export class CloudRouter implements Router {
     return {
       name: `${app}/${release}`,
       requestTimeoutMs: settings.requestTimeoutMs,
+      bodyLimit: settings.bodyLimit,
       connectionIdleMs: settings.connectionIdleMs,
       acquire: (caller: Caller): Lease | Promise<Lease> => pool.acquire(caller),
     };
