@@ -1,25 +1,33 @@
 /** The cloud on one host: the gateway beside nginx, wakes and deploys. */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { type Client, createClient, type Release, type Transport } from "@spore/api";
 import { thisMachine } from "./machine.ts";
 import { type Row, row, type Spread, spread } from "./rows.ts";
+import { directWakes } from "./wake.ts";
 import { freePort, node, output, pinned, root, Server, type Workshop } from "./workshop.ts";
 
 const CONNECTIONS = 30;
 const WARM_UP_MS = 300;
 const MEASURE_MS = 1500;
 const ROUNDS = 5;
+/** Apps of a host on which nobody calls, and how long it is looked at. */
+const SLEEPING = 1000;
+const IDLE_MS = 10_000;
 const NOTHING: Spread = spread([0]);
 
 /** All of it. */
 export async function cloud(shop: Workshop): Promise<Row[]> {
   const folder = mkdtempSync(join(tmpdir(), "spore-bench-"));
   try {
-    return [...(await proxies(shop, folder)), ...(await wakes(shop, folder))];
+    const rows: Row[] = [];
+    for (const part of [proxies, wakes, deploys, asleep]) rows.push(...(await part(shop, folder)));
+    return rows;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -86,46 +94,163 @@ async function nginx(
   return await Server.start(pinned([processor], ["nginx", "-c", file]), port, {});
 }
 
-/** A daemon, an app that sleeps at once, and a client that wakes it again and again. */
-async function wakes(shop: Workshop, folder: string): Promise<Row[]> {
-  const spore = (...words: readonly string[]): Promise<string> =>
-    output([
-      "/usr/bin/env",
-      `XDG_STATE_HOME=${folder}`,
-      node,
-      "--",
-      join(root, "packages/cli/src/main.ts"),
-      ...words,
-    ]);
-  const { gateway } = JSON.parse(await spore("up", "--port", "0", "--json")) as { readonly gateway: string };
-  const port = Number(new URL(gateway).port);
-  try {
-    shop.say("cloud: deploys");
-    const hello = join(root, "examples/hello");
-    await spore("deploy", hello, "--idle", "1ms", "--json");
-    const deploys: number[] = [];
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const started = performance.now();
-      await spore("deploy", hello, "--json");
-      deploys.push((performance.now() - started) / 1000);
-    }
-    shop.say("cloud: wakes through the gateway");
-    const ours: number[] = [];
-    for (let sample = 0; sample < shop.samples; sample += 1) {
-      await delay(60);
-      ours.push(await firstByte(port, "hello.localhost"));
-    }
-    return [
-      row(
-        { bench: "cloud", case: "wake through the gateway, first byte", unit: "ms" },
-        spread(ours),
-        NOTHING,
-      ),
-      row({ bench: "cloud", case: "deploy of an unchanged app", unit: "s" }, spread(deploys), NOTHING),
-    ];
-  } finally {
-    await spore("down");
+/** A daemon of the benchmark's own. */
+class Cloud implements AsyncDisposable {
+  readonly port: number;
+  readonly api: Client;
+  readonly #folder: string;
+  readonly #socket: string;
+
+  private constructor(folder: string, port: number) {
+    this.#folder = folder;
+    this.port = port;
+    this.#socket = join(folder, "spore/api.sock");
+    this.api = createClient(over(this.#socket));
   }
+
+  static async start(folder: string, ...words: readonly string[]): Promise<Cloud> {
+    const state = mkdtempSync(join(folder, "state-"));
+    const up = await run(state, "up", "--port", "0", "--json", ...words);
+    const { gateway } = JSON.parse(up) as { readonly gateway: string };
+    return new Cloud(state, Number(new URL(gateway).port));
+  }
+
+  spore(...words: readonly string[]): Promise<string> {
+    return run(this.#folder, ...words);
+  }
+
+  get pid(): number {
+    return Number(readFileSync(join(this.#folder, "spore/daemon.pid"), "utf8"));
+  }
+
+  /** Waits until so many instances run and machines stand by. */
+  async until(ready: number, standby: number): Promise<void> {
+    for (;;) {
+      const text = await textOf(this.#socket, "/metrics");
+      const count = (state: string): number =>
+        Number(new RegExp(`^spore_instances{state="${state}"} (\\d+)$`, "m").exec(text)?.[1]);
+      const others = count("starting") + count("draining");
+      if (count("ready") === ready && count("standby") === standby && others === 0) return;
+      await delay(20);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.spore("down");
+  }
+}
+
+function run(state: string, ...words: readonly string[]): Promise<string> {
+  const cli = join(root, "packages/cli/src/main.ts");
+  return output(["/usr/bin/env", `XDG_STATE_HOME=${state}`, node, "--", cli, ...words]);
+}
+
+/** Carries calls of the API over a socket. */
+function over(socketPath: string): Transport {
+  return ({ method, path, headers, body }) =>
+    new Promise((resolve, reject) => {
+      const text = typeof body === "string" ? body : "";
+      const length = { "content-length": Buffer.byteLength(text) };
+      const sent = request({ socketPath, method, path, headers: { ...headers, ...length }, agent: false });
+      sent.on("response", (answer) => resolve({ status: answer.statusCode ?? 0, body: answer }));
+      sent.on("error", reject).end(text);
+    });
+}
+
+async function textOf(socketPath: string, path: string): Promise<string> {
+  const answer = await over(socketPath)({ method: "GET", path, headers: {}, body: null });
+  let text = "";
+  for await (const part of answer.body) text += Buffer.from(part).toString("utf8");
+  return text;
+}
+
+/** An app that sleeps at once, and a client that wakes it again and again, beside wakes without gateway and daemon. */
+async function wakes(shop: Workshop, folder: string): Promise<Row[]> {
+  const direct = await directWakes(shop);
+  await using cloud = await Cloud.start(folder);
+  const hello = join(root, "examples/hello");
+  await cloud.spore("deploy", hello, "--idle", "1ms", "--json");
+  shop.say("cloud: wakes through the gateway");
+  const ours: number[] = [];
+  for (let sample = 0; sample < shop.samples; sample += 1) {
+    await cloud.until(0, 1);
+    ours.push(await firstByte(cloud.port, "hello.localhost"));
+  }
+  const place = {
+    bench: "cloud",
+    case: "wake through the gateway beside a direct one, first byte",
+    unit: "ms",
+  };
+  return [row(place, spread(ours), direct)];
+}
+
+/** Deploys with a client that looks when the new release answers. */
+async function deploys(shop: Workshop, folder: string): Promise<Row[]> {
+  shop.say("cloud: deploys");
+  await using cloud = await Cloud.start(folder);
+  const project = join(folder, "hello");
+  cpSync(join(root, "examples/hello"), project, { recursive: true });
+  const source = join(project, "src/server.ts");
+  const text = readFileSync(source, "utf8");
+  const deploy = async (): Promise<number> => {
+    const started = performance.now();
+    await cloud.spore("deploy", project, "--json");
+    return (performance.now() - started) / 1000;
+  };
+  await deploy();
+  const [same, edited]: [number[], number[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    same.push(await deploy());
+    writeFileSync(source, text.replace("Hello", `Hello ${round}`));
+    edited.push(await deploy());
+  }
+  const of = (name: string, values: readonly number[]): Row =>
+    row({ bench: "cloud", case: name, unit: "s" }, spread(values), NOTHING);
+  return [of("deploy of an unchanged app", same), of("deploy of an app with one file changed", edited)];
+}
+
+/** A daemon with many apps, all of which sleep. */
+async function asleep(shop: Workshop, folder: string): Promise<Row[]> {
+  shop.say(`cloud: ${SLEEPING} apps that sleep`);
+  await using cloud = await Cloud.start(folder, "--standby", "0");
+  const program = join(folder, "answer");
+  const source = join(root, "tests/fixtures/programs/answer.c");
+  execFileSync("gcc", ["-O2", "-static", "-o", program, source]);
+  await cloud.spore("deploy", "--name", "app-0", "--memory", "32M", "--idle", "1ms", "--json", program);
+  const [first] = JSON.parse(await cloud.spore("releases", "app-0", "--json")) as readonly Release[];
+  for (let index = 1; index < SLEEPING; index += 1) {
+    const made = await cloud.api.call("deploy", {
+      params: { app: `app-${index}` },
+      body: {
+        image: first?.image ?? "",
+        config: { memory: first?.config.memory ?? null },
+        settings: { scaling: { idleMs: 1 } },
+      },
+    });
+    if (!made.ok) throw new Error(JSON.stringify(made));
+    // Some at a time.
+    if (index % 8 === 0) await cloud.until(0, 0);
+  }
+  await cloud.until(0, 0);
+  const [cpu, memory]: [number[], number[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const [before, begun] = [processorTime(cloud.pid), performance.now()];
+    await delay(IDLE_MS);
+    cpu.push(((processorTime(cloud.pid) - before) / (performance.now() - begun)) * 100);
+    const status = readFileSync(`/proc/${cloud.pid}/status`, "utf8");
+    memory.push(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) / 1024);
+  }
+  const of = (what: string, unit: string, values: readonly number[]): Row =>
+    row({ bench: "cloud", case: `${SLEEPING} apps asleep, ${what}`, unit }, spread(values), NOTHING);
+  return [of("processor", "%", cpu), of("memory of the daemon", "MiB", memory)];
+}
+
+/** Milliseconds of processor time of a process so far. */
+function processorTime(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  // utime and stime, in hundredths of a second on every Linux.
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** Milliseconds to the first byte of an answer that had to wake its app. */

@@ -51,6 +51,13 @@ export async function wake(shop: Workshop): Promise<Row[]> {
   return rows;
 }
 
+/** Milliseconds of wakes from a pool, one at a time: what a gateway in front can be compared with. */
+export async function directWakes(shop: Workshop): Promise<Spread> {
+  const server = await freeze(shop, MEMORY);
+  const samples = await wakes(shop, server, 1, { pool: true, dropped: false });
+  return spread(samples.map(({ total }) => total / 1e6));
+}
+
 async function nativeStart(shop: Workshop, server: FrozenServer): Promise<Spread> {
   shop.say(`wake: native start, ${NATIVE_STARTS} times`);
   const port = String(await freePort());

@@ -40,7 +40,9 @@ const variableText = z
 /** A name that is a label of a host name, and not one of a preview (`r12`). */
 export const appName: z.ZodType<string> = z
   .string()
-  .regex(/^(?!r[0-9]+$)[a-z]([a-z0-9-]{0,40}[a-z0-9])?$/)
+  .regex(/^(?!r[0-9]+$)[a-z]([a-z0-9-]{0,40}[a-z0-9])?$/, {
+    error: "must be lower-case letters, digits and dashes, at most 42, and not `r` and a number",
+  })
   .describe("Lower-case letters, digits and dashes, at most 42; not `r` and a number.");
 
 /** SHA-256, in hexadecimal. */

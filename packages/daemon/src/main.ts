@@ -26,12 +26,12 @@ const optionsSchema = z.strictObject({
     .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/)
     .max(200),
   api: z.strictObject({ host: z.string(), port: z.int() }).nullable(),
+  standby: z.int().min(0),
   otlp: z.url({ protocol: /^https?$/ }).nullable(),
   version: z.string(),
 });
 
-/** So many machines may stand by, in such a part of the host's memory. */
-const STANDBY = 16;
+/** Machines that stand by may take such a part of the host's memory. */
 const STANDBY_PART = 8;
 
 const root = resolve(import.meta.dirname, "../../..");
@@ -53,7 +53,7 @@ async function start(): Promise<Daemon> {
     ...given,
     monitor: findMonitor(root),
     reporter,
-    standby: { count: STANDBY, bytes: totalmem() / STANDBY_PART },
+    standby: { count: given.standby, bytes: totalmem() / STANDBY_PART },
     env: process.env,
     log,
   });

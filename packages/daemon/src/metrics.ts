@@ -65,13 +65,14 @@ export class Metrics {
     }
     new Gauge({
       name: "spore_instances",
-      help: "Instances by state.",
+      help: "Instances by state; standby: machines that wait to become one.",
       labelNames: ["state"],
       registers,
       collect() {
         const count = { starting: 0, ready: 0, draining: 0, stopped: 0 };
         for (const member of fleet.members.values()) count[member.state] += 1;
         for (const [state, number] of Object.entries(count)) this.set({ state }, number);
+        this.set({ state: "standby" }, fleet.standing);
       },
     });
   }

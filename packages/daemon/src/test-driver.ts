@@ -41,6 +41,7 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
     clean: () => {},
     sweep: () => {},
     standBy: () => {},
+    standing: 0,
     dismiss: () => {},
     close: () => {},
     launch: (spec, watch) => {

@@ -5,7 +5,7 @@ import type { FlagValue } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
 import { all, connectDaemon } from "./connection.ts";
-import { finished, followEvents, report } from "./deploy.ts";
+import { report, rolledOut } from "./deploy.ts";
 import { ago, table } from "./table.ts";
 
 interface Json {
@@ -42,18 +42,15 @@ export async function rollback(
   context: Context,
 ): Promise<number> {
   const daemon = connectDaemon(context.env);
-  const events = await followEvents(daemon);
-  const deployment = await daemon.call("rollback", { params: { app }, body: { release } });
-  report(await finished(deployment, daemon, events), flags, context);
+  const begin = () => daemon.call("rollback", { params: { app }, body: { release } });
+  report(await rolledOut(daemon, begin), flags, context);
   return 0;
 }
 
 /** Carries out `spore promote`. */
 export async function promote(flags: Json, app: string, context: Context): Promise<number> {
   const daemon = connectDaemon(context.env);
-  const events = await followEvents(daemon);
-  const deployment = await daemon.call("promote", { params: { app } });
-  report(await finished(deployment, daemon, events), flags, context);
+  report(await rolledOut(daemon, () => daemon.call("promote", { params: { app } })), flags, context);
   return 0;
 }
 
@@ -70,10 +67,9 @@ export async function env(
     else for (const [name, value] of Object.entries(variables)) context.out(`${name}=${value}\n`);
     return 0;
   }
-  const events = await followEvents(daemon);
   const body = { set: Object.fromEntries(flags.set), unset: flags.unset };
-  const deployment = await daemon.call("changeEnv", { params: { app }, body });
-  report(await finished(deployment, daemon, events), flags, context);
+  const begin = () => daemon.call("changeEnv", { params: { app }, body });
+  report(await rolledOut(daemon, begin), flags, context);
   return 0;
 }
 
@@ -91,17 +87,11 @@ export async function secret(
     return 0;
   }
   const set = flags.set === undefined ? {} : { [flags.set]: readFileSync(0, "utf8").replace(/\r?\n$/, "") };
-  const events = await followEvents(daemon);
-  const { deployment } = await daemon.call("changeSecrets", {
-    params: { app },
-    body: { set, unset: flags.unset },
-  });
-  if (deployment === null) {
-    if (flags.json) context.out(`${JSON.stringify(null)}\n`);
-    else context.err(`spore: kept for the first release of ${app}\n`);
-    return 0;
-  }
-  report(await finished(deployment, daemon, events), flags, context);
+  const body = { set, unset: flags.unset };
+  const begin = async () => (await daemon.call("changeSecrets", { params: { app }, body })).deployment;
+  const done = await rolledOut(daemon, begin);
+  if (done === null && !flags.json) context.err(`spore: kept for the first release of ${app}\n`);
+  else report(done, flags, context);
   return 0;
 }
 

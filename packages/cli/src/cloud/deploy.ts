@@ -59,27 +59,23 @@ export async function deploy(
   const app = flags.name ?? nameOf(resolve(context.cwd, target), built.image.name);
   const { args, env, cwd, memory, publish } = settings.defaults;
   const port = flags.port ?? publish?.[0]?.guest;
-  const events = await followEvents(daemon);
-  const deployment = await daemon.call("deploy", {
-    params: { app },
-    body: {
-      image,
-      config: {
-        args,
-        env,
-        cwd,
-        memory,
-        port,
-        health: flags.health,
-        ready: flags.ready,
-        ...(flags["no-snapshot"] && { snapshot: false }),
-      },
-      settings: settingsOf(flags),
-      canary: flags.canary,
-      ...(flags.fresh && { fresh: true }),
+  const body = {
+    image,
+    config: {
+      args,
+      env,
+      cwd,
+      memory,
+      port,
+      health: flags.health,
+      ready: flags.ready,
+      ...(flags["no-snapshot"] && { snapshot: false }),
     },
-  });
-  const done = await finished(deployment, daemon, events);
+    settings: settingsOf(flags),
+    canary: flags.canary,
+    ...(flags.fresh && { fresh: true }),
+  };
+  const done = await rolledOut(daemon, () => daemon.call("deploy", { params: { app }, body }));
   report(done, flags, context);
   return 0;
 }
@@ -138,13 +134,27 @@ function settingsOf(flags: DeployFlags): AppSettingsChange {
   };
 }
 
-/** Events from now on, so that no step of a rollout is missed. */
-export async function followEvents(daemon: Connection): Promise<AsyncIterable<Event>> {
-  return await daemon.follow("followEvents");
+/**
+ * Begins a rollout and waits until it has ended. Follows events from before it begins,
+ * so that no step is missed. Throws why it failed; null if `begin` began none.
+ */
+export async function rolledOut(
+  daemon: Connection,
+  begin: () => Promise<Deployment | null>,
+): Promise<Deployment | null> {
+  const following = new AbortController();
+  const events = await daemon.follow("followEvents", { signal: following.signal });
+  try {
+    const deployment = await begin();
+    return deployment === null ? null : await finished(deployment, daemon, events);
+  } finally {
+    // Nothing that went wrong may leave the connection open, and the command with it.
+    following.abort();
+  }
 }
 
-/** Waits until a rollout has ended. Throws why it failed. */
-export async function finished(
+/** Waits until a rollout has ended. */
+async function finished(
   deployment: Deployment,
   daemon: Connection,
   events: AsyncIterable<Event>,
@@ -168,8 +178,8 @@ export async function finished(
 }
 
 /** Says where the app is. */
-export function report(done: Deployment, flags: { readonly json: boolean }, context: Context): void {
-  if (flags.json) {
+export function report(done: Deployment | null, flags: { readonly json: boolean }, context: Context): void {
+  if (flags.json || done === null) {
     context.out(`${JSON.stringify(done)}\n`);
     return;
   }

@@ -22,6 +22,7 @@ export interface UpFlags {
   readonly "tls-key": string | undefined;
   readonly domain: string | undefined;
   readonly api: { readonly host: string; readonly port: number } | undefined;
+  readonly standby: number | undefined;
   readonly otlp: string | undefined;
   readonly foreground: boolean;
   readonly "print-unit": boolean;
@@ -36,6 +37,8 @@ const daemonEnv: Readonly<Record<string, string>> = {
   MALLOC_ARENA_MAX: "2",
   MALLOC_TRIM_THRESHOLD_: "262144",
 };
+/** Machines that may stand by. */
+const STANDBY = 16;
 const DEFAULT_PORT = 8080;
 const DEFAULT_TLS_PORT = 8443;
 const loopback = ["127.0.0.1", "::1"];
@@ -86,6 +89,7 @@ function daemonWords(flags: UpFlags, context: Context): readonly string[] {
     tls: tlsOf(flags, context),
     domain: flags.domain ?? "localhost",
     api: flags.api ?? null,
+    standby: flags.standby ?? STANDBY,
     otlp: flags.otlp ?? null,
     version: version(),
   };

@@ -19,6 +19,7 @@ export function readDuration(text: string): number {
 
 /** A number from 0 upwards. */
 export function readNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new Mistake("expected a number from 0 upwards");
   return text === "0" ? 0 : readCount(text);
 }
 

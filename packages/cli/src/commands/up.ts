@@ -2,7 +2,7 @@
 
 import { type Command, command, flag, list, value } from "../command.ts";
 import { readText } from "../settings/values.ts";
-import { json, readAddress, readAnyPort, readHost, readUrl } from "./cloud-options.ts";
+import { json, readAddress, readAnyPort, readHost, readNumber, readUrl } from "./cloud-options.ts";
 
 /** Starts the daemon. */
 export const up: Command = command({
@@ -49,6 +49,12 @@ export const up: Command = command({
       doc: "Let the API be reached there too, with tokens.",
       otherwise: "its Unix socket alone",
       read: readAddress,
+    }),
+    standby: value({
+      value: "N",
+      doc: "Machines that stand by, at most, for apps that were used within the last ten minutes; 0: none.",
+      otherwise: "16, in an eighth of the memory",
+      read: readNumber,
     }),
     otlp: value({
       value: "URL",

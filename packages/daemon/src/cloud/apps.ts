@@ -268,7 +268,8 @@ export class Apps {
     const release = wanted ?? (app.canary === null ? this.#before(app) : app.live);
     const record = release === null ? null : store.get("releases", releaseKey(name, release));
     if (record === null || record.state === "failed") {
-      const what = wanted === null ? `an earlier release of ${name}` : `a good release ${wanted} of ${name}`;
+      const what =
+        wanted === null ? `earlier release of ${name}` : `release ${wanted} of ${name} that is good`;
       throw sporeError("SPORE_NOT_FOUND", { what });
     }
     return this.#begin(

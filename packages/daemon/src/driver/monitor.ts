@@ -81,6 +81,9 @@ export function monitorDriver(options: MonitorOptions): InstanceDriver {
       const plan = standbyPlan(options, spec);
       if (plan !== null) standbys.use(plan);
     },
+    get standing() {
+      return standbys.standing;
+    },
     dismiss: (app, kept) => {
       const files = kept.map((path) => statSync(path, { throwIfNoEntry: false }));
       standbys.dismiss(

@@ -94,6 +94,8 @@ export interface InstanceDriver {
   launch(spec: LaunchSpec, watch: InstanceWatch): Handle;
   /** An instance of this kind may be wanted soon. */
   standBy(spec: LaunchSpec): void;
+  /** How many stand by. */
+  readonly standing: number;
   /** None of the app are wanted any more, but for those that go on from one of these snapshots. */
   dismiss(app: string, kept: readonly string[]): void;
   /** An instance that an earlier daemon started, if it lives. */

@@ -93,6 +93,11 @@ export class Fleet {
     return this.#members;
   }
 
+  /** Machines that stand by. */
+  get standing(): number {
+    return this.#parts.driver.standing;
+  }
+
   /** An instance as the API tells of it. */
   instance(id: string): Instance | null {
     const member = this.#members.get(id);

@@ -312,11 +312,15 @@ export class Pool {
       if (!resting) this.#release(member);
     };
     // It waited for this very start, or for a place.
+    const wait = waiter === null ? 0 : performance.now() - waiter.since;
     const woken = waiter !== null && waiter.since <= member.begun + member.wakeMs;
     return {
       address: endpoint,
       start: woken ? member.start : "warm",
-      phases: waiter === null ? noPhases : phasesOf(member, waiter.since, woken),
+      // How a machine that stood by was woken is known a moment later than that it listens.
+      get phases() {
+        return waiter === null ? noPhases : phasesOf(member, wait, woken);
+      },
       release,
       rest: () => {
         if (open && !resting) this.#release(member);
@@ -408,7 +412,6 @@ export class Pool {
 
 const noPhases: Lease["phases"] = {};
 
-function phasesOf(member: Member, since: number, woken: boolean): Lease["phases"] {
-  const wait = performance.now() - since;
+function phasesOf(member: Member, wait: number, woken: boolean): Lease["phases"] {
   return woken ? { wait, [member.start]: member.wakeMs, ...member.handle?.phases } : { wait };
 }
