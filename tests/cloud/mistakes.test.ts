@@ -10,12 +10,16 @@ test("what cannot be done is said on one line, with a code and what to do, and t
   await spore.json(["deploy", hello]);
   const tried: readonly (readonly [readonly string[], number, RegExp])[] = [
     [["deploy", "--name", "Bad Name", hello], 64, /SPORE_API_INVALID.*lower-case letters, digits and dashes/],
-    [["deploy", "--min", "5", "--max", "2", hello], 64, /SPORE_API_INVALID.*scaling\.min is above scaling\.max/],
+    [["deploy", "--min", "5", "--max", "2", hello], 69, /SPORE_CONFLICT.*scaling\.min is above scaling\.max/],
     [["deploy", "--idle", "5x", hello], 64, /SPORE_USAGE.*expected a time such as 30s/],
     [["up", "--standby", "-1"], 64, /SPORE_USAGE.*expected a number from 0 upwards/],
     [["rollback", "nope"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
     [["rollback", "hello"], 66, /SPORE_NOT_FOUND\]: there is no earlier release of hello —/],
-    [["rollback", "hello", "--to", "7"], 66, /SPORE_NOT_FOUND\]: there is no release 7 of hello that is good —/],
+    [
+      ["rollback", "hello", "--to", "7"],
+      66,
+      /SPORE_NOT_FOUND\]: there is no release 7 of hello that is good —/,
+    ],
     [["promote", "hello"], 69, /SPORE_CONFLICT.*hello has no canary/],
     [["env", "nope", "--set", "A=1"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
     [["secret", "nope", "--set", "A"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
