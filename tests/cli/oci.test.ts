@@ -1,7 +1,7 @@
 // An image is an OCI image layout: Debian's skopeo, which knows nothing of Spore, copies it and looks into it.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
@@ -56,6 +56,30 @@ test("through every kind of copy, the bytes of every blob stay", async () => {
       expect(createHash("sha256").update(bytes).digest("hex")).toBe(name);
     }
   }
+});
+
+test("a directory: the same image, of which a build after a change writes what has changed", async () => {
+  const layout = join(place, "layout");
+  const words = ["build", "-o", `${layout}/`, hello, "--"];
+  expect(await spore([...words, "@", "1"])).toMatchObject({ stderr: "", status: 0 });
+  const file = join(place, "same.spore");
+  expect(await spore(["build", "-o", file, hello, "--", "@", "1"])).toMatchObject({ status: 0 });
+  const digest = (from: string): string => JSON.parse(skopeo("inspect", from)).Digest;
+  expect(digest("oci:layout")).toBe(digest("oci-archive:same.spore"));
+  const blobs = join(layout, "blobs/sha256");
+  const before = readdirSync(blobs).map((name) => [name, statSync(join(blobs, name)).ino] as const);
+
+  expect(await spore([...words, "@", "2"])).toMatchObject({ stderr: "", status: 0 });
+  const after = new Map(readdirSync(blobs).map((name) => [name, statSync(join(blobs, name)).ino]));
+  // Manifest and configuration are new, the old ones are gone; everything else stays where it is.
+  expect(after.size).toBe(before.length);
+  expect(before.filter(([name, inode]) => after.get(name) === inode)).toHaveLength(before.length - 2);
+  expect(readdirSync(layout).sort()).toEqual(["blobs", "index.json", "oci-layout"]);
+  const env = { SPORE_HOME: join(place, "elsewhere") };
+  expect(await runTarget([layout], { env })).toMatchObject({ status: 2 });
+  const other = await spore(["build", "-o", place, hello]);
+  expect(other.stderr).toContain("error[SPORE_OUTPUT_WRITE]");
+  expect(other.status).toBe(73);
 });
 
 test("a Node.js image's own part is its bundle and little more: all else is shared by digest", async () => {

@@ -1,8 +1,9 @@
 /** What `spore build` does. */
 
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { sporeError } from "@spore/errors";
-import { type BuildOptions, buildImage, writeImageFile } from "@spore/image";
+import { type BuildOptions, buildImage, writeImageDirectory, writeImageFile } from "@spore/image";
 import type { Context } from "./command.ts";
 import { explain } from "./explain.ts";
 import { checkTarget } from "./run.ts";
@@ -55,7 +56,10 @@ export async function buildTarget(
         ),
   );
   if (flags.explain) explain(built, settings.configFile, context);
-  await writeImageFile(built.image, output);
+  // As cp(1) takes it.
+  const isFolder = /\/$/.test(flags.output) || statSync(output, { throwIfNoEntry: false })?.isDirectory();
+  if (isFolder === true) await writeImageDirectory(built.image, output);
+  else await writeImageFile(built.image, output);
   return 0;
 }
 

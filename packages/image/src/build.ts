@@ -112,6 +112,12 @@ async function construct(
   return { image, decisions, patches };
 }
 
+/** Writes an image with all its blobs into a directory; what is there already is not written again. */
+export async function writeImageDirectory(image: Image, output: string): Promise<void> {
+  const { writeImageFolder } = await import("./image-folder.ts");
+  writeImageFolder(image, output);
+}
+
 /** Writes an image with all its blobs into one file, atomically. */
 export async function writeImageFile(image: Image, output: string): Promise<void> {
   const { writeImage } = await import("./image-writer.ts");

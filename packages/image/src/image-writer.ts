@@ -134,18 +134,20 @@ export function imageDocuments(image: ImageContent): readonly string[] {
   return [config, manifest];
 }
 
-function documentsOf(image: ImageContent): Documents {
+/** The documents of an image, as text. */
+export function documentsOf(image: ImageContent): Documents {
   const config = configText(image);
   const manifest = manifestText(image, describe(CONFIG_TYPE, config));
   return { config, manifest, descriptor: describe(MANIFEST_TYPE, manifest) };
 }
 
 /** Each blob once: two layers may have the same bytes. */
-function distinct(blobs: readonly (Blob & BlobPlace)[]): (Blob & BlobPlace)[] {
+export function distinct(blobs: readonly (Blob & BlobPlace)[]): (Blob & BlobPlace)[] {
   return [...new Map(blobs.map((blob) => [blob.sha256, blob])).values()];
 }
 
-function copyBlob(file: AtomicFile, blob: Blob & BlobPlace): void {
+/** Appends a blob from where it is; throws SPORE_IMAGE_DAMAGED if it is not what it should be. */
+export function copyBlob(file: AtomicFile, blob: Blob & BlobPlace): void {
   const fd = openForReading(blob.path);
   const before = file.length;
   try {

@@ -6,7 +6,7 @@
  * run of an unchanged target costs a few stat calls.
  */
 
-export { buildImage, defaultKernel, targetKind, writeImageFile } from "./build.ts";
+export { buildImage, defaultKernel, targetKind, writeImageDirectory, writeImageFile } from "./build.ts";
 export { buildInputs, fingerprint } from "./build-record.ts";
 export { NEEDS_DOCUMENT, PIECES_DOCUMENT, readDocumentOf } from "./document.ts";
 export { readable } from "./host-file.ts";

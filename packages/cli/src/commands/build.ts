@@ -13,7 +13,12 @@ export const build: Command = command({
   arguments: [target],
   rest: { name: "ARG", doc: "Arguments of the program, kept in the image." },
   options: {
-    output: value({ short: "o", value: "FILE", doc: "File to write (required).", read: readText }),
+    output: value({
+      short: "o",
+      value: "FILE",
+      doc: "File to write (required); with a slash at the end, or where there is a directory: an OCI image layout as a directory.",
+      read: readText,
+    }),
     record: value({
       value: "COMMAND",
       doc: "Run the app with a full library OS while COMMAND (its tests, a load script) exercises it at $SPORE_URL, port $PORT, and build the image with what it used. The recording is kept: spore.recording.json in a project, FILE.recording.json for a program.",
