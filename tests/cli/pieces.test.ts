@@ -1,4 +1,5 @@
 // `--pieces` and `--piece`: what was left out of the library OS, and how it comes back.
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
@@ -45,6 +46,17 @@ test("a file of /proc is a piece: one that no recording has is named, and comes 
   const added = await spore(["run", ...pieces, image, "--", ...files]);
   expect(added.stdout).not.toContain("missing");
   expect(added.stderr).not.toContain("file/");
+});
+
+test.each([
+  ["with symbols", []],
+  ["stripped", ["-s"]],
+])("the image of a static hello, %s, has at most 150 KB", async (_, flags) => {
+  const program = compile(place, "puts.c", "musl-gcc", "-O2", "-static", ...flags);
+  const image = join(place, "hello.spore");
+  expect((await spore(["build", program, "-o", image])).status).toBe(0);
+  expect(statSync(image).size).toBeLessThanOrEqual(150_000);
+  expect((await spore(["run", image])).stdout).toBe("hello\n");
 });
 
 test("a feature is asked for and explained by its name", async () => {

@@ -43,7 +43,8 @@ export async function machineFiles(
   for (const library of librariesOf(monitor)) files.set(library, copyOf(library));
   for (const run of runs) {
     const { image } = await buildImage({ target: run.program, patch: run.patch ?? true });
-    for (const blob of [image.kernel, ...image.layers]) files.set(placeOf(blob.path), copyOf(blob.path));
+    const { kernel } = launchPlan(image, run.options);
+    for (const { path } of [kernel, ...image.layers]) files.set(placeOf(path), copyOf(path));
     const config = configOf(image, run);
     files.set(`/configs/${run.name}.json`, { kind: "text", text: JSON.stringify(config), mode: 0o600 });
   }

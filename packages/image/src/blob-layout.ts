@@ -74,7 +74,7 @@ export function blobName(digest: string): string {
 
 /** Where a blob has to begin in a file to be mapped from there. */
 export function alignmentOf(blob: Blob): number {
-  if (blob.kind === "document") return 1;
+  if (blob.kind !== "layer") return 1;
   return blob.length >= HUGE ? HUGE : PAGE;
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   appendFileSync,
   existsSync,
@@ -205,7 +206,8 @@ describe("launch plan", () => {
   let plan: ReturnType<typeof launchPlan>;
   beforeEach(async () => {
     const { image } = await workshop.build(program, { env: { A: "1", B: "2" }, args: ["one"] });
-    plan = launchPlan(image, { env: { B: "3" }, memory: (64 << 20) + 1, hostname: "box" });
+    const run = { env: { B: "3" }, memory: (64 << 20) + 1, hostname: "box" };
+    plan = launchPlan(image, run, storeAt(workshop.store));
   });
 
   test("defaults of the image, changes of the run", () => {
@@ -227,7 +229,23 @@ describe("launch plan", () => {
 
   test("too little and too much memory", async () => {
     const { image } = await workshop.build(program);
-    expect(() => launchPlan(image, { memory: 8 << 20 })).toThrow(/8 MiB of memory is too little/);
-    expect(() => launchPlan(image, { memory: 2 ** 40 })).toThrow(/at most 32768 MiB/);
+    const plan = (memory: number) => () => launchPlan(image, { memory }, storeAt(workshop.store));
+    expect(plan(8 << 20)).toThrow(/8 MiB of memory is too little/);
+    expect(plan(2 ** 40)).toThrow(/at most 32768 MiB/);
+  });
+
+  test("the kernel lies unpacked in the store, and is put there again if it changes", async () => {
+    const { image } = await workshop.build(program);
+    const { path, offset, length } = plan.kernel;
+    const bytes = readFileSync(path);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    expect(bytes.subarray(offset, offset + 8).toString()).toBe("SPOREKRN");
+    expect({ offset, length }).toEqual({ offset: 0, length: bytes.length });
+    expect(length).toBeGreaterThan(image.kernel.length);
+    for (const spoil of [() => rmSync(path), () => writeFileSync(path, bytes.fill(0, 64, 128))]) {
+      spoil();
+      expect(launchPlan(image, {}, storeAt(workshop.store)).kernel).toEqual(plan.kernel);
+      expect(createHash("sha256").update(readFileSync(path)).digest("hex")).toBe(sha256);
+    }
   });
 });

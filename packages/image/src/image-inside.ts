@@ -2,3 +2,4 @@
 
 export { type Copied, copyOut } from "./image-copy.ts";
 export { type ImageView, type ViewEntry, viewImage } from "./image-view.ts";
+export { unpackKernel } from "./packed-kernel.ts";

@@ -1,6 +1,6 @@
 /**
- * The library OS of an image: linked from the chosen pieces, as a flat blob that the
- * monitor copies to KERNEL_GPA. What was linked once is found again by what it was
+ * The library OS of an image: linked from the chosen pieces, as what the monitor copies
+ * to KERNEL_GPA, packed (packed-kernel.ts). What was linked once is found again by what it was
  * linked from.
  */
 
@@ -13,13 +13,14 @@ import { writeRecord, writeWhole } from "./atomic-file.ts";
 import { fingerprint } from "./build-record.ts";
 import { isWhole, touch } from "./layer.ts";
 import { KERNEL_END, KERNEL_GPA, KERNEL_VA } from "./memory-map.ts";
+import { packKernel } from "./packed-kernel.ts";
 import type { Store } from "./store.ts";
 import type { Blob, BlobPlace, Piece } from "./types.ts";
 
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
 /** Changes whenever kernels of an older linker must not be used. */
-const LINK_VERSION = 4;
+const LINK_VERSION = 5;
 /** So many of a piece's parts are named: the largest tell most of its size. */
 const NAMED_PARTS = 4;
 
@@ -55,12 +56,13 @@ export async function storeKernel(
     return { blob: blobOf(known, store), pieces: known.pieces };
   }
   const { image, elf, memoryLength, pieces: reports } = await linked(archive, wishes);
-  const sha256 = createHash("sha256").update(image).digest("hex");
+  const packed = packKernel(image);
+  const sha256 = createHash("sha256").update(packed).digest("hex");
   const pieces = reports.map(({ parts, ...piece }) => {
     return { ...piece, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
   });
-  const linkRecord = { sha256, length: image.length, memoryLength, pieces };
-  writeWhole(join(store.blobs, sha256), store.tmp, image);
+  const linkRecord = { sha256, length: packed.length, memoryLength, pieces };
+  writeWhole(join(store.blobs, sha256), store.tmp, packed);
   // With symbols, for debuggers; named after what runs.
   writeWhole(join(store.links, `${sha256}.elf`), store.tmp, elf);
   // Replaced meanwhile, it may have been another one that was read.

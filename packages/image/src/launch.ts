@@ -6,6 +6,8 @@ import { constants } from "node:os";
 import { sporeError } from "@spore/errors";
 import type { GuestConfig, GuestRights } from "@spore/monitor-client";
 import { alignUp, FREE_GPA, HUGE, LAYERS_GPA, MAX_RAM, MIN_RAM } from "./memory-map.ts";
+import { kernelFile } from "./packed-kernel.ts";
+import { defaultStore, type Store, storeAt } from "./store.ts";
 import type { Image, LaunchFile, ProgramLayout, Rights, RunOptions } from "./types.ts";
 
 /**
@@ -23,8 +25,12 @@ const BASE_ENV: Readonly<Record<string, string>> = {
 };
 
 /** Combines an image with the options of one run. Reads /etc/resolv.conf of the host. */
-export function launchPlan(image: Image, options: RunOptions = {}): LaunchPlan {
-  const { program, defaults, kernel } = image;
+export function launchPlan(
+  image: Image,
+  options: RunOptions = {},
+  store: Store = storeAt(defaultStore()),
+): LaunchPlan {
+  const { program, defaults } = image;
   const hostname = options.hostname ?? "spore";
   const env = { ...BASE_ENV, ...defaults.env, ...options.env };
   const publish = options.publish ?? defaults.publish;
@@ -32,12 +38,7 @@ export function launchPlan(image: Image, options: RunOptions = {}): LaunchPlan {
   return {
     version: 1,
     memory: checkedMemory(options.memory ?? defaults.memory, program),
-    kernel: {
-      path: kernel.path,
-      offset: kernel.offset,
-      length: kernel.length,
-      memoryLength: kernel.memoryLength,
-    },
+    kernel: { ...kernelFile(image.kernel, store), memoryLength: image.kernel.memoryLength },
     layers: placeLayers(image),
     shared: program.shared.map((region) => ({ ...region, va: hex(region.va) })),
     private: program.private.map((region) => ({

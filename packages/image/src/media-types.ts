@@ -16,7 +16,7 @@ export const EMPTY_TYPE = "application/vnd.oci.empty.v1+json";
 
 /** Media types of blobs by what they hold. */
 export const BLOB_TYPES = {
-  kernel: "application/vnd.spore.kernel.v1",
+  kernel: "application/vnd.spore.kernel.v1+zstd",
   layer: "application/vnd.spore.layer.v1.erofs",
   document: "application/vnd.spore.document.v1+brotli",
 } as const;

@@ -11,7 +11,7 @@
  *   traces/<key>.json   which files the modules of an app lead to
  *   patches/<file>.json how the instructions of a program or library are rewritten
  *   node/<version>/     Node releases other than the bundled one
- *   links/              what kernels were linked from, and their symbols
+ *   links/              what kernels were linked from, their symbols, and they themselves unpacked
  *   tmp/                files being written, named after the process
  */
 

@@ -100,6 +100,26 @@ describe.each([
   });
 });
 
+test("a program without a C library, records of its functions, or a return", () => {
+  const source = `
+.globl _start
+_start: mov $1, %eax; mov $1, %edi; lea words(%rip), %rsi; mov $6, %edx; syscall
+        mov $60, %eax; xor %edi, %edi; syscall
+words:  .ascii "hello\\n"
+`;
+  const program = compile(folder.path, "lone", source, "gcc", "-nostdlib", "-static", "-xassembler");
+  const needs = derived(program);
+  expect(needs.everything).toEqual([]);
+  expect(names(needs)).toEqual(["write", "exit"]);
+});
+
+test.each(["hello", "faults"])("%s of static musl shows without symbols what it shows with them", (name) => {
+  const build = (...flags: string[]): Needs =>
+    derived(compile(folder.path, name, include(`${name}.c`), "musl-gcc", "-static", ...flags));
+  expect(names(build("-s"))).toEqual(names(build()));
+  expect(build("-s").everything).toEqual([]);
+});
+
 describe("a static musl program", () => {
   const program = (name: string, source: string): Needs =>
     derived(compile(folder.path, name, source, "musl-gcc", "-static", "-pthread"));

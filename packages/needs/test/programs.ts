@@ -19,7 +19,7 @@ export function compile(folder: string, name: string, source: string, ...command
   const file = join(folder, `${name}.c`);
   const program = join(folder, [name, ...command].join("").replace(/\W/g, "_"));
   writeFileSync(file, source);
-  execFileSync(compiler, ["-O1", "-w", "-o", program, file, ...flags], { stdio: "pipe" });
+  execFileSync(compiler, ["-O1", "-w", "-o", program, ...flags, file], { stdio: "pipe" });
   return program;
 }
 

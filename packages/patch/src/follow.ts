@@ -17,11 +17,11 @@ const INSIDE = 2;
 const UNSOUND = 4;
 
 /** Replaces spans of the regions: gaps in which functions were found become those functions. */
-export function followCode(elf: ElfFile, regions: readonly Region[]): void {
+export function followCode(elf: ElfFile, regions: readonly Region[], all: boolean): void {
   const gaps = regions.flatMap((region) => gapsOf(elf, region));
   // Following costs as much as decoding everything: only where there may be a system call to find.
   if (!gaps.some(({ region, span }) => region.holdsSiteBytes(span, [SYSCALL]))) return;
-  const follower = new Follower(elf, gaps);
+  const follower = new Follower(elf, gaps, all);
   for (const region of regions) {
     for (const span of region.spans) if (span.isFunction) follower.start(region, span);
   }
@@ -49,16 +49,20 @@ function gapsOf(elf: ElfFile, region: Region): Gap[] {
 class Follower {
   readonly #elf: ElfFile;
   readonly #gaps: readonly Gap[];
+  readonly #all: boolean;
   /** Addresses that code calls or jumps to. */
   readonly #certain = new Set<number>();
   /** Addresses that code or data names: functions, or data among the code. */
   readonly #named = new Set<number>();
   readonly #queue: number[] = [];
+  /** Every branch that was met, if all functions are looked for. */
+  readonly #branches: { readonly from: number; readonly to: number }[] = [];
   /** All of `certain` in order, once nothing more is found. */
   #starts: readonly number[] | undefined;
 
-  constructor(elf: ElfFile, gaps: readonly Gap[]) {
+  constructor(elf: ElfFile, gaps: readonly Gap[], all: boolean) {
     this.#elf = elf;
+    this.#all = all;
     this.#gaps = [...gaps].sort((a, b) => a.span.start - b.span.start);
     this.#call(elf.header.entry);
     this.#nameWords();
@@ -113,6 +117,20 @@ class Follower {
       const gap = this.#gapOf(address);
       if (gap) this.#follow(gap, address);
     }
+    while (this.#findLastCalls());
+  }
+
+  /** A jump into another function, where one seems to begin, is a last call; answers whether there was any. */
+  #findLastCalls(): boolean {
+    const starts = [...this.#certain].sort((a, b) => a - b);
+    const functionOf = (address: number): number => indexAbove(starts, address, (each) => each);
+    const found = this.#branches.filter(({ from, to }) => {
+      const gap = this.#gapOf(to);
+      const isElsewhere = functionOf(from) !== functionOf(to) && !this.#certain.has(to);
+      return gap && isElsewhere && to % 16 === 0 && beginsFunction(gap.region, to);
+    });
+    for (const { to } of found) this.#certain.add(to);
+    return found.length > 0;
   }
 
   #next(): number | undefined {
@@ -131,6 +149,7 @@ class Follower {
 
   #follow(gap: Gap, start: number): void {
     const { region, span, seen } = gap;
+    const accumulator = new Accumulator();
     region.follow(start, (instruction, address) => {
       const at = address - span.start;
       const end = at + instruction.length;
@@ -145,14 +164,15 @@ class Follower {
       region.markReached(address);
       const named = namedAddress(instruction);
       if (named !== undefined) this.#name(named);
-      return this.#goesOn(gap, instruction);
+      return !accumulator.endsProgram(instruction) && this.#goesOn(gap, instruction, address);
     });
   }
 
   /** Notes where an instruction leads besides the next one; answers whether it leads there too. */
-  #goesOn(gap: Gap, instruction: Instruction): boolean {
+  #goesOn(gap: Gap, instruction: Instruction, from: number): boolean {
     const { FlowControl } = iced();
     const target = branchTarget(instruction);
+    if (this.#all && target !== undefined) this.#branches.push({ from, to: target });
     switch (instruction.flowControl) {
       case FlowControl.Call:
         if (target !== undefined) this.#call(target);
@@ -193,7 +213,7 @@ class Follower {
       if (start === end) continue;
       const seen = gap.seen.subarray(start - span.start, end - span.start);
       const isSound = seen[0] === MET && !seen.includes(UNSOUND);
-      const isFound = isSound && region.holdsSiteBytes({ start, end, isFunction: false });
+      const isFound = isSound && (this.#all || region.holdsSiteBytes({ start, end, isFunction: false }));
       if (isFound) region.markStart(start);
       const last = pieces.at(-1);
       if (isFound) pieces.push({ start, end, isFunction: true, isFound });
@@ -201,6 +221,25 @@ class Follower {
       else pieces.push({ start, end, isFunction: false });
     }
     return pieces;
+  }
+}
+
+const EXIT = [60, 231];
+
+/** What a run of instructions has put into eax, as far as it matters: a program ends by exit(2). */
+class Accumulator {
+  #value: number | undefined;
+
+  /** Takes the next instruction; answers whether nothing comes after it. */
+  endsProgram(instruction: Instruction): boolean {
+    const { Code, Register } = iced();
+    if (instruction.code === Code.Syscall) return EXIT.includes(this.#value ?? 0);
+    const isAccumulator = [Register.RAX, Register.EAX, Register.AX, Register.AL, Register.AH].includes(
+      instruction.op0Register,
+    );
+    if (instruction.code === Code.Mov_r32_imm32 && isAccumulator) this.#value = instruction.immediate32;
+    else if (isAccumulator || instruction.flowControl !== iced().FlowControl.Next) this.#value = undefined;
+    return false;
   }
 }
 

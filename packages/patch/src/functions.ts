@@ -14,8 +14,9 @@ import { iced } from "./iced.ts";
 /**
  * All executable segments. Functions come from unwind records, symbols and the
  * table of Go programs; what none of them names is followed from what they name.
+ * `all`: of those, not only functions that may hold something to rewrite.
  */
-export function readRegions(elf: ElfFile, frames: readonly FrameRecord[]): Region[] {
+export function readRegions(elf: ElfFile, frames: readonly FrameRecord[], all = false): Region[] {
   const symbols = [...functionSymbols(elf), ...readGoFunctions(elf)];
   const regions = elf.loads
     .filter((load) => (load.flags & SegmentFlag.execute) !== 0)
@@ -27,7 +28,7 @@ export function readRegions(elf: ElfFile, frames: readonly FrameRecord[]): Regio
       for (const { start } of [...records, ...symbols]) region.markStart(start);
       return region;
     });
-  followCode(elf, regions);
+  followCode(elf, regions, all);
   return regions;
 }
 

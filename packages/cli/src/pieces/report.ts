@@ -1,6 +1,7 @@
 /** What is known of an image's pieces, brought together from its documents. */
 
 import { type Image, NEEDS_DOCUMENT, PIECES_DOCUMENT, type Piece, readDocumentOf } from "@spore/image";
+import { unpackKernel } from "@spore/image/inside";
 import type { Needs, PiecesMode, Reason, SiteCount } from "@spore/needs";
 
 /** A piece and who asked for it. */
@@ -53,7 +54,7 @@ export function reportOf(image: Image): PieceReport | undefined {
     name: image.name,
     digest: image.digest,
     mode: needs.mode,
-    kernel: image.kernel.length,
+    kernel: unpackKernel(image.kernel).length,
     pieces: pieces.map((piece) => ({ ...piece, by: reasons(piece) })),
     features: featuresOf(pieces),
     everything: needs.everything,

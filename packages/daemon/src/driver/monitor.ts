@@ -25,11 +25,11 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Writable } from "node:stream";
 import type { StartKind } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
-import { launchPlan } from "@spore/image";
+import { launchPlan, storeAt } from "@spore/image";
 import { freezeRunning, type LaunchConfig, launchConfig, type Shell } from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
 import { processesWith, signalProcess, startTicks } from "./process.ts";
@@ -222,19 +222,20 @@ function portOf(spec: LaunchSpec): number {
 function configOf(options: MonitorOptions, spec: LaunchSpec): Pick<LaunchConfig, "env"> {
   const { image, snapshot, destinations } = spec;
   const port = portOf(spec);
-  const plan = launchPlan(image, {
+  const run = {
     env: { PORT: String(port), ...spec.env },
     hostname: hostnameOf(spec),
     publish: [{ address: "127.0.0.1", host: 0, guest: port }],
     ...(spec.args !== null && { args: spec.args }),
     ...(spec.cwd !== null && { cwd: spec.cwd }),
     ...(spec.memory !== null && { memory: spec.memory }),
-  });
+  };
+  const plan = launchPlan(image, run, storeAt(join(dirname(image.path), "../..")));
   const rights = { ...plan.rights, destinations: narrowed(plan.rights.destinations, destinations) };
   const { reporter } = options;
-  const run = { events: "json", built: null, trace: false, gdb: null, reporter } as const;
+  const watched = { events: "json", built: null, trace: false, gdb: null, reporter } as const;
   const about = { format: 1, image: { path: image.path, name: image.name }, run: {} } as const;
-  const config = launchConfig({ ...plan, rights }, run, {
+  const config = launchConfig({ ...plan, rights }, watched, {
     snapshot: { image: image.digest, kernel: image.kernel.sha256, about },
     restore: snapshot,
     instance: spec.id,

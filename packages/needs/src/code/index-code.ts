@@ -29,7 +29,7 @@ export interface Code extends CodeIndex {
 /** Disassembles a file. */
 export function readCode(elf: ElfFile): Code {
   const frames: FrameRecord[] = readFrames(elf);
-  const regions = readRegions(elf, frames);
+  const regions = readRegions(elf, frames, true);
   const sites = scanCode(elf, regions, frames).filter(({ kind }) => kind === "syscall");
   splitLinkage(elf, regions);
   const functions = readFunctions(elf, regions).sort((a, b) => a.span.start - b.span.start);
