@@ -27,6 +27,7 @@ export type {
   InstanceReason,
   InstanceState,
   LogLine,
+  Metric,
   NetworkPolicy,
   NewToken,
   Page,

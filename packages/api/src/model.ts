@@ -318,6 +318,20 @@ export interface Authority {
   readonly fingerprint: string;
 }
 
+/** A number of the daemon, as Prometheus has it. */
+export interface Metric {
+  readonly name: string;
+  readonly help: string;
+  /** `counter`, `gauge` or `histogram`. */
+  readonly type: string;
+  /** Of a histogram, their names end with `_bucket`, `_sum` and `_count`. */
+  readonly values: readonly {
+    readonly name: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly value: number;
+  }[];
+}
+
 /** A part of a list. */
 export interface Page<T> {
   readonly items: readonly T[];

@@ -13,6 +13,7 @@ import type {
   FlagValue,
   Instance,
   LogLine,
+  Metric,
   NewToken,
   Page,
   Quotas,
@@ -45,6 +46,7 @@ type Followed = {
 export interface Calls {
   status: Of<Status>;
   getAuthority: Of<Authority>;
+  getMetrics: Of<{ readonly metrics: readonly Metric[] }>;
   missingBlobs: Of<
     { readonly missing: readonly string[] },
     { readonly body: { readonly digests: readonly string[] } }
@@ -210,6 +212,15 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     summary: "The development authority that signs for HTTPS, made if there is none yet.",
     role: "viewer",
     result: s.authority,
+  },
+  getMetrics: {
+    ...bare,
+    method: "GET",
+    path: "/v1/metrics",
+    summary:
+      "The numbers that /metrics has for Prometheus; of the tenant's own apps, unless an operator asks.",
+    role: "viewer",
+    result: z.object({ metrics: z.array(s.metric) }),
   },
   missingBlobs: {
     ...bare,

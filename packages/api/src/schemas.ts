@@ -15,6 +15,7 @@ import type {
   FlagValue,
   Instance,
   LogLine,
+  Metric,
   NewToken,
   Page,
   Quotas,
@@ -314,6 +315,16 @@ export const authority: z.ZodType<Authority> = z.strictObject({
   domain: z.string(),
   certificate: z.string(),
   fingerprint: z.string(),
+});
+
+/** A number of the daemon. */
+export const metric: z.ZodType<Metric> = z.strictObject({
+  name: z.string(),
+  help: z.string(),
+  type: z.string(),
+  values: z.array(
+    z.strictObject({ name: z.string(), labels: z.record(z.string(), z.string()), value: z.number() }),
+  ),
 });
 
 /** What went wrong. */

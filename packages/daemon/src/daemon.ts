@@ -194,7 +194,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const tlsPort = await listenTls(gateway, kept.authority, options);
   if (tlsPort === null) urls.at("http", gatewayPort);
   else urls.at("https", tlsPort);
-  const api = await serve({ ...parts, apps, flags, home, version: options.version }, metrics, options);
+  const api = await serve(
+    { ...parts, apps, flags, metrics, home, version: options.version },
+    metrics,
+    options,
+  );
 
   for (const app of store.list("apps")) apps.ensureMinimum(app);
   rollouts.resume();

@@ -16,6 +16,13 @@ test("wakes are counted by phase and start, from a quarter of a millisecond; a t
   }
   expect(all).toContain('spore_wake_phase_seconds_bucket{le="0.00025",phase="shell",start="snapshot"} 1');
   expect(all).toContain('spore_wake_phase_seconds_bucket{le="0.00025",phase="restore",start="snapshot"} 0');
+  const wake = (await metrics.list(null)).find(({ name }) => name === "spore_wake_phase_seconds");
+  expect(wake?.values).toContainEqual({
+    name: "spore_wake_phase_seconds_count",
+    labels: { phase: "shell", start: "snapshot" },
+    value: 1,
+  });
+  expect(JSON.stringify(await metrics.list(new Set(["mine"])))).not.toContain("yours");
   const own = await metrics.text(new Set(["mine"]));
   expect(own).toContain('app="mine"');
   expect(own).not.toContain("yours");

@@ -1,5 +1,6 @@
 /** Numbers for Prometheus. */
 
+import type { Metric } from "@spore/api";
 import type { Answered } from "@spore/gateway";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Fleet } from "./fleet/fleet.ts";
@@ -11,6 +12,13 @@ const BUCKETS: number[] = [
   0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5,
   10,
 ];
+
+/** A number as the library has it. */
+interface Sample {
+  readonly metricName?: string;
+  readonly labels: Readonly<Record<string, unknown>>;
+  readonly value: number;
+}
 
 /** The daemon's metrics. */
 export class Metrics {
@@ -91,6 +99,23 @@ export class Metrics {
     for (const [phase, ms] of Object.entries(phases)) {
       this.#phases.observe({ phase, start: start ?? "none" }, ms / 1000);
     }
+  }
+
+  /** The same as data. */
+  async list(apps: ReadonlySet<string> | null): Promise<Metric[]> {
+    const all = await this.#registry.getMetricsAsJSON();
+    return all.flatMap(({ name, help, type, values }) => {
+      const seen = (values as readonly Sample[]).filter(
+        ({ value, labels }) => Number.isFinite(value) && (apps === null || apps.has(String(labels["app"]))),
+      );
+      if (seen.length === 0) return [];
+      const rows = seen.map(({ metricName, labels, value }) => ({
+        name: metricName ?? name,
+        labels: Object.fromEntries(Object.entries(labels).map(([label, text]) => [label, String(text)])),
+        value,
+      }));
+      return [{ name, help, type: String(type), values: rows }];
+    });
   }
 
   /** All of it, or what is of some apps alone. */

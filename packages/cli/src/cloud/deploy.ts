@@ -28,6 +28,9 @@ export interface DeployFlags extends ImageFlags {
   readonly window: number | undefined;
   readonly "panic-window": number | undefined;
   readonly idle: number | undefined;
+  readonly timeout: number | undefined;
+  readonly "start-timeout": number | undefined;
+  readonly "drain-timeout": number | undefined;
   readonly "body-limit": number | null | undefined;
   readonly domain: readonly string[];
   readonly allow: readonly string[];
@@ -126,6 +129,9 @@ function settingsOf(flags: DeployFlags): AppSettingsChange {
   const { idle: idleMs, domain, allow, tcp, "connection-idle": connectionIdleMs } = flags;
   return {
     connectionIdleMs,
+    requestTimeoutMs: flags.timeout,
+    startTimeoutMs: flags["start-timeout"],
+    drainTimeoutMs: flags["drain-timeout"],
     bodyLimit: flags["body-limit"],
     scaling: { min, max, concurrency, target, burst, windowMs, panicWindowMs, idleMs },
     ...(domain.length > 0 && { domains: domain }),

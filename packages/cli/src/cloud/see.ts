@@ -170,6 +170,24 @@ async function newestCrash(app: string, daemon: Connection): Promise<Crash> {
 
 const instanceId = /^[0-9a-z]{9}-[0-9a-f]{10}$/;
 
+/** Carries out `spore metrics`: as Prometheus writes them. */
+export async function metrics(flags: Json, start: string, context: Context): Promise<number> {
+  const { metrics: all } = await connectDaemon(context.env).call("getMetrics");
+  const found = all.filter(({ name }) => name.startsWith(start));
+  if (flags.json) {
+    context.out(`${JSON.stringify(found)}\n`);
+    return 0;
+  }
+  for (const { name, help, type, values } of found) {
+    context.out(`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`);
+    for (const { name: own, labels, value } of values) {
+      const pairs = Object.entries(labels).map(([label, text]) => `${label}=${JSON.stringify(text)}`);
+      context.out(`${own}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${value}\n`);
+    }
+  }
+  return 0;
+}
+
 /** Carries out `spore inspect`: all that is known of an app or an instance. */
 export async function inspect(what: string, context: Context): Promise<number> {
   const daemon = connectDaemon(context.env);

@@ -80,6 +80,24 @@ export const deploy: Command = command({
       otherwise: "30s",
       read: readDuration,
     }),
+    timeout: value({
+      value: "TIME",
+      doc: "Time that the app may take to begin an answer; then the client gets 504.",
+      otherwise: "1m",
+      read: readDuration,
+    }),
+    "start-timeout": value({
+      value: "TIME",
+      doc: "Time that an instance may take to listen.",
+      otherwise: "30s",
+      read: readDuration,
+    }),
+    "drain-timeout": value({
+      value: "TIME",
+      doc: "Time that requests may go on when an instance is to stop.",
+      otherwise: "30s",
+      read: readDuration,
+    }),
     "body-limit": value({
       value: "SIZE",
       doc: "Refuse requests whose body is larger, with 413; none: take any.",

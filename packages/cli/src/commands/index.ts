@@ -14,7 +14,7 @@ import { fork } from "./fork.ts";
 import { help } from "./help.ts";
 import { image } from "./image.ts";
 import { run } from "./run.ts";
-import { crash, events, inspect, logs, ps } from "./see.ts";
+import { crash, events, inspect, logs, metrics, ps } from "./see.ts";
 import { shells } from "./shells.ts";
 import { snapshot } from "./snapshot.ts";
 import { tenant, token } from "./tenancy.ts";
@@ -36,6 +36,7 @@ export const commands: readonly Command[] = [
   events,
   crash,
   inspect,
+  metrics,
   releases,
   rollback,
   promote,

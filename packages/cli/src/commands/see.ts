@@ -46,6 +46,18 @@ export const events: Command = command({
     (await import("../cloud/see.ts")).events(options, words[0], context),
 });
 
+/** Prints the daemon's numbers. */
+export const metrics: Command = command({
+  name: "metrics",
+  summary: "Print the numbers of the daemon: wakes by phase, requests, instances.",
+  about: ["Prometheus gets the same at /metrics of the API."],
+  arguments: [{ name: "NAME", doc: "Only numbers whose name begins like this.", optional: true }],
+  options: { json },
+  examples: [{ line: "spore metrics spore_wake", doc: "How long wakes take, and which part of them." }],
+  handle: async ({ options, words }, context) =>
+    (await import("../cloud/see.ts")).metrics(options, words[0] ?? "", context),
+});
+
 /** Explains ends that nobody had asked for. */
 export const crash: Command = command({
   name: "crash",

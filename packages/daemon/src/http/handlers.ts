@@ -14,6 +14,7 @@ import type { Events } from "../events.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import type { Images } from "../images.ts";
 import type { Logs } from "../logs/logs.ts";
+import type { Metrics } from "../metrics.ts";
 import type { Secrets } from "../secrets.ts";
 import { type DeploymentRecord, namedKey, type Store, type TokenRecord } from "../store/types.ts";
 import type { Handlers, Stream, Streams } from "./call.ts";
@@ -32,6 +33,7 @@ export interface HandlerParts {
   readonly storage: Storage;
   readonly urls: Urls;
   readonly grants: Grants;
+  readonly metrics: Pick<Metrics, "list">;
   readonly authority: () => Authority;
   readonly home: string;
   readonly version: string;
@@ -50,7 +52,17 @@ export function handlers(parts: HandlerParts): Handlers {
   };
 }
 
-function imageHandlers({ images, apps, fleet, home, version, urls, authority, storage }: HandlerParts) {
+function imageHandlers({
+  images,
+  apps,
+  fleet,
+  home,
+  version,
+  urls,
+  authority,
+  storage,
+  metrics,
+}: HandlerParts) {
   const startedAt = Date.now();
   return {
     status: ({ sees }) => {
@@ -64,6 +76,10 @@ function imageHandlers({ images, apps, fleet, home, version, urls, authority, st
         apps: own.size,
         instances: [...fleet.members.values()].filter(({ app }) => own.has(app)).length,
       };
+    },
+    getMetrics: async ({ sees }) => {
+      const own = sees === null ? null : new Set(apps.list(sees, null, 1_000_000).map(({ name }) => name));
+      return { metrics: await metrics.list(own) };
     },
     getAuthority: () => {
       const { domain, certificate } = authority();
