@@ -20,6 +20,7 @@ export type {
   Crash,
   Deployment,
   DeploymentState,
+  EvaluationError,
   Event,
   Flag,
   FlagValue,

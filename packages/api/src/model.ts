@@ -332,6 +332,14 @@ export interface Metric {
   }[];
 }
 
+/** What went wrong with an evaluation, as OFREP tells it. */
+export interface EvaluationError {
+  /** What was asked for, if it was one flag. */
+  readonly key?: string | undefined;
+  readonly errorCode: "FLAG_NOT_FOUND" | "PARSE_ERROR" | "GENERAL";
+  readonly errorDetails: string;
+}
+
 /** A part of a list. */
 export interface Page<T> {
   readonly items: readonly T[];

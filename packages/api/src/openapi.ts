@@ -29,6 +29,7 @@ export function openApi(version: string): Json {
       securitySchemes: { token: { type: "http", scheme: "bearer" } },
       responses: {
         Error: { description: "What went wrong.", content: json(s.apiError) },
+        EvaluationError: { description: "What went wrong, by OFREP.", content: json(s.evaluationError) },
       },
     },
   };
@@ -51,7 +52,7 @@ function operation(name: string, route: AnyRoute): Json {
     ...(route.body !== null && { requestBody: bodyOf(route.body) }),
     responses: {
       [route.status]: { description: events ? "A stream; `data` of each event is this." : "Done.", content },
-      default: { $ref: "#/components/responses/Error" },
+      default: { $ref: `#/components/responses/${route.ofrep ? "EvaluationError" : "Error"}` },
     },
   };
 }

@@ -30,6 +30,8 @@ export interface Route<C extends Call = Call> {
   readonly status: 200 | 201 | 202;
   /** `events`: server-sent events, each a `result`. */
   readonly answer?: "json" | "events";
+  /** Failures are told as OpenFeature's OFREP has it. */
+  readonly ofrep?: true;
   /** Calls with the same Idempotency-Key are carried out once. */
   readonly idempotent?: true;
 }

@@ -580,6 +580,7 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     params: byFlag,
     body: evaluationRequest,
     result: evaluation,
+    ofrep: true,
   },
   evaluateFlags: {
     ...ofOneApp,
@@ -589,5 +590,6 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     role: "viewer",
     body: evaluationRequest,
     result: z.object({ flags: z.array(evaluation) }),
+    ofrep: true,
   },
 };

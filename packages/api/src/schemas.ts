@@ -10,6 +10,7 @@ import type {
   Change,
   Crash,
   Deployment,
+  EvaluationError,
   Event,
   Flag,
   FlagValue,
@@ -329,6 +330,13 @@ export const metric: z.ZodType<Metric> = z.strictObject({
 
 /** What went wrong. */
 export const apiError: z.ZodType<ApiError> = z.strictObject({ error: problem });
+
+/** What went wrong with an evaluation, as OFREP tells it. */
+export const evaluationError: z.ZodType<EvaluationError> = z.strictObject({
+  key: z.string().optional(),
+  errorCode: z.enum(["FLAG_NOT_FOUND", "PARSE_ERROR", "GENERAL"]),
+  errorDetails: z.string(),
+});
 
 /** A part of a list. */
 export function page<T>(item: z.ZodType<T>): z.ZodType<Page<T>> {

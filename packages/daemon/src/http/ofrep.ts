@@ -1,6 +1,7 @@
 /** What OpenFeature's remote evaluation protocol (OFREP) has of its own: its errors, and tags of answers. */
 
 import { createHash } from "node:crypto";
+import type { EvaluationError } from "@spore/api";
 import type { SporeError } from "@spore/errors";
 
 const path = /\/ofrep\/v1\/evaluate\/flags(?:\/([^/?]*))?(?:\?|$)/;
@@ -16,8 +17,11 @@ export function keyOf(url: string): string | undefined {
 }
 
 /** A failure as the protocol tells it. */
-export function ofrepFailure({ code, message }: Pick<SporeError, "code" | "message">, key?: string): object {
-  const codes: Partial<Record<string, string>> = {
+export function ofrepFailure(
+  { code, message }: Pick<SporeError, "code" | "message">,
+  key?: string,
+): EvaluationError {
+  const codes: Partial<Record<string, EvaluationError["errorCode"]>> = {
     SPORE_NOT_FOUND: "FLAG_NOT_FOUND",
     SPORE_API_INVALID: "PARSE_ERROR",
   };
