@@ -1,6 +1,6 @@
-import { type AddressInfo, connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { expect, test } from "vitest";
-import { cloud } from "../support/cloud.ts";
+import { cloud, freePort } from "../support/cloud.ts";
 
 /** Says one command to a redis and gives the first line of its answer. */
 function ask(port: number, command: string): Promise<string> {
@@ -13,15 +13,6 @@ function ask(port: number, command: string): Promise<string> {
     socket.on("error", reject);
     socket.on("close", () => reject(new Error("closed without an answer")));
   });
-}
-
-/** A port that nobody uses now. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => void server.close(resolve));
-  return port;
 }
 
 test("redis has a port of its own, sleeps, and wakes with what it was frozen with", async () => {
