@@ -325,6 +325,7 @@ impl Connection {
     /// Reads whole records (accept records, datagrams): copies `len` bytes at
     /// `offset` behind the head.
     pub fn peek_bytes(&mut self, offset: u32, bytes: &mut [u8]) {
+        self.follow_switch();
         let Some(size) = self.slot.rx.size() else {
             return;
         };
@@ -340,6 +341,7 @@ impl Connection {
     }
     /// Copies `len` bytes at `offset` behind the head to `out`.
     pub fn copy_out(&mut self, offset: u32, len: u32, out: &mut Writer<'_>) -> Result<usize> {
+        self.follow_switch();
         let Some(size) = self.slot.rx.size() else {
             return Ok(0);
         };

@@ -255,11 +255,15 @@ pub fn news(index: usize) {
         }
         free_buffer(offered.unwrap_or(Buffer(0)));
         discard(slot);
+        // Nobody could be accepted any more: no accept will fill the stock.
+        if doorbell::header().stock.starved.load(Ordering::SeqCst) != 0 {
+            replenish();
+        }
     }
 }
 
-/// Fills the stock for connections to come. Called for every listener and after
-/// every accepted connection.
+/// Fills the stock for connections to come. Called for every listener, after every
+/// accepted connection, and when a slot is free again that the host waits for.
 pub fn replenish() {
     let stock = &doorbell::header().stock;
     let starved = stock.starved.load(Ordering::SeqCst) != 0;
