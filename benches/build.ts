@@ -11,9 +11,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { buildImage, defaultKernel, NEEDS_DOCUMENT, readDocumentOf } from "@spore/image";
+import { buildImage, defaultKernel, needsOf } from "@spore/image";
 import { choose, parse, type Wishes } from "@spore/linker";
-import type { Needs } from "@spore/needs";
 import { select } from "../packages/linker/src/select.ts";
 import { type Row, row, spread } from "./rows.ts";
 import { node, output, root, type Workshop } from "./workshop.ts";
@@ -38,7 +37,8 @@ async function linking(shop: Workshop, name: string, target: string): Promise<Ro
   const samples = samplesOf(shop);
   shop.say(`build: link, ${name}, ${samples} times each`);
   const { image } = await buildImage({ target });
-  const needs = readDocumentOf(image, NEEDS_DOCUMENT) as Needs;
+  const needs = needsOf(image);
+  if (!needs) throw new Error(`${target} does not say what it needs`);
   const wishes: Wishes = {
     calls: needs.calls.map((call) => call.name),
     services: needs.services.map((service) => service.name),

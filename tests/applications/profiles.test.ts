@@ -1,6 +1,6 @@
 // The profiles of runtimes hold what their test programs use, and so does what is derived from their code.
-import { NEEDS_DOCUMENT, readDocumentOf } from "@spore/image";
-import { callName, loadProfile, type Needs } from "@spore/needs";
+import { needsOf } from "@spore/image";
+import { callName, loadProfile } from "@spore/needs";
 import { describe, expect, test } from "vitest";
 import { PROFILES, recordRun, runsOf } from "../support/profiles.ts";
 import { folder } from "../support/programs.ts";
@@ -16,8 +16,8 @@ describe.each(PROFILES)("%s", { timeout: 300_000 }, (name) => {
       const { calls: used, services: asked } = await recordRun(run);
       const outside = [...Object.keys(used), ...asked].filter((each) => !known.has(each));
       expect(outside, run.program).toEqual([]);
-      const needs = readDocumentOf(run.image, NEEDS_DOCUMENT) as Needs;
-      const derived = new Set(needs.calls.map((call) => call.name));
+      const needs = needsOf(run.image);
+      const derived = new Set(needs?.calls.map((call) => call.name));
       expect(
         Object.keys(used).filter((call) => !derived.has(call)),
         run.program,

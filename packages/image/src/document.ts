@@ -6,10 +6,13 @@
 
 import { brotliCompressSync, brotliDecompressSync, constants } from "node:zlib";
 
+import type { Needs } from "@spore/needs";
 import { readExactly } from "./blob-layout.ts";
+import { NEEDS_SCHEMA, PIECES_SCHEMA } from "./document-schema.ts";
 import { damaged } from "./image-file.ts";
+import { type Schema, violation } from "./json-schema.ts";
 import { sha256Of } from "./oci.ts";
-import type { Image } from "./types.ts";
+import type { Image, Piece } from "./types.ts";
 
 /** Name of the document that says what the app needs of the library OS, and who asks. */
 export const NEEDS_DOCUMENT = "needs";
@@ -22,13 +25,26 @@ const QUALITY = 5;
 /** No builder writes more; a small file may claim to unpack to anything. */
 const LARGEST: number = 64 << 20;
 
-/** The document of that name, or undefined; throws SPORE_IMAGE_DAMAGED if its bytes have changed. */
-export function readDocumentOf(image: Image, name: string): unknown {
+/** What an app needs of the library OS, and who asks; undefined: the image does not say. Throws SPORE_IMAGE_DAMAGED. */
+export function needsOf(image: Image): Needs | undefined {
+  return documentOf(image, NEEDS_DOCUMENT, NEEDS_SCHEMA) as Needs | undefined;
+}
+
+/** What each piece of the library OS brought; undefined: the image does not say. Throws SPORE_IMAGE_DAMAGED. */
+export function piecesOf(image: Image): readonly Piece[] | undefined {
+  return documentOf(image, PIECES_DOCUMENT, PIECES_SCHEMA) as readonly Piece[] | undefined;
+}
+
+/** The document of that name, checked. */
+function documentOf(image: Image, name: string, schema: Schema): unknown {
   const blob = image.documents.find((document) => document.name === name);
   if (!blob) return undefined;
   const bytes = readExactly(blob, blob.length, name);
   if (sha256Of(bytes) !== blob.sha256) throw damaged(blob.path, `the document ${name} has changed`);
-  return unpacked(bytes, blob.path, name);
+  const value = unpacked(bytes, blob.path, name);
+  const problem = violation(value, schema);
+  if (problem !== null) throw damaged(blob.path, `the document ${name} cannot be used: ${problem}`);
+  return value;
 }
 
 /** A document as it is kept; the same value gives the same bytes. */

@@ -8,7 +8,7 @@
 
 export { buildImage, defaultKernel, targetKind, writeImageDirectory, writeImageFile } from "./build.ts";
 export { buildInputs, fingerprint } from "./build-record.ts";
-export { NEEDS_DOCUMENT, PIECES_DOCUMENT, readDocumentOf } from "./document.ts";
+export { needsOf, piecesOf } from "./document.ts";
 export { readable } from "./host-file.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";

@@ -2,8 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Needs } from "@spore/needs";
-import { NEEDS_DOCUMENT, readDocumentOf } from "./document.ts";
+import { needsOf } from "./document.ts";
 import { defaultStore, prepareStore, storeAt } from "./store.ts";
 import type { Image } from "./types.ts";
 
@@ -32,7 +31,7 @@ export async function withPieces(
   // Most runs need none of this.
   const { storeKernel } = await import("./kernel-blob.ts");
   const { wishesOf } = await import("./wishes.ts");
-  const needs = readDocumentOf(image, NEEDS_DOCUMENT) as Needs | undefined;
+  const needs = needsOf(image);
   const wishes = needs && !more.full ? wishesOf(needs) : null;
   const store = storeAt(root ?? defaultStore());
   prepareStore(store);

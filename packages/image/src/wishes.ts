@@ -15,7 +15,10 @@ const OPENING: readonly string[] = [
   "statx",
   "access",
 ];
-/** What an app can wait with. One that cannot wait is over before anybody could put it to sleep. */
+/**
+ * What an app can wait with. One that cannot wait is over before anybody could put it to sleep, unless it
+ * says by /dev/spore when that may be.
+ */
 const WAITING: ReadonlySet<string> = new Set([
   ...["read", "readv", "poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"],
   ...["accept", "accept4", "recvfrom", "recvmsg", "recvmmsg", "nanosleep", "clock_nanosleep", "pause"],
@@ -36,9 +39,9 @@ export function withMore(needs: Needs, pieces: readonly string[]): Needs {
   const by = (name: string) => [{ kind: "flag", flag: `--piece ${name}` } as const];
   const calls = new Map(needs.calls.map((call) => [call.name, call]));
   const services = new Map(needs.services.map((service) => [service.name, service]));
-  const waiting = needs.calls.find(({ name }) => WAITING.has(name));
+  const waiting = needs.calls.find(({ name }) => WAITING.has(name) || OPENING.includes(name));
   if (waiting) {
-    const flag = `what can wait (${waiting.name}) can be put to sleep`;
+    const flag = `${waiting.name}: what waits, or opens files, can be put to sleep`;
     services.set("snapshot", { name: "snapshot", by: [{ kind: "flag", flag }] });
   }
   for (const name of pieces) {

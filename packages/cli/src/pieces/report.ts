@@ -1,8 +1,8 @@
 /** What is known of an image's pieces, brought together from its documents. */
 
-import { type Image, NEEDS_DOCUMENT, PIECES_DOCUMENT, type Piece, readDocumentOf } from "@spore/image";
+import { type Image, needsOf, type Piece, piecesOf } from "@spore/image";
 import { unpackKernel } from "@spore/image/inside";
-import type { Needs, PiecesMode, Reason, SiteCount } from "@spore/needs";
+import type { PiecesMode, Reason, SiteCount } from "@spore/needs";
 
 /** A piece and who asked for it. */
 export interface ExplainedPiece extends Piece {
@@ -37,9 +37,8 @@ export interface PieceReport {
 
 /** Reads the documents of an image; undefined: it was built without them. */
 export function reportOf(image: Image): PieceReport | undefined {
-  // Written by the image builder; an image with other bytes is refused before.
-  const needs = readDocumentOf(image, NEEDS_DOCUMENT) as Needs | undefined;
-  const pieces = readDocumentOf(image, PIECES_DOCUMENT) as readonly Piece[] | undefined;
+  const needs = needsOf(image);
+  const pieces = piecesOf(image);
   if (!needs || !pieces) return undefined;
   const calls = new Map(needs.calls.map(({ name, by }) => [name, by]));
   const reasons = (piece: Piece): readonly Reason[] => {
