@@ -18,6 +18,18 @@ const server = createServer((request, response) => {
 server.listen(Number(process.env["PORT"] ?? 8080));
 `;
 
+/** A server that runs, is warm, and can be frozen. */
+export interface WarmServer extends AsyncDisposable {
+  readonly instance: Instance;
+  readonly url: string;
+  /** In every answer. */
+  readonly word: string;
+  /** Goes on from a file; port 8080 of the guest is published by nobody yet. */
+  restored(file: string): LaunchConfig;
+  /** The same server natively. */
+  readonly source: string;
+}
+
 /** A frozen server and what is needed to go on from it. */
 export interface FrozenServer {
   readonly file: string;
@@ -30,8 +42,8 @@ export interface FrozenServer {
   readonly source: string;
 }
 
-/** Starts the server, warms it up with requests, and freezes it. */
-export async function freeze(shop: Workshop, memory: number): Promise<FrozenServer> {
+/** Starts the server, and warms it up with requests. */
+export async function warm(shop: Workshop, memory: number): Promise<WarmServer> {
   const project = join(shop.folder, "frozen-server");
   mkdirSync(project, { recursive: true });
   const manifest = { name: "frozen-server", type: "module", main: "server.js", private: true };
@@ -41,22 +53,32 @@ export async function freeze(shop: Workshop, memory: number): Promise<FrozenServ
   const { image } = await buildImage({ target: project });
   const about = { image: image.digest, kernel: image.kernel.sha256, about: {} };
   const watched = { events: "json", built: null, trace: false, gdb: null, reporter: null } as const;
-  const plan = launchPlan(image, { memory });
-  const start = launchConfig({ ...plan, publish: null }, watched, { anyPort: true, snapshot: about });
-  const file = join(shop.folder, `frozen-${memory}.snap`);
-  await using instance = Instance.start(shop.monitor, start, { output: "ignore" });
+  const plan = { ...launchPlan(image, { memory }), publish: null };
+  const start = launchConfig(plan, watched, { anyPort: true, snapshot: about });
+  const instance = Instance.start(shop.monitor, start, { output: "ignore" });
   const listening = await instance.event("listening");
   if (listening === null) throw new Error("the server to freeze has ended");
   let answer = "";
-  for (let request = 0; request < 200; request++) {
-    answer = await ask(listening.url);
-  }
-  const frozen = await instance.freeze(file, { exit: true });
-  await instance.ended;
-  const word = /word-\d+/.exec(answer)?.[0] ?? "";
-  const config = launchConfig({ ...plan, publish: null }, watched, { restore: file, snapshot: about });
+  for (let request = 0; request < 200; request++) answer = await ask(listening.url);
+  return {
+    instance,
+    url: listening.url,
+    word: /word-\d+/.exec(answer)?.[0] ?? "",
+    restored: (file) => launchConfig(plan, watched, { restore: file, snapshot: about }),
+    source,
+    [Symbol.asyncDispose]: () => instance[Symbol.asyncDispose](),
+  };
+}
+
+/** Freezes a warm server, which ends, and notes what its first request uses. */
+export async function freeze(shop: Workshop, memory: number): Promise<FrozenServer> {
+  await using server = await warm(shop, memory);
+  const file = join(shop.folder, `frozen-${memory}.snap`);
+  const frozen = await server.instance.freeze(file, { exit: true });
+  await server.instance.ended;
+  const config = server.restored(file);
   await tryOut(shop.monitor, config, ask);
-  return { file, word, config, frozen, source };
+  return { file, word: server.word, config, frozen, source: server.source };
 }
 
 async function ask(url: string): Promise<string> {

@@ -23,7 +23,7 @@ export interface BenchFlags {
   /** Names of benchmarks; empty: all. */
   readonly only: readonly string[];
   readonly json: boolean;
-  /** Boots that are timed, of each program. */
+  /** Boots and wakes that are timed, of each kind; undefined: as many as the figures need. */
   readonly samples: number | undefined;
 }
 
@@ -33,7 +33,6 @@ export interface Output {
   readonly err: (text: string) => void;
 }
 
-const SAMPLES = 200;
 const benches: Readonly<Record<string, (shop: Workshop) => Promise<Row[]>>> = {
   boot,
   build,
@@ -59,7 +58,7 @@ export async function runBenches(flags: BenchFlags, { out, err }: Output): Promi
   const { backend, cpu, processors, kernel, load } = machine;
   const about = `${backend} on ${cpu}, ${processors.length} processors, Linux ${kernel}, load ${load}`;
   err(`spore bench: ${about}\n`);
-  using shop = new Workshop(flags.samples ?? SAMPLES, (text) => err(`${text}\n`));
+  using shop = new Workshop(flags.samples, (text) => err(`${text}\n`));
   const rows: Row[] = [];
   for (const name of wanted) {
     const found = (await benches[name]?.(shop)) ?? [];

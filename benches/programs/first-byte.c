@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   while (fgets(line, sizeof line, stdin)) {
     int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval patience = {.tv_sec = 20};
+    struct timeval patience = {.tv_sec = 60};
     setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     long long begin = now(), end = 0;
     if (connect(s, (struct sockaddr *)&at, sizeof at) == 0) {

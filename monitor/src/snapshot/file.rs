@@ -1,8 +1,11 @@
 //! Snapshot files on disk: written whole or not at all, checked before use.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -100,7 +103,7 @@ pub fn add_working_set(path: &Path, see: impl FnOnce(&[Frame]) -> Vec<Use>) -> R
     Ok(())
 }
 
-/// Replaces a file: after a crash there is the old one or the new one.
+/// Replaces a file: after a crash there is the old one or the new one, and nothing else.
 fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut name = path
         .file_name()
@@ -108,30 +111,60 @@ fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         .to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let result = write_all(&temporary, parts).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-        return result;
-    }
-    // The name is safe too once its directory is.
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    File::open(directory)?.sync_all()
+    let result = write_all(directory, &temporary, parts)
+        .and_then(|()| fs::rename(&temporary, path))
+        // The name is safe too once its directory is.
+        .and_then(|()| File::open(directory)?.sync_all());
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result
 }
 
-fn write_all(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+/// Writes a file that has no name until it is whole, where the file system can do that:
+/// whatever ends the process before leaves nothing.
+fn write_all(directory: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).mode(0o600);
+    let nameless = options
+        .clone()
+        .custom_flags(libc::O_TMPFILE)
+        .open(directory);
+    let (mut file, named) = match nameless {
+        Ok(file) => (file, false),
+        Err(_) => (options.create_new(true).open(path)?, true),
+    };
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()
+    file.sync_all()?;
+    match named {
+        true => Ok(()),
+        false => give_name(&file, path),
+    }
+}
+
+fn give_name(file: &File, path: &Path) -> io::Result<()> {
+    let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: both are live strings that end with 0.
+    let result = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            own.as_ptr(),
+            libc::AT_FDCWD,
+            name.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A snapshot that was opened and of which everything but the pages was checked.
