@@ -14,13 +14,20 @@ beforeEach(() => {
   mkdirSync(join(root, unit), { recursive: true });
   write("cgroup.controllers", "cpu memory pids\n");
   write(`${unit}/cgroup.controllers`, "cpu memory\n");
-  write(`${unit}/cgroup.procs`, `${process.pid}\n`);
-  write("self", `0::${unit}\n`);
+  write(`${unit}/cgroup.subtree_control`, "");
+  write("self", `0::${unit}/daemon\n`);
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 function write(path: string, text: string): void {
   writeFileSync(join(root, path), text);
+}
+
+/** A file that cannot be written. */
+function forbid(): void {
+  const file = join(root, unit, "cgroup.subtree_control");
+  rmSync(file);
+  mkdirSync(file);
 }
 
 function read(path: string): string {
@@ -33,23 +40,16 @@ function open(): Cgroups {
   return opened;
 }
 
-test("the daemon steps aside, and each tenant gets its own with its limits", () => {
+test("each tenant gets its own with its limits, which can change", () => {
   const cgroups = open();
-  expect(read("daemon/cgroup.procs")).toBe(String(process.pid));
   expect(read("cgroup.subtree_control")).toBe("+cpu +memory");
   cgroups.place("acme", 4711, { cpu: 150, memory: 1 << 30 });
   expect(read("tenant-acme/cpu.max")).toBe("150000 100000");
   expect(read("tenant-acme/memory.max")).toBe(String((1 << 30) * 1.25));
   expect(read("tenant-acme/cgroup.procs")).toBe("4711");
-  cgroups.place("acme", 4712, { cpu: null, memory: null });
+  cgroups.limit("acme", { cpu: null, memory: null });
   expect(read("tenant-acme/cpu.max")).toBe("max 100000");
   expect(read("tenant-acme/memory.max")).toBe("max");
-});
-
-test("a daemon that systemd put aside already divides the cgroup above", () => {
-  write("self", `0::${unit}/daemon\n`);
-  open().place("acme", 1, { cpu: null, memory: null });
-  expect(read("tenant-acme/cgroup.procs")).toBe("1");
 });
 
 describe("what the host does not give is said", () => {
@@ -57,8 +57,8 @@ describe("what the host does not give is said", () => {
     ["version 1", () => write("self", "4:memory:/x\n"), /version 2/],
     ["both versions", () => rmSync(join(root, "cgroup.controllers")), /version 2/],
     ["no controllers", () => write(`${unit}/cgroup.controllers`, "pids\n"), /no cpu and no memory/],
-    ["company", () => write(`${unit}/cgroup.procs`, `1\n${process.pid}\n`), /shares its cgroup/],
-    ["no rights", () => rmSync(join(root, unit, "cgroup.procs")), /may not divide.*ENOENT/],
+    ["a place of its own", () => write("self", `0::${unit}\n`), /DelegateSubgroup=/],
+    ["rights", () => forbid(), /may not divide.*EISDIR/],
   ])("%s", (_, spoil, why) => {
     spoil();
     expect(Cgroups.open(root, self)).toMatch(why);

@@ -1,7 +1,7 @@
 /**
  * Limits of tenants that the kernel holds: one cgroup (version 2) each, with the
  * processes of its instances. Needs a cgroup of the daemon's own with the rights
- * to divide it, as systemd gives with Delegate=; without, quotas of memory are
+ * to divide it, as systemd gives with Delegate= and DelegateSubgroup=; without, quotas of memory are
  * held by what an instance may have at most, and those of processor time are not.
  */
 
@@ -38,19 +38,14 @@ export class Cgroups {
     if (path === undefined || !existsSync(join(root, "cgroup.controllers"))) {
       return "this host does not use cgroup version 2 alone";
     }
-    const inside = path.endsWith(`/${OWN}`);
-    const base = join(root, inside ? path.slice(0, -OWN.length - 1) : path);
+    // Only who was put aside may divide what is above: elsewhere a restart would find its own place taken.
+    if (!path.endsWith(`/${OWN}`))
+      return "systemd (254 or later) did not start the daemon with DelegateSubgroup=";
+    const base = join(root, path.slice(0, -OWN.length - 1));
     try {
       const controllers = readFileSync(join(base, "cgroup.controllers"), "utf8").trim().split(" ");
       const missing = wanted.filter((name) => !controllers.includes(name));
       if (missing.length > 0) return `the daemon's cgroup has no ${missing.join(" and no ")} controller`;
-      if (!inside) {
-        const members = readFileSync(join(base, "cgroup.procs"), "utf8").trim().split("\n");
-        if (members.some((pid) => pid !== String(process.pid)))
-          return "the daemon shares its cgroup with other processes";
-        mkdirSync(join(base, OWN), { recursive: true });
-        writeFileSync(join(base, OWN, "cgroup.procs"), String(process.pid));
-      }
       writeFileSync(join(base, "cgroup.subtree_control"), wanted.map((name) => `+${name}`).join(" "));
     } catch (thrown) {
       return `the daemon may not divide its cgroup (${(thrown as NodeJS.ErrnoException).code})`;
@@ -60,23 +55,27 @@ export class Cgroups {
 
   /** Puts a process among those of a tenant. */
   place(tenant: string, pid: number, limits: Limits): void {
-    const folder = this.#folder(tenant);
-    const text = JSON.stringify(limits);
-    if (this.#known.get(tenant) !== text) {
-      mkdirSync(folder, { recursive: true });
-      const { cpu, memory } = limits;
-      const time = cpu === null ? "max" : String(Math.round((cpu / 100) * PERIOD_US));
-      writeFileSync(join(folder, "cpu.max"), `${time} ${PERIOD_US}`);
-      const bytes = memory === null ? "max" : String(Math.round(memory * (1 + MONITOR_PART)));
-      writeFileSync(join(folder, "memory.max"), bytes);
-      this.#known.set(tenant, text);
-    }
+    this.limit(tenant, limits);
     try {
-      writeFileSync(join(folder, "cgroup.procs"), String(pid));
+      writeFileSync(join(this.#folder(tenant), "cgroup.procs"), String(pid));
     } catch (thrown) {
       // It may have ended by now.
       if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
     }
+  }
+
+  /** Says what a tenant may have, from now on. */
+  limit(tenant: string, limits: Limits): void {
+    const { cpu, memory } = limits;
+    const text = JSON.stringify([cpu, memory]);
+    if (this.#known.get(tenant) === text) return;
+    const folder = this.#folder(tenant);
+    mkdirSync(folder, { recursive: true });
+    const time = cpu === null ? "max" : String(Math.round((cpu / 100) * PERIOD_US));
+    writeFileSync(join(folder, "cpu.max"), `${time} ${PERIOD_US}`);
+    const bytes = memory === null ? "max" : String(Math.round(memory * (1 + MONITOR_PART)));
+    writeFileSync(join(folder, "memory.max"), bytes);
+    this.#known.set(tenant, text);
   }
 
   /** A tenant is gone; its processes are. */

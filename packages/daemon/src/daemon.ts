@@ -114,6 +114,7 @@ function otlpOf({ otlp: endpoint, env, version }: DaemonOptions): Otlp | null {
 function limitsOf(
   store: Store,
   tenants: Tenants,
+  events: Events,
   log: DaemonOptions["log"],
   fleet: () => Fleet,
 ): Pick<FleetParts, "admit" | "place"> {
@@ -121,13 +122,22 @@ function limitsOf(
   if (typeof cgroups === "string") {
     log({ level: "warn", message: `quotas of processor time are not held: ${cgroups}` });
   }
+  events.follow(({ kind }, tenant) => {
+    if (typeof cgroups === "string" || tenant === null) return;
+    if (kind === "tenant.changed") cgroups.limit(tenant, tenants.quotas(tenant));
+    else if (kind === "tenant.removed") cgroups.remove(tenant);
+  });
   const tenantOf = (app: string): string => store.get("apps", app)?.tenant ?? OWN_TENANT;
   return {
     admit: (app, memory) => tenants.admitInstance(tenantOf(app), memory, fleet()),
     place: (app, pid) => {
       if (typeof cgroups === "string") return;
       const tenant = tenantOf(app);
-      cgroups.place(tenant, pid, tenants.quotas(tenant));
+      try {
+        cgroups.place(tenant, pid, tenants.quotas(tenant));
+      } catch (thrown) {
+        log({ level: "error", message: `the limits of tenant ${tenant}: ${asSporeError(thrown).message}` });
+      }
     },
   };
 }
@@ -152,7 +162,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     driver,
     prepare: (release) => preparations.of(release),
     internal: (app) => kept.grants.of(app),
-    ...limitsOf(store, tenants, options.log, () => fleet),
+    ...limitsOf(store, tenants, events, options.log, () => fleet),
     woken: (member) => metrics.woken(member),
   });
   const otlp = otlpOf(options);

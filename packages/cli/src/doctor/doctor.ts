@@ -1,5 +1,7 @@
 /** What `spore doctor` does. */
 
+import { join } from "node:path";
+import { daemonHome } from "@spore/api";
 import { registry } from "@spore/errors";
 import { root } from "../checkout.ts";
 import type { Context } from "../command.ts";
@@ -13,9 +15,10 @@ export function runDoctor(
   context: Context,
   machine: Machine = thisMachine,
 ): number {
+  const daemon = machine.read(join(daemonHome(context.env), "daemon.pid"))?.trim() ?? "self";
   const findings = [
     ...examine(machine, root),
-    ...(production ? productionChecks.map((check) => check(machine, root)) : []),
+    ...(production ? productionChecks(daemon).map((check) => check(machine, root)) : []),
   ];
   const healthy = findings.every(({ status }) => status !== "fail");
   context.out(json ? `${JSON.stringify({ ok: healthy, checks: findings })}\n` : table(findings));

@@ -3,9 +3,9 @@
 import { type Check, type Finding, ok, warn } from "./checks.ts";
 import type { Machine } from "./machine.ts";
 
-/** All of them, in the order of the table. */
-export const productionChecks: readonly Check[] = [
-  tenantLimits,
+/** All of them, in the order of the table; `daemon` is the process of the one that runs. */
+export const productionChecks = (daemon: string): readonly Check[] => [
+  (machine) => tenantLimits(machine, daemon),
   user,
   flaws,
   sharedCores,
@@ -15,16 +15,20 @@ export const productionChecks: readonly Check[] = [
   openFiles,
 ];
 
-const unit = "let systemd start the daemon: `spore up --print-unit` prints a unit that asks for it";
+const unit =
+  "let systemd (254 or later) start the daemon: `spore up --print-unit` prints a unit that asks for it";
 
 /** The same questions as packages/daemon/src/cgroups.ts asks. */
-function tenantLimits(machine: Machine): Finding {
+function tenantLimits(machine: Machine, daemon: string): Finding {
   const name = "tenant limits";
-  const path = /^0::(\/.*)$/m.exec(machine.read("/proc/self/cgroup") ?? "")?.[1];
+  const path = /^0::(\/.*)$/m.exec(machine.read(`/proc/${daemon}/cgroup`) ?? "")?.[1];
   const root = "/sys/fs/cgroup";
   if (path === undefined || !machine.exists(`${root}/cgroup.controllers`)) {
     const fix = "start the kernel with systemd.unified_cgroup_hierarchy=1";
     return warn(name, "no cgroup version 2: quotas of processor time are not held", fix);
+  }
+  if (!path.endsWith("/daemon")) {
+    return warn(name, "no daemon that systemd has started: quotas of processor time are not held", unit);
   }
   const base = `${root}${path.replace(/\/daemon$/, "")}`;
   const controllers = (machine.read(`${base}/cgroup.controllers`) ?? "").trim().split(" ");
