@@ -7,7 +7,6 @@ const passed = [
   "SPORE_HOME",
   "XDG_STATE_HOME",
   "SPORE_MONITOR",
-  "OTEL_EXPORTER_OTLP_HEADERS",
   "HOME",
   "PATH",
   "MALLOC_ARENA_MAX",
