@@ -14,7 +14,9 @@ use crate::clock::{self, Clock};
 use crate::control::VcpuControl;
 use crate::crash::{self, CrashContext};
 use crate::debugger::Debugger;
-use crate::error::{MonitorError, Result, SPORE_KERNEL_PANIC, SPORE_KVM_FAILED};
+use crate::error::{
+    MonitorError, Result, SPORE_KERNEL_PANIC, SPORE_KVM_FAILED, SPORE_OUTPUT_WRITE,
+};
 use crate::events::Events;
 use crate::finish::{self, Outcome};
 use crate::housekeeping::Housekeeping;
@@ -127,7 +129,7 @@ impl Runner {
             .map_err(|_| internal("host call outside memory"))?;
         let args = &call.args;
         let result = match call.number {
-            number::EXIT => return Ok(Some(self.exit(args))),
+            number::EXIT => return self.exit(args).map(Some),
             number::IDLE => self.idle(args[0], args[1] == spore_abi::net::STARVED),
             number::PANIC => return Err(self.kernel_panic(args[0], args[1])),
             number::TERMINAL_IOCTL => match self.streams.get(args[0] as usize) {
@@ -224,9 +226,9 @@ impl Runner {
         0
     }
 
-    fn exit(&mut self, args: &[u64; 6]) -> Outcome {
+    fn exit(&mut self, args: &[u64; 6]) -> Result<Outcome> {
         // What the program wrote comes before what is said about its end.
-        self.net.drain();
+        let lost = self.net.drain();
         let [code, signal, record, ..] = *args;
         if record != 0 {
             crash::report(&self.memory, &self.crash, record);
@@ -238,7 +240,14 @@ impl Runner {
         if let Some(debugger) = &mut self.debugger {
             debugger.ended(outcome);
         }
-        outcome
+        match lost {
+            // The program has gone on and ended well, as if its last words had been heard.
+            Some((stream, error)) if outcome == Outcome::Exited(0) => Err(MonitorError::new(
+                SPORE_OUTPUT_WRITE,
+                format!("cannot write {stream}: {error}"),
+            )),
+            _ => Ok(outcome),
+        }
     }
 
     fn kernel_panic(&self, at: u64, len: u64) -> MonitorError {

@@ -23,6 +23,15 @@ describe("pipes", () => {
     expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
   });
 
+  test("output that has no room is told, whatever the program thinks of it", async () => {
+    const { stderr, status } = await run("sh", [
+      "-c",
+      `${quoted([...cli, "run", "-q", "/bin/echo", "--", "x"])} >/dev/full`,
+    ]);
+    expect(stderr).toMatch(/^error\[SPORE_OUTPUT_WRITE\]: cannot write standard output: No space left/);
+    expect(status).toBe(73);
+  });
+
   test("input arrives as it is written, and its end is an end", async () => {
     await using guest = startSpore(["run", "--quiet", cat], { openInput: true });
     for (const line of ["first", "second"]) {

@@ -412,6 +412,22 @@ impl Engine {
         }
     }
 
+    /// The first of the program's streams that has failed with something in its ring.
+    pub fn lost_output(&mut self) -> Option<(&'static str, std::io::Error)> {
+        let outputs = [
+            (slot::STDOUT, "standard output"),
+            (slot::STDERR, "standard error"),
+        ];
+        outputs.into_iter().find_map(|(index, name)| {
+            let line = self.rings.slot(index);
+            let entry = self.entries[index].as_mut()?;
+            let error = entry.failure(line)?;
+            let gone = matches!(error, libc::EPIPE | libc::ECONNRESET);
+            let (left, _) = entry.tx_waiting(&self.rings, line).ok()?;
+            (left > 0 && !gone).then(|| (name, std::io::Error::from_raw_os_error(error)))
+        })
+    }
+
     /// At exit: writes out what the program has written. Streams take as long as
     /// their readers take, sockets a bounded time.
     pub fn flush_all(&mut self, limit: std::time::Duration) {

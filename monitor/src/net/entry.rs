@@ -188,6 +188,11 @@ impl Entry {
         );
         self.tx_blocked = false;
     }
+    /// The error of [`Entry::fail`], if it failed.
+    pub fn failure(&self, slot: &Slot) -> Option<i32> {
+        self.has(host_flag::ERROR)
+            .then(|| slot.host.error.load(Ordering::Relaxed) as i32)
+    }
     /// The guest's flags, or none if they belong to another connection.
     pub fn guest_flags(&self, slot: &Slot) -> u32 {
         let word = slot.guest.flags.load(Ordering::Acquire);

@@ -337,9 +337,12 @@ impl Net {
     }
 
     /// At exit, on the vCPU thread: writes out what the program sent to its
-    /// streams and the log. May take as long as the reader takes.
-    pub fn drain(&self) {
-        self.lock().flush_all(EXIT_FLUSH);
+    /// streams and the log. May take as long as the reader takes. Answers which of its
+    /// streams could not take everything, unless the reader went away.
+    pub fn drain(&self) -> Option<(&'static str, std::io::Error)> {
+        let mut engine = self.lock();
+        engine.flush_all(EXIT_FLUSH);
+        engine.lost_output()
     }
 
     fn kick_if_rung(&self) {
