@@ -58,3 +58,18 @@ test("every instance has a host name and an id of its own", async () => {
   expect(names.size).toBe(3);
   for (const name of names) expect(name).toMatch(/^app-[0-9a-f]{6} \S+$/);
 }, 120_000);
+
+test("no more machines stand by than may, and those of apps that are called more often", async () => {
+  await using spore = await cloud(["--standby", "1"]);
+  for (const name of ["rare", "often"]) {
+    await spore.json(["deploy", "--name", name, "--idle", "200ms", vars]);
+    await standby(spore);
+  }
+  // Called a second time after longer than the other has waited, it does not take its place.
+  const own = await standby(spore);
+  await spore.get("rare");
+  expect(spore.monitors()).not.toContain(own);
+  expect(await standby(spore)).toBe(own);
+  await spore.get("often");
+  expect(spore.monitors()).toEqual([own]);
+}, 120_000);

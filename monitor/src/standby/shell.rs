@@ -77,6 +77,7 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
             format!("unexpected: a shell was left: {error}"),
         )
     };
+    let kept = matches!(source, Source::Kept(_));
     let stream = match source {
         Source::Starter(stream) => stream,
         Source::Kept(mut stream) => {
@@ -94,7 +95,13 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
             stream
         }
     };
-    let (wake, descriptors) = handoff::receive(&stream).map_err(lost)?;
+    let (wake, descriptors) = match handoff::receive(&stream) {
+        // Whoever had it stand by needs it no longer.
+        Err(error) if kept && error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            finish::with_status(0)
+        }
+        received => received.map_err(lost)?,
+    };
     call_process(c"spore-monitor");
     let woken = Instant::now();
     RECEIVED.store(clock::monotonic(), Ordering::Relaxed);

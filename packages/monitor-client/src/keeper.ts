@@ -103,6 +103,8 @@ export class Keeper {
     this.#server.on("error", () => this.close());
     this.#server.listen(socket);
     this.#child = spawn(monitor, ["--keep", socket], {
+      // What was woken outlives this process, its terminal and its Ctrl-C.
+      detached: true,
       stdio: ["pipe", "ignore", "inherit"],
       env: { PATH: process.env["PATH"] ?? "" },
       cwd: "/",

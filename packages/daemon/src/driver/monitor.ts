@@ -177,7 +177,7 @@ function wake(options: MonitorOptions, spec: LaunchSpec, machine: Machine, shell
       life.look();
     },
     ended: (status) => {
-      if (woken) life.onExit(status, null);
+      if (woken || machine.leaving) life.onExit(status, null);
       // It was gone before it had run anything.
       else startInstead(options, spec, machine);
     },
@@ -298,6 +298,8 @@ function sweep({ folder }: MonitorOptions, known: ReadonlyMap<string, number | n
 class Machine implements Handle {
   readonly life: Life;
   phases: Readonly<Record<string, number>> = {};
+  /** It was told to end. */
+  leaving = false;
   #pid: number;
   #ticks: string;
 
@@ -338,10 +340,12 @@ class Machine implements Handle {
   }
 
   stop(): void {
+    this.leaving = true;
     signalProcess(this.#pid, this.#ticks, "SIGTERM");
   }
 
   kill(): void {
+    this.leaving = true;
     signalProcess(this.#pid, this.#ticks, "SIGKILL");
   }
 }
