@@ -1,15 +1,17 @@
 /** The cloud on one host: the gateway beside nginx, wakes and deploys. */
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient, type Release, type Transport } from "@spore/api";
 import { thisMachine } from "./machine.ts";
 import { type Row, row, type Spread, spread } from "./rows.ts";
-import { directWakes } from "./wake.ts";
+import { directWakes, MEMORY } from "./wake.ts";
 import { freePort, node, output, pinned, root, Server, type Workshop } from "./workshop.ts";
 
 const CONNECTIONS = 30;
@@ -164,24 +166,37 @@ async function textOf(socketPath: string, path: string): Promise<string> {
   return text;
 }
 
-/** An app that sleeps at once, and a client that wakes it again and again, beside wakes without gateway and daemon. */
+/** A server that sleeps at once, and a client that wakes it again and again, with and without a gateway before it. */
 async function wakes(shop: Workshop, folder: string): Promise<Row[]> {
-  const direct = await directWakes(shop);
+  const { server, times } = await directWakes(shop);
   await using cloud = await Cloud.start(folder);
-  const hello = join(root, "examples/hello");
-  await cloud.spore("deploy", hello, "--idle", "1ms", "--json");
+  // The client asks for the host "a".
+  const words = ["--name", "app", "--domain", "a", "--memory", String(MEMORY), "--idle", "1ms", "--json"];
+  await cloud.spore("deploy", dirname(server.source), ...words);
   shop.say("cloud: wakes through the gateway");
+  const client = spawn(shop.compile("first-byte"), [String(cloud.port), "/", "word-"]);
+  const answers = createInterface({ input: client.stdout });
   const ours: number[] = [];
-  for (let sample = 0; sample < shop.samples; sample += 1) {
-    await cloud.until(0, 1);
-    ours.push(await firstByte(cloud.port, "hello.localhost"));
+  try {
+    for (let sample = 0; sample < shop.samples; sample += 1) {
+      await cloud.until(0, 1);
+      const answer = once(answers, "line");
+      client.stdin.write("\n");
+      const [begin = 0, end = 0] = String((await answer)[0])
+        .split(" ")
+        .map(Number);
+      if (Number.isNaN(begin)) throw new Error("a wake was lost");
+      ours.push((end - begin) / 1e6);
+    }
+  } finally {
+    client.kill("SIGKILL");
   }
   const place = {
     bench: "cloud",
     case: "wake through the gateway beside a direct one, first byte",
     unit: "ms",
   };
-  return [row(place, spread(ours), direct)];
+  return [row(place, spread(ours), times)];
 }
 
 /** Deploys with a client that looks when the new release answers. */
@@ -251,20 +266,4 @@ function processorTime(pid: number): number {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   // utime and stime, in hundredths of a second on every Linux.
   return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-/** Milliseconds to the first byte of an answer that had to wake its app. */
-function firstByte(port: number, host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const started = performance.now();
-    const asked = request({ host: "127.0.0.1", port, headers: { host }, agent: false }, (answer) => {
-      const took = performance.now() - started;
-      const start = answer.headers["x-spore-start"];
-      answer.resume().on("end", () => {
-        if (answer.statusCode === 200 && start !== "warm") resolve(took);
-        else reject(new Error(`status ${answer.statusCode}, ${start}`));
-      });
-    });
-    asked.on("error", reject).end();
-  });
 }

@@ -14,7 +14,7 @@ import { type Row, row, type Spread, spread } from "./rows.ts";
 import { freePort, node, output, type Workshop } from "./workshop.ts";
 
 /** Guest memory: what a small server needs. */
-const MEMORY = 256 << 20;
+export const MEMORY: number = 256 << 20;
 /** How many programs sleep and are woken at the same moment. */
 const CONCURRENCY: readonly number[] = [1, 10, 100];
 const NATIVE_STARTS = 60;
@@ -57,11 +57,13 @@ export async function wake(shop: Workshop): Promise<Row[]> {
   return rows;
 }
 
-/** Milliseconds of wakes from a pool, one at a time: what a gateway in front can be compared with. */
-export async function directWakes(shop: Workshop): Promise<Spread> {
+/** Wakes from a pool, one at a time, in milliseconds, and what was woken: for those who put something before it. */
+export async function directWakes(
+  shop: Workshop,
+): Promise<{ readonly server: FrozenServer; readonly times: Spread }> {
   const server = await freeze(shop, MEMORY);
   const samples = await wakes(shop, server, 1, { pool: true, dropped: false });
-  return spread(samples.map(({ total }) => total / 1e6));
+  return { server, times: spread(samples.map(({ total }) => total / 1e6)) };
 }
 
 async function nativeStart(shop: Workshop, server: FrozenServer): Promise<Spread> {
