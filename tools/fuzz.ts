@@ -17,6 +17,7 @@ import { ElfError, parseArchive, RelocatableObject } from "../packages/elf/src/i
 import { hostileFiles } from "../packages/elf/test/hostile.ts";
 import { readAll } from "../packages/elf/test/read-all.ts";
 import { everything, LinkError, link, parse } from "../packages/linker/src/index.ts";
+import { summarise } from "../packages/needs/src/index.ts";
 import { patchSyscalls } from "../packages/patch/src/index.ts";
 import { corpusFolder as imageCorpus, writeCorpus } from "./fuzz-images/corpus.ts";
 import { mutated, type Random, randomFrom } from "./fuzz-images/mutations.ts";
@@ -69,6 +70,14 @@ const targets: Readonly<Record<string, Target>> = {
         const { counts, skipped } = patchSyscalls(bytes).report;
         const reasons = skipped.map(({ reason }) => reason);
         return [counts.syscall.patched, counts.cpuid.patched, ...reasons].join(" ");
+      }),
+  },
+  needs: {
+    ...elfFiles,
+    read: (bytes) =>
+      orReason(() => {
+        const { graph, calls, imports } = summarise(bytes, {});
+        return [graph?.nodes.length ?? "none", calls.length, imports.length].join(" ");
       }),
   },
   object: {
