@@ -1,3 +1,4 @@
+import type { Caller } from "@spore/gateway";
 import { describe, expect, test } from "vitest";
 import { testCloud } from "../test-cloud.ts";
 import { testDriver } from "../test-driver.ts";
@@ -182,6 +183,28 @@ describe("scaling", () => {
     await expect.poll(() => driver.launched.length).toBe(2);
     expect(await cloud.get(host)).toMatchObject({ status: 200 });
   });
+});
+
+test("a queue that is full says when to come again, and who gives up makes room", async () => {
+  // None of its instances ever listens.
+  await using cloud = await testCloud(testDriver({ instead: () => {} }));
+  cloud.app("a");
+  const pool = cloud.fleet.pool("a", 1);
+  const callers: Caller[] = [];
+  const wait = (): void => {
+    const caller: Caller = { onGone: null };
+    const lease = pool.acquire(caller);
+    if (lease instanceof Promise) lease.catch(() => {});
+    callers.push(caller);
+  };
+  for (let count = 0; count < 2000; count += 1) wait();
+  expect(await cloud.get(host)).toMatchObject({
+    status: 503,
+    text: expect.stringContaining("SPORE_OVERLOADED"),
+  });
+  expect(wait).toThrow(expect.objectContaining({ status: 503, retryAfter: 1 }));
+  callers[0]?.onGone?.();
+  expect(wait).not.toThrow();
 });
 
 test("a quota of instances keeps a tenant from starting more", async () => {
