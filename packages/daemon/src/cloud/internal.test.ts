@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, statSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Gateway } from "@spore/gateway";
@@ -105,6 +105,28 @@ test("the daemon answers an app that asks for its own flags, and for no others",
   expect(await asked("/%2e%2e%2fapi%2fsecret")).toMatch(/404 Not Found/);
   expect(await asked("/%zz")).toMatch(/^HTTP\/1\.1 [45]\d\d/);
   expect(await ask(tokenOf("web"), "spore")).toMatch(/404 Not Found/);
+});
+
+test("one app has so many connections and no more, and gets its place back", async () => {
+  const opened: Socket[] = [];
+  const opens = (): Promise<boolean> =>
+    new Promise((resolve) => {
+      const socket = connect(grants.socket);
+      opened.push(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => resolve(false));
+      socket.on("data", () => resolve(true));
+      socket.write(
+        `${tokenOf("web")} ${internalAddress("api")} 80\nGET / HTTP/1.1\r\nhost: api.internal\r\n\r\n`,
+      );
+    });
+  const first = await Promise.all(Array.from({ length: 1000 }, opens));
+  expect(first.every((open) => open)).toBe(true);
+  expect(await opens()).toBe(false);
+  expect(await ask(tokenOf("api"), "web")).toMatch(/I am web/);
+  opened[0]?.destroy();
+  await expect.poll(opens).toBe(true);
+  for (const socket of opened) socket.destroy();
 });
 
 test("a port that the app does not have is closed", async () => {

@@ -30,6 +30,8 @@ const SOCKET_PATH = 107;
 const HELLO_LIMIT = 200;
 const HELLO_MS = 5000;
 const HTTP = 80;
+/** Connections that the instances of one app may have to others. */
+const CONNECTIONS = 1000;
 const hello = /^([a-z][a-z0-9-]{0,41})\.([A-Za-z0-9_-]{43}) (\d{1,3}(?:\.\d{1,3}){3}) (\d{1,5})$/;
 
 /** The address of an app: the FNV-1a hash of its name. */
@@ -99,6 +101,8 @@ export class InternalNetwork {
   readonly #parts: InternalParts;
   readonly #grants: Grants;
   readonly #server: Server;
+  /** Connections by app. */
+  readonly #open = new Map<string, number>();
   /** Apps by address; null: to be looked up again. */
   #apps: Map<string, string[]> | null = null;
 
@@ -154,6 +158,10 @@ export class InternalNetwork {
       socket.destroy();
       return;
     }
+    if (!this.#admit(from, socket)) {
+      socket.destroy();
+      return;
+    }
     if (rest.length > 0) socket.unshift(rest);
     const target = this.#find(address, caller.tenant);
     const { router, gateway, flags } = this.#parts;
@@ -167,6 +175,19 @@ export class InternalNetwork {
     } else {
       socket.destroy();
     }
+  }
+
+  /** One app must not take the descriptors of all. */
+  #admit(app: string, socket: Socket): boolean {
+    const open = this.#open.get(app) ?? 0;
+    if (open >= CONNECTIONS) return false;
+    this.#open.set(app, open + 1);
+    socket.once("close", () => {
+      const left = (this.#open.get(app) ?? 1) - 1;
+      if (left === 0) this.#open.delete(app);
+      else this.#open.set(app, left);
+    });
+    return true;
   }
 
   /** The tenant's app at an address. */
