@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { buildImage, launchPlan, type RunOptions } from "@spore/image";
+import { buildImage, launchPlan, neverFrozen, type RunOptions } from "@spore/image";
 import { findMonitor, launchConfig } from "@spore/monitor-client";
 
 /** The checkout. */
@@ -73,7 +73,7 @@ export class Workshop implements Disposable {
   async ours(target: string, options: RunOptions = {}): Promise<string[]> {
     const { image } = await buildImage({ target });
     const watched = { events: "quiet", built: null, trace: false, gdb: null, reporter: null } as const;
-    const config = { ...launchConfig(launchPlan(image, options), watched), deleteConfig: false };
+    const config = { ...launchConfig(neverFrozen(launchPlan(image, options)), watched), deleteConfig: false };
     const file = join(this.folder, `launch-${this.#files++}.json`);
     writeFileSync(file, JSON.stringify(config));
     return [this.monitor, "--config", file];

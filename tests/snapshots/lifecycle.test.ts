@@ -42,6 +42,7 @@ interface Identity {
   readonly file: string;
   readonly home: string;
   readonly pid: number;
+  readonly options: readonly string[];
 }
 
 async function ask<T = State>(server: Server, path: string): Promise<T> {
@@ -145,6 +146,12 @@ describe("a machine that runs", () => {
     await using server = await serve(8080, [fixture]);
     await ask(server, "/hold");
     expect(await ask(server, "/")).toMatchObject({ notes: [], early: null });
-    expect(await ask<Identity>(server, "/identity")).toMatchObject({ machine: null, hostname: "spore" });
+    // Node.js has not even loaded what a restore needs.
+    const options = ["--enable-source-maps"];
+    expect(await ask<Identity>(server, "/identity")).toMatchObject({
+      machine: null,
+      hostname: "spore",
+      options,
+    });
   });
 });

@@ -14,6 +14,7 @@ import {
   type LaunchPlan,
   launchPlan,
   type MorePieces,
+  neverFrozen,
   type RunOptions,
   readable,
   withPieces,
@@ -80,7 +81,7 @@ export async function runTarget(
   }
   const plan = launchPlan(image, run);
   const config: LaunchConfig = {
-    ...configOf(plan, built, flags),
+    ...configOf(flags.orders === undefined ? neverFrozen(plan) : plan, built, flags),
     ...(flags.orders !== undefined && {
       orders: resolve(context.cwd, flags.orders),
       snapshot: identity(built.image, run),

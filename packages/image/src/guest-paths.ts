@@ -44,3 +44,6 @@ export function packageName(folder: string): string {
   const marker = `${sep}node_modules${sep}`;
   return folder.slice(folder.lastIndexOf(marker) + marker.length);
 }
+
+/** Where the module is that runs before a Node.js app. */
+export const PRELOAD_PATH = "/usr/local/lib/spore/preload.cjs";

@@ -12,7 +12,7 @@ export { needsOf, piecesOf } from "./document.ts";
 export { readable } from "./host-file.ts";
 export { openImage } from "./image-file.ts";
 export { parseInclude } from "./include.ts";
-export { type LaunchPlan, launchPlan } from "./launch.ts";
+export { type LaunchPlan, launchPlan, neverFrozen } from "./launch.ts";
 export { kernelSymbols, type MorePieces, withPieces } from "./pieces.ts";
 export { remembered } from "./remembered.ts";
 export { defaultStore, prepareStore, type Store, storeAt } from "./store.ts";

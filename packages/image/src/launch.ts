@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 import { constants } from "node:os";
 import { sporeError } from "@spore/errors";
 import type { GuestConfig, GuestRights } from "@spore/monitor-client";
+import { PRELOAD_PATH } from "./guest-paths.ts";
 import { alignUp, FREE_GPA, HUGE, LAYERS_GPA, MAX_RAM, MIN_RAM } from "./memory-map.ts";
 import { kernelFile } from "./packed-kernel.ts";
 import { defaultStore, type Store, storeAt } from "./store.ts";
@@ -58,6 +59,12 @@ export function launchPlan(
     user: image.user,
     stopSignal: constants.signals[image.stopSignal],
   };
+}
+
+/** The plan for a machine that nobody can freeze: Node.js starts without what only a restore needs. */
+export function neverFrozen(plan: LaunchPlan): LaunchPlan {
+  const at = plan.argv.indexOf(PRELOAD_PATH);
+  return plan.argv[at - 1] === "--require" ? { ...plan, argv: plan.argv.toSpliced(at - 1, 2) } : plan;
 }
 
 /** What the image declares; the name servers are those that the guest is told of. */

@@ -7,7 +7,7 @@ import { findNeeds } from "./app-needs.ts";
 import type { Inputs } from "./build-record.ts";
 import { type Bundle, type BundleRequest, scanModules, writeBundle } from "./bundle.ts";
 import { NEEDS_DOCUMENT, PIECES_DOCUMENT } from "./document.ts";
-import { APP, guestPath, packageFolder, packageName } from "./guest-paths.ts";
+import { APP, guestPath, PRELOAD_PATH, packageFolder, packageName } from "./guest-paths.ts";
 import { GuestTree } from "./guest-tree.ts";
 import { looksLikeElf, readStart } from "./host-file.ts";
 import type { ImageContent } from "./image-file.ts";
@@ -37,7 +37,7 @@ import {
   policyOf,
   type ResolvedBuild,
 } from "./resolved-build.ts";
-import { NODE_PATH, PRELOAD_PATH, runtimeLayer } from "./runtime-layer.ts";
+import { NODE_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Store } from "./store.ts";
 import type { Decision } from "./types.ts";
 import { wishesOf, withMore } from "./wishes.ts";

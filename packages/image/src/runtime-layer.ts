@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { buildSync } from "esbuild";
 import { writeRecord } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
+import { PRELOAD_PATH } from "./guest-paths.ts";
 import { touch } from "./layer.ts";
 import type { NodeRelease } from "./node-release.ts";
 import { Patcher } from "./patcher.ts";
@@ -15,9 +16,6 @@ import type { Decision, PatchedObject } from "./types.ts";
 
 /** Where Node is in the guest. */
 export const NODE_PATH = "/usr/local/bin/node";
-
-/** Where the module is that runs before an app. */
-export const PRELOAD_PATH = "/usr/local/lib/spore/preload.cjs";
 
 /** The module that runs before an app, as one file that every release can load. */
 function preload(release: NodeRelease, inputs: Inputs): string {
