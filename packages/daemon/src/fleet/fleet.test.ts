@@ -1,7 +1,7 @@
 import type { Caller } from "@spore/gateway";
 import { describe, expect, test } from "vitest";
 import { testCloud } from "../test-cloud.ts";
-import { testDriver } from "../test-driver.ts";
+import { type TestDriver, testDriver } from "../test-driver.ts";
 
 const host = "a.localhost";
 
@@ -146,12 +146,20 @@ describe("scaling", () => {
   });
 
   test("lets an instance sleep only when its program has no reason of its own to stay awake", async () => {
-    const driver = testDriver();
+    let holding = false;
+    const driver: TestDriver = testDriver({
+      // While it answers: afterwards it might be asleep already.
+      answer: ({ id, app }) => {
+        if (holding && app === "a") driver.watches.get(id)?.holds(2);
+        return { status: 200, text: id };
+      },
+    });
     await using cloud = await testCloud(driver);
     cloud.app("a", { idleMs: 1 });
     const hold = async (): Promise<string> => {
+      holding = true;
       const { text: id } = await cloud.get(host);
-      driver.watches.get(id)?.holds(2);
+      holding = false;
       return id;
     };
     const id = await hold();
