@@ -7,6 +7,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, registry, SporeError, sporeError } from "@spore/errors";
 import { writeConfigFile } from "./config-file.ts";
 import type { LaunchConfig } from "./launch-config.ts";
@@ -139,9 +140,13 @@ export class Instance implements AsyncDisposable {
   }
 }
 
+/** An app that waits for something outside has used by then what it uses. */
+const TRIAL_MS = 3000;
+
 /**
  * Goes on once from the snapshot `config.restore`, on trial, and notes in the file what the
- * machine uses until `ask`, which is given the address of a listener, has its answer.
+ * machine uses until `ask`, which is given the address of a listener, has its answer. The
+ * machine reaches nothing outside, so that nobody there sees one request more.
  */
 export async function tryOut(
   monitor: string,
@@ -150,11 +155,12 @@ export async function tryOut(
   port?: number,
 ): Promise<void> {
   if (config.restore === null) return;
-  const trial = { ...config, publish: null, anyPort: true, pool: null, trial: true };
+  const rights = { ...config.rights, destinations: [] };
+  const trial = { ...config, rights, publish: null, anyPort: true, pool: null, trial: true };
   await using instance = Instance.start(monitor, trial, { output: "ignore" });
   const listening = await instance.event("listening", ({ guestPort }) => (port ?? guestPort) === guestPort);
   if (listening === null) throw answered(undefined);
-  await ask(listening.url);
+  await Promise.race([ask(listening.url).catch(() => {}), delay(TRIAL_MS, undefined, { ref: false })]);
   await instance.noteUse(config.restore);
 }
 
