@@ -4,7 +4,7 @@
  * be part of a bundle.
  */
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import type { NodeFileTraceOptions, NodeFileTraceResult } from "@vercel/nft";
@@ -67,7 +67,9 @@ async function trace(
 ): Promise<NodeFileTraceResult> {
   const { nodeFileTrace } = await import("@vercel/nft");
   const cache: Partial<Record<"fileCache" | "statCache" | "symlinkCache", Map<string, unknown>>> = {};
-  const result = await nodeFileTrace([...modules], { ...options, cache });
+  // Packages from which somebody else has left out what is not in use (Next.js, standalone).
+  const isLeftOut = (path: string): boolean => !existsSync(join(options.base ?? "/", path));
+  const result = await nodeFileTrace([...modules], { ...options, cache, ignore: isLeftOut });
   for (const seen of Object.values(cache)) for (const path of seen?.keys() ?? []) inputs.add(path);
   // A file that appears beside one that was found by a pattern may match it too.
   for (const file of result.fileList) inputs.add(dirname(join("/", file)));

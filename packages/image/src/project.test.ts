@@ -177,6 +177,18 @@ worker.on("message", (message: string) => console.log("worker", message));
     expect(await run(project)).toEqual({ out: "42\n", err: "", status: 0 });
   });
 
+  test("a package from which files were left out that others would look for", async () => {
+    const project = workshop.project("pruned", {
+      "package.json": '{"name":"pruned","type":"module"}',
+      "index.js": 'import { where } from "semver"; console.log(where);',
+      "node_modules/semver/package.json": '{"name":"semver","main":"index.js"}',
+      // With the real package comes a preload.js.
+      "node_modules/semver/index.js": "exports.where = __dirname;",
+    });
+    const root = unpack((await workshop.build(project)).image);
+    expect(existsSync(join(root, "app/node_modules/semver/index.js"))).toBe(true);
+  });
+
   test("packages of a workspace, above the project and linked into it", async () => {
     const root = workshop.project("workspace", {
       "package.json": '{"private":true}',
