@@ -104,3 +104,23 @@ test(`${APPS} apps, ${AWAKE} awake, ${WAKES} wakes: none fails, and the daemon's
     console.log(`idle: ${(share * 100).toFixed(2)} % of a processor, ${Math.round(memory(spore.pid()))} MiB`);
   }
 }, 7_200_000);
+
+/** Calls around the moment at which a machine falls asleep; `SPORE_CALLS=10000` for the whole promise. */
+const CALLS = Number(process.env["SPORE_CALLS"] ?? 200);
+
+test(`${CALLS} calls just as the app's machine falls asleep all get their answer`, async () => {
+  await using spore = await cloud();
+  const program = compile(scratch, "answer.c", "gcc", "-O2", "-static");
+  await spore.json(["deploy", "--name", "app", "--memory", "32M", "--idle", "5ms", program]);
+  const starts: Record<string, number> = {};
+  for (let call = 0; call < CALLS; call += 1) {
+    const { status, text, headers } = await spore.get("app");
+    if (status !== 200) throw new Error(`call ${call}: ${status} ${text}`);
+    const start = String(headers["x-spore-start"]);
+    starts[start] = (starts[start] ?? 0) + 1;
+    // From well before to well after that moment.
+    await new Promise((resolve) => setTimeout(resolve, (call % 41) / 4));
+  }
+  console.log(`calls: ${JSON.stringify(starts)}`);
+  expect(Object.keys(starts).length).toBeGreaterThan(1);
+}, 7_200_000);
