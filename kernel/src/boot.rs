@@ -211,8 +211,14 @@ impl StackBuilder {
         }
         self.at
     }
+    /// The first lies lowest and each begins where the one before ends: programs write
+    /// their title over them (setproctitle, `process.title`).
     fn push_strings(&mut self, span: Span) -> Vec<u64> {
-        strings(span).map(|text| self.push(text, 1)).collect()
+        let texts: Vec<_> = strings(span).collect();
+        let pushed = texts.into_iter().rev().map(|text| self.push(text, 1));
+        let mut places: Vec<u64> = pushed.collect();
+        places.reverse();
+        places
     }
 }
 
