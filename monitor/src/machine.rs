@@ -5,8 +5,10 @@
 //! interrupts, see `spore_abi::vcpu`.
 
 use std::os::fd::AsRawFd;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS,
@@ -113,10 +115,12 @@ impl Features {
             let _ = say.send(supported_features(&again));
         };
         let thread = std::thread::Builder::new().stack_size(STACK);
-        if processors >= 2 && thread.spawn(work).is_ok() {
-            return Self::Reading(hear);
-        }
-        Self::Later(Arc::clone(kvm))
+        let reader = (processors >= 2).then(|| thread.spawn(work));
+        let Some(Ok(reader)) = reader else {
+            return Self::Later(Arc::clone(kvm));
+        };
+        move_elsewhere(&reader);
+        Self::Reading(hear)
     }
 
     /// While they are being read, brings the frames into being that every guest needs at
@@ -135,6 +139,21 @@ impl Features {
         }
         let failed = |_| problem("cannot read the processor's features");
         reading.recv().map_err(failed)?
+    }
+}
+
+/// Puts a new thread on another processor than this one, where Linux mostly leaves it to
+/// wait until its maker sleeps.
+fn move_elsewhere(thread: &JoinHandle<()>) {
+    // SAFETY: a zeroed set is a value, and the calls read or fill one of its size; the
+    // thread is alive, since nobody has joined it. Where a call fails, it stays here.
+    unsafe {
+        let mut others: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of_val(&others), &mut others);
+        if let Ok(here) = usize::try_from(libc::sched_getcpu()) {
+            libc::CPU_CLR(here, &mut others);
+            libc::pthread_setaffinity_np(thread.as_pthread_t() as _, size_of_val(&others), &others);
+        }
     }
 }
 
