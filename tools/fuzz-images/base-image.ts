@@ -13,6 +13,7 @@ import {
   manifestText,
   sha256Of,
 } from "../../packages/image/src/oci.ts";
+import { packKernel } from "../../packages/image/src/packed-kernel.ts";
 import { tarHeader } from "../../packages/image/src/tar.ts";
 import type { Blob, ImageManifest } from "../../packages/image/src/types.ts";
 
@@ -22,6 +23,7 @@ export type Files = readonly (readonly [name: string, bytes: string | Uint8Array
 /** What an image is made of; each part can be replaced by a hostile one. */
 export interface Parts {
   readonly layer?: Uint8Array;
+  readonly kernel?: Uint8Array;
   /** Changes what the image says of itself. */
   readonly change?: (image: ImageManifest) => unknown;
   /** Changes the text of the configuration, whatever it says. */
@@ -31,7 +33,9 @@ export interface Parts {
   readonly files?: (files: Files) => Files;
 }
 
-const KERNEL: Uint8Array = new Uint8Array(64).fill(0x90);
+/** Length of the small image's kernel in memory. */
+export const KERNEL_LENGTH = 4096;
+const KERNEL: Uint8Array = packKernel(new Uint8Array(KERNEL_LENGTH).fill(0x90));
 const encoder = new TextEncoder();
 
 /** The layer of the small image: a program, a folder, a link. */
@@ -55,13 +59,13 @@ export function baseLayer(): Uint8Array {
 }
 
 /** What the small image says of itself. */
-export function baseManifest(layer: Uint8Array): ImageManifest {
+export function baseManifest(layer: Uint8Array, kernel: Uint8Array = KERNEL): ImageManifest {
   const blob = (kind: Blob["kind"], name: string, bytes: Uint8Array, metadataLength: number): Blob => ({
     kind,
     name,
     sha256: sha256Of(bytes),
     length: bytes.length,
-    memoryLength: kind === "kernel" ? bytes.length : 0,
+    memoryLength: kind === "kernel" ? KERNEL_LENGTH : 0,
     metadataLength,
     metadataSha256: sha256Of(bytes.subarray(0, metadataLength)),
   });
@@ -75,7 +79,7 @@ export function baseManifest(layer: Uint8Array): ImageManifest {
     stopSignal: "SIGTERM",
     health: null,
     rights: { devices: ["console", "network"], ports: null, destinations: null, volumes: [] },
-    kernel: blob("kernel", "kernel", KERNEL, KERNEL.length),
+    kernel: blob("kernel", "kernel", kernel, kernel.length),
     layers: [blob("layer", "small", layer, Math.min(4096, layer.length))],
     documents: [],
     program: {
@@ -103,7 +107,8 @@ export function baseManifest(layer: Uint8Array): ImageManifest {
 /** An archive of an image; with digests that fit what is in it, however hostile that is. */
 export function sealed(parts: Parts = {}): Uint8Array {
   const layer = parts.layer ?? baseLayer();
-  const base = baseManifest(layer);
+  const kernel = parts.kernel ?? KERNEL;
+  const base = baseManifest(layer, kernel);
   const image = parts.change ? (parts.change(structuredClone(base)) as ImageManifest) : base;
   const written = parts.config ? parts.config(textOf(image)) : textOf(image);
   const config = describe(CONFIG_TYPE, written);
@@ -118,7 +123,7 @@ export function sealed(parts: Parts = {}): Uint8Array {
     ["index.json", index],
     blob(manifest),
     blob(written),
-    blob(KERNEL),
+    blob(kernel),
     blob(layer),
   ];
   return archive(parts.files ? parts.files(files) : files);

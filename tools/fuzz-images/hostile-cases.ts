@@ -4,8 +4,9 @@
  * corpus/, where other tools (AFL) can start from them; a test compares.
  */
 
+import { packKernel } from "../../packages/image/src/packed-kernel.ts";
 import type { ImageManifest } from "../../packages/image/src/types.ts";
-import { archive, baseLayer, type Files, type Parts, sealed } from "./base-image.ts";
+import { archive, baseLayer, type Files, KERNEL_LENGTH, type Parts, sealed } from "./base-image.ts";
 
 /** An archive with one more entry, whose header is changed. */
 function withEntry(name: string, change: (header: Buffer) => void = () => {}): () => Uint8Array {
@@ -150,6 +151,8 @@ function documents(): Record<string, () => Uint8Array> {
     "manifest-heap-in-the-kernel": program({ brkStart: 0x7f80_0000_0000 }),
     "manifest-huge-kernel": () =>
       sealed(changed((image) => (image.kernel = { ...image.kernel, memoryLength: 2 ** 52 }))),
+    "kernel-not-packed": () => sealed({ kernel: new Uint8Array(64).fill(0x90) }),
+    "kernel-larger-than-it-says": () => sealed({ kernel: packKernel(new Uint8Array(KERNEL_LENGTH + 1)) }),
     "manifest-path-with-nul": program({ path: "/a\0b" }),
     "manifest-volume-of-the-host": rights({ volumes: ["/etc"] }),
     "manifest-port-zero": rights({ ports: [0] }),

@@ -5,6 +5,7 @@ import { explained, openImageSync } from "./image-file.ts";
 import { storeBlobs, storeImage } from "./image-writer.ts";
 import { layerSource } from "./layer-source.ts";
 import { blobsOf, DocumentError } from "./oci.ts";
+import { unpackKernel } from "./packed-kernel.ts";
 import { prepareStore, type Store } from "./store.ts";
 import type { Blob, BlobPlace, Image } from "./types.ts";
 
@@ -16,6 +17,7 @@ const DEEPEST = 128;
 /** Copies an image into the store; gives it as it is there. */
 export function importImage(image: Image, store: Store): Image {
   for (const layer of image.layers) checkLayer(image.path, layer);
+  unpackKernel(image.kernel);
   prepareStore(store);
   storeBlobs(blobsOf(image), store);
   return openImageSync(storeImage(image, store), store);
