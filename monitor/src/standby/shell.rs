@@ -105,7 +105,8 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
     call_process(c"spore-monitor");
     let woken = Instant::now();
     RECEIVED.store(clock::monotonic(), Ordering::Relaxed);
-    let cpu = clock::now(libc::CLOCK_PROCESS_CPUTIME_ID);
+    // Of this thread: those that have filled memory are gone, the others begin later.
+    let cpu = clock::now(libc::CLOCK_THREAD_CPUTIME_ID);
     CPU_BEFORE.store(cpu, Ordering::Relaxed);
     if let Some(style) = wake.events {
         config.events = style;

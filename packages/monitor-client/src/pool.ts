@@ -29,7 +29,7 @@ export type StandbyEvent =
       readonly prepared: number;
       /** When its first instruction was due. */
       readonly resumed: number;
-      /** Processor time that standing by had taken, ns. */
+      /** Processor time of the thread that is to run the program, so far, ns. */
       readonly cpuBefore: number;
     }
   /** A forked machine listens. */
