@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { writeWhole } from "./atomic-file.ts";
 import { readExactly } from "./blob-layout.ts";
+import { fingerprint } from "./build-record.ts";
 import { explained } from "./image-file.ts";
 import { touch } from "./layer.ts";
 import { DocumentError } from "./oci.ts";
@@ -31,15 +32,24 @@ export function unpackKernel(kernel: Blob & BlobPlace): Uint8Array {
   });
 }
 
-/** Where the kernel of an image lies as it is in memory: in the store, from now on. */
+/** Unpacked kernels that this process has compared with what they were unpacked from, by path. */
+const compared = new Map<string, { readonly seen: string; readonly length: number }>();
+
+/**
+ * Where the kernel of an image lies as it is in memory: in the store, from now on. One that
+ * was compared before and has not changed since is only looked up: a daemon asks at every wake.
+ */
 export function kernelFile(kernel: Blob & BlobPlace, store: Store): BlobPlace & { readonly length: number } {
-  const bytes = unpackKernel(kernel);
   const path = join(store.links, `${kernel.sha256}.kernel`);
+  const known = compared.get(path);
+  if (known?.seen === fingerprint(path)) return { path, offset: 0, length: known.length };
+  const bytes = unpackKernel(kernel);
   if (hasBytes(path, bytes)) touch(path);
   else {
     prepareStore(store);
     writeWhole(path, store.tmp, bytes);
   }
+  compared.set(path, { seen: fingerprint(path), length: bytes.length });
   return { path, offset: 0, length: bytes.length };
 }
 
