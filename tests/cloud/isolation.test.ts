@@ -24,12 +24,13 @@ beforeAll(async () => {
   const made = ["token", "--create", "theirs", "--role", "admin", "--tenant", "acme"];
   stranger = (await spore.json<{ secret: string }>(made)).secret;
   const own = await spore.json<{ id: string }>(["token", "--create", "own", "--role", "viewer"]);
+  const { release } = await spore.json<{ release: { image: string } }>(["inspect", "hello"]);
   const { instances } = await spore.json<{ instances: { id: string }[] }>(["ps", "hello"]);
   theirs = {
     app: "hello",
     release: "1",
     key: "flag",
-    digest: "0".repeat(64),
+    digest: release.image,
     "getDeployment.id": id,
     "getInstance.id": instances[0]?.id ?? "",
     "stopInstance.id": instances[0]?.id ?? "",
@@ -41,10 +42,11 @@ afterAll(async () => {
   await spore[Symbol.asyncDispose]();
 });
 
-const bodies: Partial<Record<keyof Calls, object>> = {
-  deploy: { image: "0".repeat(64) },
-  putFlag: { enabled: true, variants: { on: true }, variant: "on" },
-  changeSecrets: { set: { STOLEN: "x" } },
+const bodies: Partial<Record<keyof Calls, () => object>> = {
+  deploy: () => ({ image: theirs["digest"] }),
+  missingBlobs: () => ({ digests: [theirs["digest"]] }),
+  putFlag: () => ({ enabled: true, variants: { on: true }, variant: "on" }),
+  changeSecrets: () => ({ set: { STOLEN: "x" } }),
 };
 
 async function ask(name: keyof Calls): Promise<{ status: number; text: string }> {
@@ -59,7 +61,7 @@ async function ask(name: keyof Calls): Promise<{ status: number; text: string }>
       authorization: `Bearer ${stranger}`,
       ...(body !== null && { "content-type": "application/json" }),
     },
-    ...(body !== null && { body: JSON.stringify(bodies[name] ?? {}) }),
+    ...(body !== null && { body: JSON.stringify(bodies[name]?.() ?? {}) }),
   });
   return { status: answer.status, text: await answer.text() };
 }
@@ -93,6 +95,17 @@ describe("a stranger with all rights in a tenant of its own", () => {
     expect((await ask("getMetrics")).text).not.toContain("hello");
     expect((await ask("listTokens")).text).not.toContain('"own"');
     expect((await ask("listTenants")).status).toBe(403);
+  });
+
+  test("has nothing of an image by knowing its digest, nor learns that it is there", async () => {
+    expect(JSON.parse((await ask("missingBlobs")).text)).toEqual({ missing: [theirs["digest"]] });
+    for (const name of ["putImage", "deploy"] as const) {
+      const { status, text } = await ask(name);
+      expect({ status, text }).toEqual({
+        status: 404,
+        text: expect.stringContaining(`there is no image ${theirs["digest"]}`),
+      });
+    }
   });
 
   test("does not get its name, nor paths below it", async () => {

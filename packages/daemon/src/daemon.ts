@@ -15,6 +15,7 @@ import { faultPoint } from "./cloud/faults.ts";
 import { Flags } from "./cloud/flags.ts";
 import { Grants, InternalNetwork } from "./cloud/internal.ts";
 import { InternalFlags } from "./cloud/internal-flags.ts";
+import { Possessions } from "./cloud/possessions.ts";
 import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
 import { Storage } from "./cloud/storage.ts";
@@ -92,6 +93,7 @@ function keepers({ home, domain, log }: DaemonOptions) {
     run,
     events,
     images,
+    possessions: new Possessions(store, images),
     secrets,
     storage: new Storage({ store, tenants, images, folders: [join(home, "logs"), join(home, "snapshots")] }),
     wrong,

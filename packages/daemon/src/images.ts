@@ -4,13 +4,13 @@
  */
 
 import { createHash } from "node:crypto";
-import { createWriteStream, existsSync, linkSync, mkdirSync, rmSync } from "node:fs";
+import { createWriteStream, existsSync, linkSync, mkdirSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { sporeError } from "@spore/errors";
 import { type Image, openImage, type Store, storeAt } from "@spore/image";
-import { forgetImage, keepImage, prepareStore, sweepStore } from "@spore/image/store";
+import { forgetImage, keepImage, partsOfImage, prepareStore, sweepStore } from "@spore/image/store";
 import { newId } from "./fleet/fleet.ts";
 
 /** Images that were opened and are kept at hand; releases of the same image share it. */
@@ -32,14 +32,14 @@ export class Images {
     mkdirSync(this.#uploads, { recursive: true });
   }
 
-  /** Which of the blobs are not here. */
-  missing(digests: readonly string[]): readonly string[] {
-    return digests.filter((digest) => !this.has(digest));
-  }
-
   /** Whether a blob (a manifest, say) is here. */
   has(digest: string): boolean {
     return existsSync(join(this.#store.blobs, digest));
+  }
+
+  /** Digests of what an image consists of, beside its manifest; none if that is no manifest. */
+  parts(digest: string): readonly string[] {
+    return partsOfImage(this.#store, digest) ?? [];
   }
 
   /** Keeps a blob, if its bytes have the digest and are not more than `room`; gives its length. */
@@ -133,5 +133,7 @@ function linkOver(temporary: string, target: string): void {
     linkSync(temporary, target);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+    // What is young is not swept: its image comes next.
+    utimesSync(target, new Date(), new Date());
   }
 }

@@ -14,4 +14,4 @@ export {
   referrersOf,
 } from "./referrers.ts";
 export { prepareStore, type Store, storeAt } from "./store.ts";
-export { sweepStore } from "./store-sweep.ts";
+export { partsOfImage, sweepStore } from "./store-sweep.ts";

@@ -54,12 +54,18 @@ export function sweepStore(store: Store, now: number = Date.now()): void {
 /** Notes an image, its blobs, and what refers to it with theirs. */
 function noteImage(digest: string | undefined, store: Store, wanted: Set<string>): void {
   if (digest === undefined || wanted.has(digest)) return;
-  const manifest = manifestIn(store, digest);
-  if (manifest === null) return;
+  const parts = partsOfImage(store, digest);
+  if (parts === null) return;
   wanted.add(digest);
-  for (const { digest: blob } of [manifest.config, ...manifest.layers])
-    wanted.add(blob.replace("sha256:", ""));
+  for (const part of parts) wanted.add(part);
   for (const path of entriesOf(join(store.referrers, digest))) noteImage(basename(path), store, wanted);
+}
+
+/** Digests of what the manifest of an image names; null if it is none. */
+export function partsOfImage(store: Store, digest: string): readonly string[] | null {
+  const manifest = manifestIn(store, digest);
+  if (manifest === null) return null;
+  return [manifest.config, ...manifest.layers].map((part) => part.digest.replace("sha256:", ""));
 }
 
 /** A manifest among the blobs; null if it is none or damaged: it keeps nothing alive. */

@@ -18,6 +18,7 @@ import {
   releaseKey,
   type Store,
 } from "../store/types.ts";
+import type { Possessions } from "./possessions.ts";
 import type { Rollouts } from "./rollouts.ts";
 import type { Tenants } from "./tenants.ts";
 import { hostOfDomain, type Urls } from "./urls.ts";
@@ -28,6 +29,7 @@ export interface AppsParts {
   readonly events: Events;
   readonly fleet: Fleet;
   readonly images: Images;
+  readonly possessions: Possessions;
   readonly secrets: Secrets;
   readonly preparations: Preparations;
   readonly snapshots: Snapshots;
@@ -376,7 +378,8 @@ export class Apps {
 
   /** Stops an app and removes all that was kept of it. */
   remove(name: string, tenant: string | null): void {
-    const { store, fleet, events, logs, secrets, preparations, snapshots, urls, images } = this.#parts;
+    const { store, fleet, events, logs, secrets, preparations, snapshots, urls } = this.#parts;
+    const { images, possessions } = this.#parts;
     const app = this.get(name, tenant);
     const own = new Set(store.list("releases", { prefix: `${name}/` }).map(({ image }) => image));
     store.transaction(() => {
@@ -400,6 +403,7 @@ export class Apps {
     events.tell("app.removed", { tenant: app.tenant, app: name });
     for (const { image } of store.list("releases")) own.delete(image);
     images.sweep(own);
+    possessions.sweep();
   }
 
   #checkDomains({ name, tenant }: AppRecord, settings: AppSettings): void {

@@ -7,7 +7,7 @@ import { Refusal } from "@spore/gateway";
 import type { Events } from "../events.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { newId } from "../fleet/fleet.ts";
-import type { Store, TenantRecord, TokenRecord } from "../store/types.ts";
+import { namedKey, type Store, type TenantRecord, type TokenRecord } from "../store/types.ts";
 
 /** The tenant of whoever uses the daemon's own socket. */
 export const OWN_TENANT = "default";
@@ -90,6 +90,9 @@ export class Tenants {
       throw sporeError("SPORE_CONFLICT", { problem: `tenant ${name} has apps` });
     }
     for (const token of this.tokens(name, null, 1_000_000)) this.removeToken(token.id, name);
+    for (const { digest } of this.#store.list("uploads", { prefix: `${name}/` })) {
+      this.#store.delete("uploads", namedKey(name, digest));
+    }
     this.#store.delete("tenants", name);
     this.#store.durable();
     this.#quotas.delete(name);

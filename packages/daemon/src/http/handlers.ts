@@ -7,6 +7,7 @@ import type { Authority } from "../authority.ts";
 import type { Apps } from "../cloud/apps.ts";
 import type { Flags } from "../cloud/flags.ts";
 import type { Grants } from "../cloud/internal.ts";
+import type { Possessions } from "../cloud/possessions.ts";
 import type { Storage } from "../cloud/storage.ts";
 import type { Tenants } from "../cloud/tenants.ts";
 import type { Urls } from "../cloud/urls.ts";
@@ -26,6 +27,7 @@ export interface HandlerParts {
   readonly apps: Apps;
   readonly fleet: Fleet;
   readonly images: Images;
+  readonly possessions: Possessions;
   readonly logs: Logs;
   readonly flags: Flags;
   readonly secrets: Secrets;
@@ -54,6 +56,7 @@ export function handlers(parts: HandlerParts): Handlers {
 
 function imageHandlers({
   images,
+  possessions,
   apps,
   fleet,
   home,
@@ -85,17 +88,21 @@ function imageHandlers({
       const { domain, certificate } = authority();
       return { domain, certificate, fingerprint: new X509Certificate(certificate).fingerprint256 };
     },
-    missingBlobs: ({ body }) => ({ missing: images.missing(body.digests) }),
+    missingBlobs: ({ body, who }) => ({ missing: possessions.missing(who.tenant, body.digests) }),
     putBlob: async ({ params: { digest }, body, who }) => {
       const length = await images.putBlob(digest, body, await storage.room(who.tenant));
       storage.uploaded(who.tenant, length);
+      possessions.note(who.tenant, digest);
       return { digest, length };
     },
-    putImage: async ({ params: { digest } }) => ({ digest, name: (await images.open(digest)).name }),
+    putImage: async ({ params: { digest }, who }) => {
+      possessions.check(who.tenant, digest);
+      return { digest, name: (await images.open(digest)).name };
+    },
   } satisfies Partial<Handlers>;
 }
 
-function appHandlers({ apps, images, urls, store, storage }: HandlerParts) {
+function appHandlers({ apps, images, possessions, urls, store, storage }: HandlerParts) {
   const view = (record: DeploymentRecord): Deployment => {
     const { canary: _, ...rest } = record;
     return { ...rest, url: urls.app({ name: record.app }) };
@@ -110,6 +117,7 @@ function appHandlers({ apps, images, urls, store, storage }: HandlerParts) {
       return { name: params.app };
     },
     deploy: async ({ params, body, who, commit }) => {
+      possessions.check(who.tenant, body.image);
       const image = await images.open(body.image);
       await storage.admitDeploy(who.tenant, body.image);
       return commit(() => view(apps.deploy(params.app, who.tenant, body, image)));

@@ -109,6 +109,12 @@ export interface TenantRecord {
   readonly createdAt: number;
 }
 
+/** A tenant has uploaded a blob. */
+export interface UploadRecord {
+  readonly tenant: string;
+  readonly digest: string;
+}
+
 /** The answer of a call that had an idempotency key. */
 export interface AnswerRecord {
   readonly key: string;
@@ -131,6 +137,7 @@ export interface Records {
   readonly tenants: TenantRecord;
   readonly answers: AnswerRecord;
   readonly crashes: Crash;
+  readonly uploads: UploadRecord;
 }
 
 /** A part of a bucket, in the order of its keys. */
