@@ -66,6 +66,37 @@ async function ask(name: keyof Calls): Promise<{ status: number; text: string }>
   return { status: answer.status, text: await answer.text() };
 }
 
+describe("a token of another project of the same tenant", () => {
+  test("finds nothing of it, deploys into its own alone, and makes tokens for no other", async () => {
+    await spore.json(["project", "shop"]);
+    const made = ["token", "--create", "shop", "--role", "admin", "--project", "shop"];
+    const { secret } = await spore.json<{ secret: string }>(made);
+    const env = { SPORE_URL: url, SPORE_TOKEN: secret };
+    const run = async (...words: string[]) => {
+      const { status, stdout, stderr } = await spore.spore([...words, "--json"], { env });
+      return { status, said: status === 0 ? (JSON.parse(stdout) as unknown) : stderr };
+    };
+    expect(await run("ps")).toEqual({ status: 0, said: { apps: [], instances: [] } });
+    expect((await run("inspect", "hello")).said).toContain("there is no app hello");
+    expect((await run("deploy", "--name", "hello", join(root, "examples/hello"))).said).toContain("taken");
+    const elsewhere = ["deploy", "--name", "store", "--project", "default", join(root, "examples/hello")];
+    expect((await run(...elsewhere)).said).toContain("SPORE_FORBIDDEN");
+    expect((await run("token", "--create", "a", "--project", "default")).said).toContain("SPORE_FORBIDDEN");
+    expect((await run("project", "other")).said).toContain("SPORE_FORBIDDEN");
+    expect(await run("token", "--create", "b")).toMatchObject({ said: { project: "shop" } });
+    expect((await run("deploy", "--name", "store", join(root, "examples/hello"))).status).toBe(0);
+    const { said } = await run("ps");
+    expect(said).toMatchObject({ apps: [{ name: "store", project: "shop" }] });
+    const events = await spore.spore(["events"], { env });
+    expect(events.stdout).toContain("release.live store");
+    expect(events.stdout).not.toContain("hello");
+    expect((await spore.spore(["project", "shop", "--remove", "--yes"])).stderr).toContain("has apps");
+    await spore.json(["rm", "--yes", "store"]);
+    await spore.json(["project", "shop", "--remove", "--yes"]);
+    expect((await run("ps")).said).toContain("SPORE_UNAUTHENTICATED");
+  });
+});
+
 describe("a stranger with all rights in a tenant of its own", () => {
   const about = (Object.keys(routes) as (keyof Calls)[]).filter((name) =>
     /\{(app|id)\}/.test(routes[name].path),

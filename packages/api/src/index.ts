@@ -32,6 +32,7 @@ export type {
   NetworkPolicy,
   NewToken,
   Page,
+  Project,
   Quotas,
   Release,
   ReleaseConfig,

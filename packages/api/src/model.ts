@@ -131,6 +131,8 @@ export interface Canary {
 export interface App {
   readonly name: string;
   readonly tenant: string;
+  /** The project of the tenant that it belongs to. */
+  readonly project: string;
   readonly url: string;
   readonly createdAt: number;
   /** The release that gets the requests. */
@@ -252,6 +254,8 @@ export interface Token {
   readonly id: string;
   readonly name: string;
   readonly tenant: string;
+  /** It may reach the apps of this project alone; null: of all of the tenant's. */
+  readonly project: string | null;
   readonly role: Role;
   readonly createdAt: number;
 }
@@ -279,6 +283,13 @@ export interface Quotas {
 export interface Tenant {
   readonly name: string;
   readonly quotas: Quotas;
+  readonly createdAt: number;
+}
+
+/** A part of a tenant's apps, which a token may be limited to. */
+export interface Project {
+  readonly name: string;
+  readonly tenant: string;
   readonly createdAt: number;
 }
 

@@ -16,6 +16,7 @@ import type {
   Metric,
   NewToken,
   Page,
+  Project,
   Quotas,
   Release,
   ReleaseConfig,
@@ -59,7 +60,7 @@ export interface Calls {
     { readonly digest: string; readonly name: string },
     { readonly params: { readonly digest: string } }
   >;
-  listApps: Of<Page<App>, { readonly query: Paged }>;
+  listApps: Of<Page<App>, { readonly query: Paged & { readonly project?: string | undefined } }>;
   getApp: Of<App, InApp>;
   changeApp: Of<App, InApp<{ readonly body: AppSettingsChange }>>;
   deleteApp: Of<{ readonly name: string }, InApp>;
@@ -68,6 +69,8 @@ export interface Calls {
     InApp<{
       readonly body: {
         readonly image: string;
+        /** Of a new app; absent: `default`. */
+        readonly project?: string | undefined;
         readonly config?: Change<Omit<ReleaseConfig, "secrets">> | undefined;
         readonly settings?: AppSettingsChange | undefined;
         /** Percent of the requests; absent: all of them. */
@@ -133,10 +136,18 @@ export interface Calls {
   createToken: Of<
     NewToken,
     {
-      readonly body: { readonly name: string; readonly role: Role; readonly tenant?: string | undefined };
+      readonly body: {
+        readonly name: string;
+        readonly role: Role;
+        readonly tenant?: string | undefined;
+        readonly project?: string | undefined;
+      };
     }
   >;
   deleteToken: Of<{ readonly id: string }, { readonly params: { readonly id: string } }>;
+  listProjects: Of<Page<Project>, { readonly query: Paged }>;
+  putProject: Of<Project, { readonly params: { readonly project: string } }>;
+  deleteProject: Of<{ readonly name: string }, { readonly params: { readonly project: string } }>;
   listTenants: Of<Page<Tenant>, { readonly query: Paged }>;
   putTenant: Of<
     Tenant,
@@ -255,9 +266,9 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     ...bare,
     method: "GET",
     path: "/v1/apps",
-    summary: "The apps of the tenant.",
+    summary: "The apps of the tenant, or of one of its projects.",
     role: "viewer",
-    query: paged,
+    query: paged.extend({ project: s.appName.optional() }),
     result: s.page(s.app),
   },
   getApp: {
@@ -293,6 +304,7 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     role: "deployer",
     body: z.strictObject({
       image: s.digest,
+      project: s.appName.optional(),
       config: s.releaseChange.optional(),
       settings: s.appSettingsChange.optional(),
       canary: z.number().min(0).max(100).optional(),
@@ -530,6 +542,7 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
       name: z.string().min(1).max(100),
       role: s.role,
       tenant: s.appName.optional(),
+      project: s.appName.optional(),
     }),
     result: s.newToken,
     status: 201,
@@ -542,6 +555,33 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     role: "admin",
     params: byId,
     result: z.object({ id: z.string() }),
+  },
+  listProjects: {
+    ...bare,
+    method: "GET",
+    path: "/v1/projects",
+    summary: "The projects of the tenant.",
+    role: "viewer",
+    query: paged,
+    result: s.page(s.project),
+  },
+  putProject: {
+    ...bare,
+    method: "PUT",
+    path: "/v1/projects/{project}",
+    summary: "Makes a project of the tenant, if there is none.",
+    role: "admin",
+    params: z.object({ project: s.appName }),
+    result: s.project,
+  },
+  deleteProject: {
+    ...bare,
+    method: "DELETE",
+    path: "/v1/projects/{project}",
+    summary: "Removes a project that has no apps, with its tokens.",
+    role: "admin",
+    params: z.object({ project: s.appName }),
+    result: z.object({ name: s.appName }),
   },
   listTenants: {
     ...bare,

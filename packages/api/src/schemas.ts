@@ -19,6 +19,7 @@ import type {
   Metric,
   NewToken,
   Page,
+  Project,
   Quotas,
   Release,
   ReleaseConfig,
@@ -141,6 +142,7 @@ export const instance: z.ZodType<Instance> = instanceFields;
 export const app: z.ZodType<App> = z.strictObject({
   name: appName,
   tenant: z.string(),
+  project: z.string(),
   url: z.string(),
   createdAt: time,
   live: count.nullable(),
@@ -246,6 +248,7 @@ const tokenFields = z.strictObject({
   id: z.string(),
   name: z.string().max(100),
   tenant: z.string(),
+  project: z.string().nullable(),
   role,
   createdAt: time,
 });
@@ -274,6 +277,13 @@ export const quotasChange: z.ZodType<Change<Quotas>> = quotaFields.partial();
 export const tenant: z.ZodType<Tenant> = z.strictObject({
   name: appName,
   quotas: quotaFields,
+  createdAt: time,
+});
+
+/** A project. */
+export const project: z.ZodType<Project> = z.strictObject({
+  name: appName,
+  tenant: z.string(),
   createdAt: time,
 });
 

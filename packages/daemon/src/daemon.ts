@@ -20,7 +20,7 @@ import { Rollouts } from "./cloud/rollouts.ts";
 import { CloudRouter } from "./cloud/router.ts";
 import { Storage } from "./cloud/storage.ts";
 import { TcpServices } from "./cloud/tcp-services.ts";
-import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
+import { OWN_TENANT, type Scope, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
 import { monitorDriver } from "./driver/monitor.ts";
 import type { StandbyLimits } from "./driver/standby.ts";
@@ -124,7 +124,7 @@ function limitsOf(
   if (typeof cgroups === "string") {
     log({ level: "warn", message: `quotas of processor time are not held: ${cgroups}` });
   }
-  events.follow(({ kind }, tenant) => {
+  events.follow(({ kind }, { tenant }) => {
     if (typeof cgroups === "string" || tenant === null) return;
     if (kind === "tenant.changed") cgroups.limit(tenant, tenants.quotas(tenant));
     else if (kind === "tenant.removed") cgroups.remove(tenant);
@@ -248,14 +248,14 @@ async function serve(
     verify: (token: string) => parts.tenants.verify(token),
     seal: (text: string) => parts.grants.fingerprint(text),
     version,
-    metrics: (sees: string | null) =>
+    metrics: (sees: Scope | null) =>
       metrics.text(
         sees === null ? null : new Set(parts.apps.list(sees, null, 1_000_000).map(({ name }) => name)),
       ),
     wrong: ({ code, message, cause }: SporeError): void =>
       log({ level: "error", code, message, stack: cause instanceof Error ? cause.stack : undefined }),
   };
-  const own = apiServer({ ...shared, trusted: { tenant: OWN_TENANT, role: "operator" } });
+  const own = apiServer({ ...shared, trusted: { tenant: OWN_TENANT, project: null, role: "operator" } });
   await listenSocket(own, home);
   const open = api === null ? null : apiServer({ ...shared, trusted: null });
   const port = open === null || api === null ? null : await listenTcp(open, api);

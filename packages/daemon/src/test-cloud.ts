@@ -6,7 +6,7 @@ import { Gateway } from "@spore/gateway";
 import type { Image } from "@spore/image";
 import { defaultSettings } from "./cloud/apps.ts";
 import { CloudRouter } from "./cloud/router.ts";
-import { OWN_TENANT, Tenants } from "./cloud/tenants.ts";
+import { FIRST_PROJECT, OWN_TENANT, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
 import { Events } from "./events.ts";
 import { Fleet } from "./fleet/fleet.ts";
@@ -64,7 +64,8 @@ export async function testCloud(driver: TestDriver): Promise<TestCloud> {
     port,
     app: (name, scaling = {}, more = {}) => {
       const settings = { ...defaultSettings, ...more, scaling: { ...defaultSettings.scaling, ...scaling } };
-      const app = { name, tenant: OWN_TENANT, createdAt: 0, live: 1, canary: null, lastRelease: 1, settings };
+      const own = { tenant: OWN_TENANT, project: FIRST_PROJECT };
+      const app = { name, ...own, createdAt: 0, live: 1, canary: null, lastRelease: 1, settings };
       store.put("apps", name, app);
       store.put("releases", releaseKey(name, 1), testRelease(name, 1));
     },

@@ -15,6 +15,7 @@ import { type Connection, connectDaemon } from "./connection.ts";
 /** The flags of `spore deploy`, as the parser gives them. */
 export interface DeployFlags extends ImageFlags {
   readonly name: string | undefined;
+  readonly project: string | undefined;
   readonly port: number | undefined;
   readonly health: string | undefined;
   readonly ready: "listen" | "signal" | undefined;
@@ -64,6 +65,7 @@ export async function deploy(
   const port = flags.port ?? publish?.[0]?.guest;
   const body = {
     image,
+    project: flags.project,
     config: {
       args,
       env,

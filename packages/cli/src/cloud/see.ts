@@ -13,29 +13,33 @@ interface Json {
 
 /** Carries out `spore ps`. */
 export async function ps(
-  flags: Json & { readonly all: boolean },
+  flags: Json & { readonly all: boolean; readonly project: string | undefined },
   app: string | undefined,
   context: Context,
 ): Promise<number> {
   const daemon = connectDaemon(context.env);
-  const known = await all((after) => daemon.call("listApps", { query: { after, limit: 1000 } }));
+  const { project } = flags;
+  const known = await all((after) => daemon.call("listApps", { query: { project, after, limit: 1000 } }));
   const apps = app === undefined ? known : known.filter(({ name }) => name === app);
-  const instances = await all((after) =>
+  const found = await all((after) =>
     daemon.call("listInstances", {
       query: { app, all: flags.all || undefined, after, limit: 1000 },
     }),
   );
+  const names = new Set(apps.map(({ name }) => name));
+  const instances = project === undefined ? found : found.filter(({ app: its }) => names.has(its));
   if (flags.json) {
     context.out(`${JSON.stringify({ apps, instances })}\n`);
     return 0;
   }
-  const appRows = apps.map((found) => [
-    found.name,
-    found.live === null ? "-" : String(found.live),
-    stateOf(found),
-    found.url,
+  const appRows = apps.map((each) => [
+    each.name,
+    each.project,
+    each.live === null ? "-" : String(each.live),
+    stateOf(each),
+    each.url,
   ]);
-  context.out(table(["APP", "RELEASE", "STATE", "URL"], appRows));
+  context.out(table(["APP", "PROJECT", "RELEASE", "STATE", "URL"], appRows));
   if (instances.length === 0) return 0;
   const rows = instances.map((instance) => [
     instance.id,

@@ -1,4 +1,4 @@
-/** What `spore token` and `spore tenant` do. */
+/** What `spore token`, `spore project` and `spore tenant` do. */
 
 import type { Quotas, Role } from "@spore/api";
 import { sporeError } from "@spore/errors";
@@ -11,6 +11,7 @@ export interface TokenFlags {
   readonly create: string | undefined;
   readonly role: Role | undefined;
   readonly tenant: string | undefined;
+  readonly project: string | undefined;
   readonly remove: string | undefined;
   readonly json: boolean;
 }
@@ -19,12 +20,12 @@ export interface TokenFlags {
 export async function token(flags: TokenFlags, context: Context): Promise<number> {
   const daemon = connectDaemon(context.env);
   if (flags.create !== undefined) {
-    const { role = "deployer", tenant, create: name } = flags;
-    const made = await daemon.call("createToken", { body: { name, role, tenant } });
+    const { role = "deployer", tenant, project, create: name } = flags;
+    const made = await daemon.call("createToken", { body: { name, role, tenant, project } });
     if (flags.json) context.out(`${JSON.stringify(made)}\n`);
     else {
       context.err(
-        `spore: a token for ${made.role} of ${made.tenant}; this is the only time that it is shown\n`,
+        `spore: a token for ${made.role} of ${made.tenant}${project === undefined ? "" : `/${project}`}; this is the only time that it is shown\n`,
       );
       context.out(`${made.secret}\n`);
     }
@@ -36,10 +37,51 @@ export async function token(flags: TokenFlags, context: Context): Promise<number
     return 0;
   }
   const items = await all((after) => daemon.call("listTokens", { query: { after, limit: 1000 } }));
-  const rows = items.map(({ id, name, role, tenant, createdAt }) => [id, name, role, tenant, ago(createdAt)]);
-  context.out(
-    flags.json ? `${JSON.stringify(items)}\n` : table(["TOKEN", "NAME", "ROLE", "TENANT", "AGE"], rows),
-  );
+  const rows = items.map(({ id, name, role, tenant, project, createdAt }) => [
+    id,
+    name,
+    role,
+    tenant,
+    project ?? "-",
+    ago(createdAt),
+  ]);
+  const heading = ["TOKEN", "NAME", "ROLE", "TENANT", "PROJECT", "AGE"];
+  context.out(flags.json ? `${JSON.stringify(items)}\n` : table(heading, rows));
+  return 0;
+}
+
+/** The flags of `spore project`. */
+export interface ProjectFlags {
+  readonly remove: boolean;
+  readonly yes: boolean;
+  readonly json: boolean;
+}
+
+/** Carries out `spore project`. */
+export async function project(
+  flags: ProjectFlags,
+  name: string | undefined,
+  context: Context,
+): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  if (name === undefined) {
+    const items = await all((after) => daemon.call("listProjects", { query: { after, limit: 1000 } }));
+    const rows = items.map(({ name: found, createdAt }) => [found, ago(createdAt)]);
+    context.out(flags.json ? `${JSON.stringify(items)}\n` : table(["PROJECT", "AGE"], rows));
+    return 0;
+  }
+  if (flags.remove && !flags.yes) {
+    throw sporeError(
+      "SPORE_USAGE",
+      { problem: `this removes ${name} with its tokens`, command: "project" },
+      { next: `say so: \`spore project --remove --yes ${name}\`` },
+    );
+  }
+  const params = { project: name };
+  const done = flags.remove
+    ? await daemon.call("deleteProject", { params })
+    : await daemon.call("putProject", { params });
+  if (flags.json) context.out(`${JSON.stringify(done)}\n`);
   return 0;
 }
 

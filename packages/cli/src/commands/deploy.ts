@@ -24,6 +24,12 @@ export const deploy: Command = command({
       otherwise: "that of the folder or file",
       read: readText,
     }),
+    project: value({
+      value: "PROJECT",
+      doc: "Project of a new app.",
+      otherwise: "default, or that of the token",
+      read: readText,
+    }),
     port: value({ value: "PORT", doc: "Port that the app listens on.", otherwise: "8080", read: readPort }),
     health: value({
       value: "PATH",

@@ -1,6 +1,7 @@
 /** `spore ps`, `spore logs`, `spore events` and `spore inspect`. */
 
 import { type Command, command, flag, value } from "../command.ts";
+import { readText } from "../settings/values.ts";
 import { appArgument, json, readNumber } from "./cloud-options.ts";
 
 const after = value({ value: "SEQ", doc: "Begin after this number.", read: readNumber });
@@ -10,7 +11,11 @@ export const ps: Command = command({
   name: "ps",
   summary: "List apps and their instances.",
   arguments: [{ ...appArgument, optional: true }],
-  options: { all: flag({ short: "a", doc: "Instances that have stopped too." }), json },
+  options: {
+    all: flag({ short: "a", doc: "Instances that have stopped too." }),
+    project: value({ value: "PROJECT", doc: "Apps of this project alone.", read: readText }),
+    json,
+  },
   examples: [{ line: "spore ps", doc: "What there is, and what is awake." }],
   handle: async ({ options, words }, context) =>
     (await import("../cloud/see.ts")).ps(options, words[0], context),

@@ -1,4 +1,4 @@
-/** `spore token` and `spore tenant`. */
+/** `spore token`, `spore project` and `spore tenant`. */
 
 import type { Role } from "@spore/api";
 import { type Command, command, flag, list, Mistake, value } from "../command.ts";
@@ -31,11 +31,38 @@ export const token: Command = command({
       read: readRole,
     }),
     tenant: value({ value: "TENANT", doc: "Whose token it is.", otherwise: "yours", read: readText }),
+    project: value({
+      value: "PROJECT",
+      doc: "It may reach the apps of this project alone.",
+      otherwise: "all of the tenant's",
+      read: readText,
+    }),
     remove: value({ value: "ID", doc: "Make a token invalid.", read: readText }),
     json,
   },
   examples: [{ line: "spore token --create ci --role deployer", doc: "A token for deployments." }],
   handle: async ({ options }, context) => (await import("../cloud/tenancy.ts")).token(options, context),
+});
+
+/** Projects. */
+export const project: Command = command({
+  name: "project",
+  summary: "List, create or remove projects: parts of a tenant's apps, which tokens may be limited to.",
+  about: [
+    "Every app is in one project: `default`, unless `spore deploy --project` says another when it is made.",
+  ],
+  arguments: [{ name: "PROJECT", doc: "Name of the project; it is made if there is none.", optional: true }],
+  options: {
+    remove: flag({ doc: "Remove it with its tokens; it must not have apps." }),
+    yes: flag({ short: "y", doc: "Really." }),
+    json,
+  },
+  examples: [
+    { line: "spore project shop", doc: "Make a project." },
+    { line: "spore token --create ci --project shop", doc: "A token for its apps alone." },
+  ],
+  handle: async ({ options, words }, context) =>
+    (await import("../cloud/tenancy.ts")).project(options, words[0], context),
 });
 
 /** Tenants. */

@@ -20,7 +20,7 @@ import {
 } from "../store/types.ts";
 import type { Possessions } from "./possessions.ts";
 import type { Rollouts } from "./rollouts.ts";
-import type { Tenants } from "./tenants.ts";
+import { FIRST_PROJECT, type Identity, type Scope, type Tenants, within } from "./tenants.ts";
 import { hostOfDomain, type Urls } from "./urls.ts";
 
 /** What apps are made of. */
@@ -76,13 +76,14 @@ const emptyConfig: ReleaseConfig = {
 /** What a deploy says. */
 export interface DeployRequest {
   readonly image: string;
+  readonly project?: string | undefined;
   readonly config?: Change<Omit<ReleaseConfig, "secrets">> | undefined;
   readonly settings?: AppSettingsChange | undefined;
   readonly canary?: number | undefined;
   readonly fresh?: boolean | undefined;
 }
 
-/** The apps of all tenants. Every call names the tenant that asks; `null` may see all. */
+/** The apps of all tenants. Every call names what may be seen; `null`: all of it. */
 export class Apps {
   readonly #parts: AppsParts;
 
@@ -97,24 +98,31 @@ export class Apps {
     for (const app of store.list("apps")) {
       const scaling = { ...defaultSettings.scaling, ...app.settings.scaling };
       const settings = { ...defaultSettings, ...app.settings, scaling };
-      if (JSON.stringify(settings) !== JSON.stringify(app.settings))
-        store.put("apps", app.name, { ...app, settings });
+      const next = { ...app, project: app.project ?? FIRST_PROJECT, settings };
+      if (JSON.stringify(next) !== JSON.stringify(app)) store.put("apps", app.name, next);
     }
   }
 
   /** The app, if the tenant may see it. */
-  get(name: string, tenant: string | null): AppRecord {
+  get(name: string, sees: Scope | null): AppRecord {
     const app = this.#parts.store.get("apps", name);
     // Somebody else's app is not found: its existence is nobody's business.
-    if (app === null || (tenant !== null && app.tenant !== tenant)) {
+    if (app === null || !within(sees, app)) {
       throw sporeError("SPORE_NOT_FOUND", { what: `app ${name}` });
     }
     return app;
   }
 
-  list(tenant: string | null, after: string | null, limit: number): readonly AppRecord[] {
+  list(
+    sees: Scope | null,
+    after: string | null,
+    limit: number,
+    project: string | null = null,
+  ): readonly AppRecord[] {
     const all = this.#parts.store.list("apps", { after });
-    return all.filter((app) => tenant === null || app.tenant === tenant).slice(0, limit);
+    return all
+      .filter((app) => within(sees, app) && (project === null || app.project === project))
+      .slice(0, limit);
   }
 
   /** As the API tells of it. */
@@ -142,18 +150,17 @@ export class Apps {
   /** Makes a release of an image, and the app if there is none, and begins to roll it out. */
   deploy(
     name: string,
-    tenant: string,
+    who: Identity,
     wanted: DeployRequest,
     opened: Pick<Image, "name" | "defaults">,
   ): DeploymentRecord {
-    const { store, rollouts, images, tenants } = this.#parts;
+    const { store, rollouts, images } = this.#parts;
     if (!images.has(wanted.image)) {
       throw sporeError("SPORE_NOT_FOUND", { what: `image ${wanted.image}` }, { next: "upload it first" });
     }
     images.keep(wanted.image);
     const deployment = store.transaction(() => {
-      const app = store.get("apps", name) ?? this.#create(name, tenant, tenants);
-      if (app.tenant !== tenant) throw sporeError("SPORE_CONFLICT", { problem: `the name ${name} is taken` });
+      const app = this.#deployed(name, who, wanted.project);
       const settings = merged(app.settings, wanted.settings);
       this.#checkDomains(app, settings);
       const before = app.live === null ? null : store.get("releases", releaseKey(name, app.live));
@@ -171,7 +178,21 @@ export class Apps {
       if (before !== null && wanted.fresh !== true) this.#reuse(before, release);
       return rollouts.record(name, release.number, wanted.canary ?? null);
     });
-    return this.#begin(deployment, tenant);
+    return this.#begin(deployment, who.tenant);
+  }
+
+  /** The app that a deploy is for, made if there is none. */
+  #deployed(name: string, who: Identity, project: string | undefined): AppRecord {
+    if (who.project !== null && project !== undefined && project !== who.project) {
+      throw sporeError("SPORE_FORBIDDEN", { problem: `the token is for the project ${who.project} alone` });
+    }
+    const app = this.#parts.store.get("apps", name);
+    if (app === null) return this.#create(name, who.tenant, project ?? who.project ?? FIRST_PROJECT);
+    if (!within(who, app)) throw sporeError("SPORE_CONFLICT", { problem: `the name ${name} is taken` });
+    if (project !== undefined && project !== app.project) {
+      throw sporeError("SPORE_CONFLICT", { problem: `${name} is in the project ${app.project}` });
+    }
+    return app;
   }
 
   /** A release that is as the live one, but for its number, goes on from the same snapshot. */
@@ -182,18 +203,21 @@ export class Apps {
     store.after(() => snapshots.share(release.app, before.number, release.number));
   }
 
-  #create(name: string, tenant: string, tenants: Tenants): AppRecord {
+  #create(name: string, tenant: string, project: string): AppRecord {
+    const { tenants } = this.#parts;
+    tenants.project(tenant, project);
     tenants.admitApp(tenant);
     const app: AppRecord = {
       name,
       tenant,
+      project,
       createdAt: Date.now(),
       live: null,
       canary: null,
       lastRelease: 0,
       settings: defaultSettings,
     };
-    this.#parts.events.tell("app.created", { tenant, app: name });
+    this.#parts.events.tell("app.created", { tenant, project, app: name });
     return app;
   }
 
@@ -231,10 +255,10 @@ export class Apps {
   }
 
   /** Changes settings; they hold at once. */
-  change(name: string, tenant: string | null, change: AppSettingsChange): AppRecord {
+  change(name: string, sees: Scope | null, change: AppSettingsChange): AppRecord {
     const { store, fleet, urls, events } = this.#parts;
     const changed = store.transaction(() => {
-      const app = this.get(name, tenant);
+      const app = this.get(name, sees);
       const settings = merged(app.settings, change);
       this.#checkDomains(app, settings);
       const next = { ...app, settings };
@@ -263,9 +287,9 @@ export class Apps {
   }
 
   /** Moves back to an earlier release. */
-  rollback(name: string, tenant: string | null, wanted: number | null): DeploymentRecord {
+  rollback(name: string, sees: Scope | null, wanted: number | null): DeploymentRecord {
     const { store, rollouts } = this.#parts;
-    const app = this.get(name, tenant);
+    const app = this.get(name, sees);
     // Back from a canary is the live release.
     const release = wanted ?? (app.canary === null ? this.#before(app) : app.live);
     const record = release === null ? null : store.get("releases", releaseKey(name, release));
@@ -289,9 +313,9 @@ export class Apps {
   }
 
   /** Gives all requests to the canary. */
-  promote(name: string, tenant: string | null): DeploymentRecord {
+  promote(name: string, sees: Scope | null): DeploymentRecord {
     const { store, rollouts } = this.#parts;
-    const app = this.get(name, tenant);
+    const app = this.get(name, sees);
     const { canary } = app;
     if (canary === null) throw sporeError("SPORE_CONFLICT", { problem: `${name} has no canary` });
     return this.#begin(
@@ -315,10 +339,10 @@ export class Apps {
   /** A new release of the same image with other variables. */
   changeEnv(
     name: string,
-    tenant: string | null,
+    sees: Scope | null,
     change: { readonly set?: Readonly<Record<string, string>>; readonly unset?: readonly string[] },
   ): DeploymentRecord {
-    const app = this.get(name, tenant);
+    const app = this.get(name, sees);
     const live = this.#live(app);
     const unset = new Set(change.unset ?? []);
     const kept = Object.entries(live.config.env).filter(([key]) => !unset.has(key));
@@ -327,8 +351,8 @@ export class Apps {
   }
 
   /** A new release with the secrets of now; null if there is none yet. */
-  renewSecrets(name: string, tenant: string | null): DeploymentRecord | null {
-    const app = this.get(name, tenant);
+  renewSecrets(name: string, sees: Scope | null): DeploymentRecord | null {
+    const app = this.get(name, sees);
     return app.live === null ? null : this.#again(app, this.#live(app), "secret");
   }
 
@@ -350,18 +374,13 @@ export class Apps {
   }
 
   /** Variables of the live release. */
-  env(name: string, tenant: string | null): Readonly<Record<string, string>> {
-    const app = this.get(name, tenant);
+  env(name: string, sees: Scope | null): Readonly<Record<string, string>> {
+    const app = this.get(name, sees);
     return app.live === null ? {} : this.#live(app).config.env;
   }
 
-  releases(
-    name: string,
-    tenant: string | null,
-    before: number | null,
-    limit: number,
-  ): readonly ReleaseRecord[] {
-    this.get(name, tenant);
+  releases(name: string, sees: Scope | null, before: number | null, limit: number): readonly ReleaseRecord[] {
+    this.get(name, sees);
     const all = this.#parts.store.list("releases", { prefix: `${name}/` });
     return all
       .filter(({ number }) => before === null || number < before)
@@ -369,18 +388,18 @@ export class Apps {
       .slice(0, limit);
   }
 
-  release(name: string, tenant: string | null, number: number): ReleaseRecord {
-    this.get(name, tenant);
+  release(name: string, sees: Scope | null, number: number): ReleaseRecord {
+    this.get(name, sees);
     const release = this.#parts.store.get("releases", releaseKey(name, number));
     if (release === null) throw sporeError("SPORE_NOT_FOUND", { what: `release ${number} of ${name}` });
     return release;
   }
 
   /** Stops an app and removes all that was kept of it. */
-  remove(name: string, tenant: string | null): void {
+  remove(name: string, sees: Scope | null): void {
     const { store, fleet, events, logs, secrets, preparations, snapshots, urls } = this.#parts;
     const { images, possessions } = this.#parts;
-    const app = this.get(name, tenant);
+    const app = this.get(name, sees);
     const own = new Set(store.list("releases", { prefix: `${name}/` }).map(({ image }) => image));
     store.transaction(() => {
       store.delete("apps", name);
@@ -400,7 +419,7 @@ export class Apps {
     preparations.forget(name);
     snapshots.remove(name);
     logs.remove(name);
-    events.tell("app.removed", { tenant: app.tenant, app: name });
+    events.tell("app.removed", { tenant: app.tenant, project: app.project, app: name });
     for (const { image } of store.list("releases")) own.delete(image);
     images.sweep(own);
     possessions.sweep();

@@ -8,6 +8,7 @@ function watch() {
   store.put("apps", "a", {
     name: "a",
     tenant: "default",
+    project: "default",
     createdAt: 0,
     live: 1,
     canary: { release: 2, percent: 10 },

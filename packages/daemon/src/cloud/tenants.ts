@@ -1,7 +1,7 @@
 /** Tenants: what each may use, and who speaks for it. */
 
 import { createHash, randomBytes, scrypt, timingSafeEqual } from "node:crypto";
-import type { Change, NewToken, Quotas, Role } from "@spore/api";
+import type { Change, NewToken, Project, Quotas, Role } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import { Refusal } from "@spore/gateway";
 import type { Events } from "../events.ts";
@@ -12,10 +12,24 @@ import { namedKey, type Store, type TenantRecord, type TokenRecord } from "../st
 /** The tenant of whoever uses the daemon's own socket. */
 export const OWN_TENANT = "default";
 
-/** Who asks. */
-export interface Identity {
+/** The project of an app for which none is named. */
+export const FIRST_PROJECT = "default";
+
+/** A tenant, or one of its projects. */
+export interface Scope {
   readonly tenant: string;
+  /** null: all of them. */
+  readonly project: string | null;
+}
+
+/** Who asks. */
+export interface Identity extends Scope {
   readonly role: Role;
+}
+
+/** Whether something of a tenant's project is within what may be seen; null: everything is. */
+export function within(sees: Scope | null, { tenant, project }: Scope): boolean {
+  return sees === null || (sees.tenant === tenant && (sees.project === null || sees.project === project));
 }
 
 const noQuotas: Quotas = {
@@ -56,6 +70,10 @@ export class Tenants {
     if (store.get("tenants", OWN_TENANT) === null) {
       store.put("tenants", OWN_TENANT, { name: OWN_TENANT, quotas: noQuotas, createdAt: Date.now() });
     }
+    // An earlier daemon knew of no projects.
+    for (const token of store.list("tokens")) {
+      if (token.project === undefined) store.put("tokens", token.id, { ...token, project: null });
+    }
   }
 
   get(name: string): TenantRecord {
@@ -89,7 +107,11 @@ export class Tenants {
     if (this.#store.list("apps").some(({ tenant }) => tenant === name)) {
       throw sporeError("SPORE_CONFLICT", { problem: `tenant ${name} has apps` });
     }
-    for (const token of this.tokens(name, null, 1_000_000)) this.removeToken(token.id, name);
+    const all: Scope = { tenant: name, project: null };
+    for (const token of this.tokens(all, null, 1_000_000)) this.removeToken(token.id, all);
+    for (const { name: project } of this.#store.list("projects", { prefix: `${name}/` })) {
+      this.#store.delete("projects", namedKey(name, project));
+    }
     for (const { digest } of this.#store.list("uploads", { prefix: `${name}/` })) {
       this.#store.delete("uploads", namedKey(name, digest));
     }
@@ -97,6 +119,53 @@ export class Tenants {
     this.#store.durable();
     this.#quotas.delete(name);
     this.#events.tell("tenant.removed", { tenant: name });
+  }
+
+  /** A project of a tenant; the first is always there. */
+  project(tenant: string, name: string): Project {
+    const { createdAt } = this.get(tenant);
+    const first = name === FIRST_PROJECT ? { name, tenant, createdAt } : null;
+    const found = first ?? this.#store.get("projects", namedKey(tenant, name));
+    if (found === null) {
+      const next = `make it first: \`spore project ${name}\``;
+      throw sporeError("SPORE_NOT_FOUND", { what: `project ${name}` }, { next });
+    }
+    return found;
+  }
+
+  /** The projects within a scope, by name. */
+  projects({ tenant, project }: Scope, after: string | null, limit: number): readonly Project[] {
+    const made = this.#store.list("projects", { prefix: `${tenant}/` });
+    return [this.project(tenant, FIRST_PROJECT), ...made]
+      .filter(({ name }) => (project === null || name === project) && (after === null || name > after))
+      .sort((one, other) => (one.name < other.name ? -1 : 1))
+      .slice(0, limit);
+  }
+
+  /** Makes a project, if there is none of the name. */
+  putProject(tenant: string, name: string): Project {
+    const key = namedKey(tenant, name);
+    if (name !== FIRST_PROJECT && this.#store.get("projects", key) === null) {
+      this.get(tenant);
+      this.#store.put("projects", key, { name, tenant, createdAt: Date.now() });
+      this.#store.durable();
+      this.#events.tell("project.created", { tenant, project: name });
+    }
+    return this.project(tenant, name);
+  }
+
+  /** Removes a project that has no apps, with the tokens that are limited to it. */
+  removeProject(tenant: string, name: string): void {
+    this.project(tenant, name);
+    if (name === FIRST_PROJECT) throw sporeError("SPORE_CONFLICT", { problem: "the first project stays" });
+    if (this.#store.list("apps").some((app) => app.tenant === tenant && app.project === name)) {
+      throw sporeError("SPORE_CONFLICT", { problem: `project ${name} has apps` });
+    }
+    const scope: Scope = { tenant, project: name };
+    for (const token of this.tokens(scope, null, 1_000_000)) this.removeToken(token.id, scope);
+    this.#store.delete("projects", namedKey(tenant, name));
+    this.#store.durable();
+    this.#events.tell("project.removed", { tenant, project: name });
   }
 
   /** What a tenant may have. */
@@ -155,29 +224,30 @@ export class Tenants {
   }
 
   /** Makes a token; its secret is in the answer and nowhere else. */
-  async createToken(name: string, role: Role, tenant: string): Promise<NewToken> {
+  async createToken(name: string, role: Role, { tenant, project }: Scope): Promise<NewToken> {
     this.get(tenant);
+    if (project !== null) this.project(tenant, project);
     const id = newId();
     const secret = randomBytes(24).toString("base64url");
     const salt = randomBytes(16).toString("hex");
     const hash = (await hashed(secret, salt)).toString("hex");
     const createdAt = Date.now();
-    this.#store.put("tokens", id, { id, name, tenant, role, createdAt, salt, hash });
+    this.#store.put("tokens", id, { id, name, tenant, project, role, createdAt, salt, hash });
     this.#store.durable();
     this.#events.tell("token.created", { tenant }, { token: id, role });
-    return { id, name, tenant, role, createdAt, secret: `spore_${id}_${secret}` };
+    return { id, name, tenant, project, role, createdAt, secret: `spore_${id}_${secret}` };
   }
 
-  tokens(tenant: string, after: string | null, limit: number): readonly TokenRecord[] {
+  tokens(sees: Scope, after: string | null, limit: number): readonly TokenRecord[] {
     return this.#store
       .list("tokens", { after })
-      .filter((token) => token.tenant === tenant)
+      .filter((token) => within(sees, token))
       .slice(0, limit);
   }
 
-  removeToken(id: string, tenant: string | null): void {
+  removeToken(id: string, sees: Scope | null): void {
     const token = this.#store.get("tokens", id);
-    if (token === null || (tenant !== null && token.tenant !== tenant)) {
+    if (token === null || !within(sees, token)) {
       throw sporeError("SPORE_NOT_FOUND", { what: `token ${id}` });
     }
     this.#store.delete("tokens", id);

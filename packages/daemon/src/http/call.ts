@@ -2,7 +2,7 @@
 
 import type { Readable } from "node:stream";
 import type { Calls } from "@spore/api";
-import type { Identity } from "../cloud/tenants.ts";
+import type { Identity, Scope } from "../cloud/tenants.ts";
 
 /** Carries out what a call changes, together with the record that it was carried out. Gives what `effect` gives. */
 export type Commit = <T>(effect: () => T) => T;
@@ -13,8 +13,8 @@ export interface Checked<K extends keyof Calls> {
   readonly query: Calls[K]["query"];
   readonly body: Calls[K]["body"] extends "bytes" ? Readable : Calls[K]["body"];
   readonly who: Identity;
-  /** The tenant whose things may be seen; null: an operator sees all. */
-  readonly sees: string | null;
+  /** Whose things may be seen; null: an operator sees all. */
+  readonly sees: Scope | null;
   /** Every handler of an idempotent route calls it once, for its answer. */
   readonly commit: Commit;
 }

@@ -1,7 +1,7 @@
 /** What each route of the API does. */
 
 import { X509Certificate } from "node:crypto";
-import type { Crash, Deployment, Event, Flag, Instance, LogLine, Page, Token } from "@spore/api";
+import type { Crash, Deployment, Event, Flag, Instance, LogLine, Page, Project, Token } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Authority } from "../authority.ts";
 import type { Apps } from "../cloud/apps.ts";
@@ -9,9 +9,9 @@ import type { Flags } from "../cloud/flags.ts";
 import type { Grants } from "../cloud/internal.ts";
 import type { Possessions } from "../cloud/possessions.ts";
 import type { Storage } from "../cloud/storage.ts";
-import type { Tenants } from "../cloud/tenants.ts";
+import { type Identity, type Scope, type Tenants, within } from "../cloud/tenants.ts";
 import type { Urls } from "../cloud/urls.ts";
-import type { Events } from "../events.ts";
+import type { Events, Whose } from "../events.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import type { Images } from "../images.ts";
 import type { Logs } from "../logs/logs.ts";
@@ -108,8 +108,8 @@ function appHandlers({ apps, images, possessions, urls, store, storage }: Handle
     return { ...rest, url: urls.app({ name: record.app }) };
   };
   return {
-    listApps: ({ query: { after = null, limit = PAGE }, sees }) =>
-      page(apps.list(sees, after, limit), limit, (app) => app.name, apps.view.bind(apps)),
+    listApps: ({ query: { after = null, limit = PAGE, project = null }, sees }) =>
+      page(apps.list(sees, after, limit, project), limit, (app) => app.name, apps.view.bind(apps)),
     getApp: ({ params, sees }) => apps.view(apps.get(params.app, sees)),
     changeApp: ({ params, body, sees }) => apps.view(apps.change(params.app, sees, body)),
     deleteApp: ({ params, sees }) => {
@@ -120,7 +120,7 @@ function appHandlers({ apps, images, possessions, urls, store, storage }: Handle
       possessions.check(who.tenant, body.image);
       const image = await images.open(body.image);
       await storage.admitDeploy(who.tenant, body.image);
-      return commit(() => view(apps.deploy(params.app, who.tenant, body, image)));
+      return commit(() => view(apps.deploy(params.app, who, body, image)));
     },
     listReleases: ({ params, query: { after, limit = PAGE }, sees }) =>
       page(
@@ -191,7 +191,7 @@ function configurationHandlers({ apps, secrets, flags, urls }: HandlerParts) {
 }
 
 function seeingHandlers({ apps, fleet, store, logs }: HandlerParts) {
-  const visible = (id: string, sees: string | null): Instance => {
+  const visible = (id: string, sees: Scope | null): Instance => {
     const instance = fleet.instance(id);
     if (instance === null) throw sporeError("SPORE_NOT_FOUND", { what: `instance ${id}` });
     apps.get(instance.app, sees);
@@ -205,7 +205,10 @@ function seeingHandlers({ apps, fleet, store, logs }: HandlerParts) {
         .filter((id) => after === null || id > after)
         .flatMap((id) => fleet.instance(id) ?? [])
         .filter((instance) => app === undefined || instance.app === app)
-        .filter((instance) => sees === null || store.get("apps", instance.app)?.tenant === sees);
+        .filter((instance) => {
+          const its = store.get("apps", instance.app);
+          return sees === null || (its !== null && within(sees, its));
+        });
       return page(found.slice(0, limit), limit, ({ id }) => id, same<Instance>);
     },
     getInstance: ({ params, sees }) => visible(params.id, sees),
@@ -227,7 +230,7 @@ function seeingHandlers({ apps, fleet, store, logs }: HandlerParts) {
       return found;
     },
     listEvents: ({ query: { after = 0, limit = PAGE, app = null }, sees }) =>
-      page(store.events({ after, limit, app, tenant: sees }), limit, ({ seq }) => String(seq), same<Event>),
+      page(store.events({ after, limit, app, ...sees }), limit, ({ seq }) => String(seq), same<Event>),
     readLogs: ({ params, query: { after, last, limit = PAGE }, sees }) => {
       apps.get(params.app, sees);
       const start = after ?? Math.max(0, logs.last(params.app) - (last ?? Number.MAX_SAFE_INTEGER));
@@ -239,19 +242,34 @@ function seeingHandlers({ apps, fleet, store, logs }: HandlerParts) {
 function tenantHandlers({ tenants }: HandlerParts) {
   return {
     listTokens: ({ query: { after = null, limit = PAGE }, who }) =>
-      page(tenants.tokens(who.tenant, after, limit), limit, ({ id }) => id, tokenOf),
-    createToken: async ({ body: { name, role, tenant }, who }) => {
-      const other = tenant !== undefined && tenant !== who.tenant;
-      if (who.role !== "operator" && (other || role === "operator")) {
+      page(tenants.tokens(who, after, limit), limit, ({ id }) => id, tokenOf),
+    createToken: async ({ body, who }) => {
+      const { name, role, tenant = who.tenant, project = who.project } = body;
+      if (who.role !== "operator" && (tenant !== who.tenant || role === "operator")) {
         throw sporeError("SPORE_FORBIDDEN", {
           problem: "only an operator makes tokens of other tenants and operators",
         });
       }
-      return await tenants.createToken(name, role, tenant ?? who.tenant);
+      if (who.project !== null && project !== who.project) throw limited(who);
+      if (role === "operator" && project !== null) {
+        throw sporeError("SPORE_CONFLICT", { problem: "an operator is not limited to a project" });
+      }
+      return await tenants.createToken(name, role, { tenant, project });
     },
     deleteToken: ({ params, sees }) => {
       tenants.removeToken(params.id, sees);
       return { id: params.id };
+    },
+    listProjects: ({ query: { after = null, limit = PAGE }, who }) =>
+      page(tenants.projects(who, after, limit), limit, ({ name }) => name, same<Project>),
+    putProject: ({ params, who }) => {
+      if (who.project !== null && who.project !== params.project) throw limited(who);
+      return tenants.putProject(who.tenant, params.project);
+    },
+    deleteProject: ({ params, who }) => {
+      if (who.project !== null) throw limited(who);
+      tenants.removeProject(who.tenant, params.project);
+      return { name: params.project };
     },
     listTenants: ({ query: { after = null, limit = PAGE } }) =>
       page(
@@ -273,13 +291,13 @@ export function streams({ apps, events, store, logs }: HandlerParts): Streams {
   return {
     followEvents: ({ query: { after, app = null }, sees }, stream) => {
       if (app !== null) apps.get(app, sees);
-      const send = (event: Event, tenant: string | null): void => {
-        if ((app === null || event.app === app) && (sees === null || tenant === sees))
-          stream.send(event.seq, event);
+      const send = (event: Event, { tenant, project }: Whose): void => {
+        const seen = sees === null || (tenant !== null && within(sees, { tenant, project }));
+        if ((app === null || event.app === app) && seen) stream.send(event.seq, event);
       };
       // Old and new without a gap: nothing happens between these lines.
       if (after !== undefined)
-        replay(stream, after, (from) => store.events({ after: from, limit: 1000, app, tenant: sees }));
+        replay(stream, after, (from) => store.events({ after: from, limit: 1000, app, ...sees }));
       stream.onClose(events.follow(send));
     },
     followLogs: ({ params: { app }, query: { after, last }, sees }, stream) => {
@@ -320,6 +338,10 @@ function page<R, T>(
     items: records.map(view),
     next: records.length < limit || last === undefined ? null : key(last),
   };
+}
+
+function limited({ project }: Identity): Error {
+  return sporeError("SPORE_FORBIDDEN", { problem: `the token is for the project ${project} alone` });
 }
 
 function same<T>(value: T): T {

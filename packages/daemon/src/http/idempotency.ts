@@ -1,6 +1,7 @@
 /** Calls that are carried out once, however often they are sent. */
 
 import { sporeError } from "@spore/errors";
+import type { Scope } from "../cloud/tenants.ts";
 import type { Store } from "../store/types.ts";
 import type { Commit } from "./call.ts";
 
@@ -15,7 +16,7 @@ interface Running {
 
 /** A key, whose it is, and what is asked. */
 export interface Asked {
-  readonly tenant: string;
+  readonly scope: Scope;
   readonly key: string;
   /** What tells this call from others, as nobody can read it: a call may set a secret. */
   readonly question: string;
@@ -28,13 +29,13 @@ export interface Asked {
  */
 export async function once(
   store: Store,
-  { tenant, key: said, question }: Asked,
+  { scope: { tenant, project }, key: said, question }: Asked,
   work: (commit: Commit) => Promise<unknown>,
 ): Promise<unknown> {
   if (!/^[\x21-\x7e]{1,200}$/.test(said)) {
     throw sporeError("SPORE_API_INVALID", { problem: "the idempotency key is too long or not printable" });
   }
-  const key = `${tenant}/${said}`;
+  const key = `${tenant}/${project ?? ""}/${said}`;
   const known = store.get("answers", key);
   const calls = running.get(store) ?? new Map<string, Running>();
   running.set(store, calls);

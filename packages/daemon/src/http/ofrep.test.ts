@@ -24,7 +24,7 @@ beforeEach(async () => {
     store,
     handlers: handlers as Handlers,
     streams: {} as Streams,
-    verify: async (token) => (token === "good" ? { tenant: "default", role: "viewer" } : null),
+    verify: async (token) => (token === "good" ? { tenant: "default", project: null, role: "viewer" } : null),
     trusted: null,
     seal: (text) => text,
     version: "0",

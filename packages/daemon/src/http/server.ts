@@ -6,7 +6,7 @@ import { type AnyRoute, type Calls, openApi, permits, routes } from "@spore/api"
 import { asSporeError, type SporeError, sporeError } from "@spore/errors";
 import { Refusal } from "@spore/gateway";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
-import type { Identity } from "../cloud/tenants.ts";
+import type { Identity, Scope } from "../cloud/tenants.ts";
 import type { Store } from "../store/types.ts";
 import type { Commit, Handlers, Stream, Streams } from "./call.ts";
 import { once } from "./idempotency.ts";
@@ -32,8 +32,8 @@ export interface ServerParts {
   /** Tells texts apart, and tells nothing of them. */
   readonly seal: (text: string) => string;
   readonly version: string;
-  /** Prometheus' text; of a tenant alone, if one is given. */
-  readonly metrics: (sees: string | null) => Promise<string>;
+  /** Prometheus' text; of a tenant or project alone, if one is given. */
+  readonly metrics: (sees: Scope | null) => Promise<string>;
   /** Something that should not have happened. */
   readonly wrong: (error: SporeError) => void;
 }
@@ -136,7 +136,7 @@ async function answer(
     route.idempotent && typeof key === "string"
       ? await once(
           parts.store,
-          { tenant: who.tenant, key, question: parts.seal(JSON.stringify([name, call.params, call.body])) },
+          { scope: who, key, question: parts.seal(JSON.stringify([name, call.params, call.body])) },
           work,
         )
       : await work((effect) => parts.store.transaction(effect));
@@ -152,9 +152,9 @@ async function answer(
   await reply.code(route.status).send(value);
 }
 
-/** The tenant whose things may be seen; null: those of all. */
-function seenBy({ role, tenant }: Identity): string | null {
-  return role === "operator" ? null : tenant;
+/** Whose things may be seen; null: those of all. */
+function seenBy({ role, tenant, project }: Identity): Scope | null {
+  return role === "operator" ? null : { tenant, project };
 }
 
 type Handler = (call: unknown) => unknown;

@@ -10,7 +10,7 @@ export function memoryStore(): Store {
 
 class MemoryStore implements Store {
   #records = new Map<string, string>();
-  #events: (Event & { readonly tenant: string | null })[] = [];
+  #events: (Event & NewEvent)[] = [];
   #seq = 0;
   #open = false;
   #after: (() => void)[] = [];
@@ -42,17 +42,18 @@ class MemoryStore implements Store {
 
   append(event: NewEvent): Event {
     this.#seq += 1;
-    const { tenant, ...rest } = event;
-    this.#events.push({ seq: this.#seq, tenant, ...rest });
+    const { tenant: _, project: __, ...rest } = event;
+    this.#events.push({ seq: this.#seq, ...event });
     return { seq: this.#seq, ...rest };
   }
 
-  events({ after, app = null, tenant = null, limit }: EventRange): readonly Event[] {
+  events({ after, app = null, tenant = null, project = null, limit }: EventRange): readonly Event[] {
     return this.#events
       .filter((event) => event.seq > after)
       .filter((event) => (app === null || event.app === app) && (tenant === null || event.tenant === tenant))
+      .filter((event) => project === null || event.project === project)
       .slice(0, limit)
-      .map(({ tenant: _, ...event }) => event);
+      .map(({ tenant: _, project: __, ...event }) => event);
   }
 
   transaction<T>(work: () => T): T {

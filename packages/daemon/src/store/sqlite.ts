@@ -6,7 +6,7 @@ import { sporeError } from "@spore/errors";
 import type { EventRange, NewEvent, Range, Records, Store } from "./types.ts";
 
 /** Version of the tables. */
-const VERSION = 1;
+const VERSION = 2;
 /** Events are kept up to so many. */
 const EVENTS_KEPT = 100_000;
 
@@ -15,7 +15,8 @@ const TABLES = `
     bucket TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (bucket, key)
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, tenant TEXT, app TEXT, value TEXT NOT NULL
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, tenant TEXT, app TEXT, value TEXT NOT NULL,
+    project TEXT
   );
   CREATE INDEX IF NOT EXISTS events_by_app ON events (app, seq);
 `;
@@ -39,6 +40,7 @@ export function openSqlite(file: string): Store {
         problem: `it has version ${version}, this Spore reads ${VERSION}`,
       });
     }
+    if (version === 1) database.exec("ALTER TABLE events ADD COLUMN project TEXT");
     database.exec(TABLES);
     database.exec(`PRAGMA user_version = ${VERSION}`);
   } catch (thrown) {
@@ -83,10 +85,11 @@ class SqliteStore implements Store {
     this.#list = prepare(
       "SELECT value FROM records WHERE bucket = ? AND key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
     );
-    this.#append = prepare("INSERT INTO events (time, tenant, app, value) VALUES (?, ?, ?, ?)");
+    this.#append = prepare("INSERT INTO events (time, tenant, project, app, value) VALUES (?, ?, ?, ?, ?)");
     this.#events = prepare(
       `SELECT seq, value FROM events WHERE seq > :after AND (:app IS NULL OR app = :app)
-       AND (:tenant IS NULL OR tenant = :tenant) ORDER BY seq LIMIT :limit`,
+       AND (:tenant IS NULL OR tenant = :tenant)
+       AND (:project IS NULL OR project = :project) ORDER BY seq LIMIT :limit`,
     );
     this.#forget = prepare("DELETE FROM events WHERE seq <= ?");
   }
@@ -112,9 +115,11 @@ class SqliteStore implements Store {
   }
 
   append(event: NewEvent): Event {
-    const { tenant, ...rest } = event;
+    const { tenant, project, ...rest } = event;
     const text = JSON.stringify(rest);
-    const { lastInsertRowid } = this.#write(() => this.#append.run(event.time, tenant, event.app, text));
+    const { lastInsertRowid } = this.#write(() =>
+      this.#append.run(event.time, tenant, project, event.app, text),
+    );
     const seq = Number(lastInsertRowid);
     if (seq % 1000 === 0) this.#write(() => this.#forget.run(seq - EVENTS_KEPT));
     return { seq, ...rest };
@@ -130,8 +135,8 @@ class SqliteStore implements Store {
   }
 
   events(range: EventRange): readonly Event[] {
-    const { after, app = null, tenant = null, limit } = range;
-    const rows = this.#events.all({ after, app, tenant, limit }) as unknown as readonly {
+    const { after, app = null, tenant = null, project = null, limit } = range;
+    const rows = this.#events.all({ after, app, tenant, project, limit }) as unknown as readonly {
       readonly seq: number;
       readonly value: string;
     }[];

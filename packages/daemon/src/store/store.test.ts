@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { memoryStore } from "./memory.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -25,6 +26,7 @@ const event = (kind: string, app: string | null = null, tenant: string | null = 
   kind,
   app,
   tenant,
+  project: null,
   release: null,
   instance: null,
   details: {},
@@ -124,4 +126,21 @@ test("a file is held by one at a time, and what was put is there for the next", 
   const second = openSqlite(file);
   expect(second.get("flags", "a/x")).toEqual(flag("a", "x"));
   second.close();
+});
+
+test("events of a daemon that knew of no projects stay", () => {
+  const file = join(folder, "state.db");
+  const old = new DatabaseSync(file);
+  old.exec(`CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, tenant TEXT,
+    app TEXT, value TEXT NOT NULL); PRAGMA user_version = 1;
+    INSERT INTO events VALUES (7, 1, 'acme', 'a', '{"kind":"old"}')`);
+  old.close();
+  const store = openSqlite(file);
+  store.append({ ...event("new", "a", "acme"), project: "shop" });
+  expect(store.events({ after: 0, limit: 10, tenant: "acme" })).toMatchObject([
+    { seq: 7, kind: "old" },
+    { seq: 8, kind: "new" },
+  ]);
+  expect(store.events({ after: 0, limit: 10, project: "shop" })).toMatchObject([{ seq: 8 }]);
+  store.close();
 });

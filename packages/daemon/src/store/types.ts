@@ -13,6 +13,7 @@ import type {
   FlagValue,
   InstanceReason,
   InstanceState,
+  Project,
   Quotas,
   Release,
   Role,
@@ -23,6 +24,7 @@ import type {
 export interface AppRecord {
   readonly name: string;
   readonly tenant: string;
+  readonly project: string;
   readonly createdAt: number;
   readonly live: number | null;
   readonly canary: Canary | null;
@@ -96,6 +98,7 @@ export interface TokenRecord {
   readonly id: string;
   readonly name: string;
   readonly tenant: string;
+  readonly project: string | null;
   readonly role: Role;
   readonly createdAt: number;
   readonly salt: string;
@@ -138,6 +141,7 @@ export interface Records {
   readonly answers: AnswerRecord;
   readonly crashes: Crash;
   readonly uploads: UploadRecord;
+  readonly projects: Project;
 }
 
 /** A part of a bucket, in the order of its keys. */
@@ -152,13 +156,17 @@ export interface Range {
 export interface EventRange {
   readonly after: number;
   readonly app?: string | null;
-  /** Apps that may be seen; absent: all. */
+  /** Those of a tenant, or of one of its projects alone; absent: all. */
   readonly tenant?: string | null;
+  readonly project?: string | null;
   readonly limit: number;
 }
 
 /** An event before it has a number. */
-export type NewEvent = Omit<Event, "seq"> & { readonly tenant: string | null };
+export type NewEvent = Omit<Event, "seq"> & {
+  readonly tenant: string | null;
+  readonly project: string | null;
+};
 
 /** Keeps state. Calls answer at once; what was put is found again after a crash of the process. */
 export interface Store {
