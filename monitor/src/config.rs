@@ -1,10 +1,11 @@
 //! The launch configuration: everything that was decided before the monitor
 //! starts, as JSON written by the command line (`packages/monitor-client`).
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -162,7 +163,7 @@ pub struct SnapshotIdentity {
 }
 
 /// Where the flat kernel image lies.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kernel {
     /// File.
@@ -174,6 +175,15 @@ pub struct Kernel {
     pub length: u64,
     /// Bytes in memory, bss included.
     pub memory_length: u64,
+}
+
+impl Kernel {
+    /// Its bytes in the file.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.length).unwrap_or(0)];
+        File::open(&self.path)?.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
 }
 
 /// An EROFS image inside a file.

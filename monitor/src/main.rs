@@ -395,7 +395,10 @@ fn start(
         Arc::clone(&memory),
         Arc::clone(&control),
         Arc::clone(&clock),
-        config.snapshot.clone().unwrap_or_default(),
+        (
+            config.snapshot.clone().unwrap_or_default(),
+            config.kernel.clone(),
+        ),
         &machine.features,
         (generation, config.trial && restore.is_some()),
     ));

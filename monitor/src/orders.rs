@@ -3,7 +3,8 @@
 //!
 //! - `{"freeze": PATH}` takes a snapshot; the guest runs on. With `"exit": true`
 //!   the guest ends once it is written; `"patienceMs"` is how long the program may take
-//!   to get ready for it. Answer: what was written.
+//!   to get ready for it; `"base": OTHER` is a snapshot in the same folder that may hold
+//!   most of its pages already. Answer: what was written.
 //!
 //! - `{"noteUse": PATH}`, of a machine on trial: notes in the snapshot that it was made
 //!   from which pages it has used so far.
@@ -35,6 +36,8 @@ const LIMIT: u64 = 64 << 10;
 struct Order {
     /// Where the snapshot goes.
     freeze: Option<PathBuf>,
+    /// Another snapshot beside it that it may be made on.
+    base: Option<PathBuf>,
     /// The snapshot that learns what was used.
     note_use: Option<PathBuf>,
     /// End the guest afterwards.
@@ -121,7 +124,7 @@ fn carry_out(
     let patience = Duration::from_millis(order.patience_ms);
     let mut frozen = freezer.freeze(patience, order.exit)?;
     *stillness = frozen.stillness.take();
-    let written = frozen.write(path)?;
+    let written = frozen.write(path, order.base.as_deref())?;
     let answer = serde_json::to_value(written).unwrap_or(Value::Null);
     Ok(json!({"frozen": answer}))
 }

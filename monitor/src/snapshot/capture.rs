@@ -2,7 +2,6 @@
 
 use spore_abi::layout::PAGE;
 
-use super::checksum::crc32c;
 use super::format::{FRAME_PAGES, Frame};
 use crate::memory::GuestMemory;
 
@@ -34,20 +33,9 @@ pub fn pages(memory: &GuestMemory, mut data: Vec<u8>) -> Pages {
                 gpa,
                 pages,
                 first,
-                checksum: 0,
+                ..Frame::default()
             });
         }
     }
     Pages { frames, data }
-}
-
-impl Pages {
-    /// Fills the checksums in; not part of the pause.
-    pub fn seal(&mut self) {
-        for frame in &mut self.frames {
-            let from = (frame.first * PAGE) as usize;
-            let len = (frame.count() * PAGE) as usize;
-            frame.checksum = crc32c(&self.data[from..from + len]);
-        }
-    }
 }

@@ -1,19 +1,20 @@
 //! Snapshot files on disk: written whole or not at all, checked before use.
 
-use std::ffi::CString;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use spore_abi::layout::PAGE;
 
-use super::capture::Pages;
 use super::checksum::crc32c;
-use super::format::{self, Extent, Frame, HEADER, Header, Refusal, SECTIONS, Section, Use};
+use super::format::{
+    self, Extent, Frame, HEADER, Header, LINE, Origin, PageRecord, Refusal, SECTIONS, Section, Use,
+};
+use super::origins::Origins;
+use super::pack::Packed;
+use super::replace::replace;
 use crate::error::{
     MonitorError, Result, SPORE_OUTPUT_WRITE, SPORE_SNAPSHOT_DAMAGED, SPORE_SNAPSHOT_FOREIGN,
 };
@@ -33,11 +34,16 @@ pub struct Contents {
 }
 
 /// Writes a snapshot: into a file beside `path` that takes its place at the end.
+/// `base`: name of the snapshot in the same folder that pages are made of.
 /// Answers its length.
-pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> {
+pub fn write(path: &Path, mut contents: Contents, packed: &Packed, base: &str) -> Result<u64> {
     let mut table = Vec::new();
-    for frame in &pages.frames {
+    for frame in &packed.frames {
         frame.write(&mut table);
+    }
+    let mut pages = Vec::new();
+    for record in &packed.records {
+        record.write(&mut pages);
     }
     let sections: [&[u8]; SECTIONS] = [
         &contents.about,
@@ -45,6 +51,8 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
         &contents.devices,
         &table,
         &contents.working_set,
+        &pages,
+        base.as_bytes(),
     ];
     let mut at = HEADER as u64;
     for (place, bytes) in contents.header.sections.iter_mut().zip(sections) {
@@ -56,7 +64,8 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
         at += bytes.len() as u64;
     }
     contents.header.data_offset = at.next_multiple_of(PAGE);
-    contents.header.data_length = pages.data.len() as u64;
+    contents.header.data_length = packed.lines.len() as u64;
+    contents.header.content = packed.records.len() as u64 * PAGE;
     let mut tail = contents.about.clone();
     tail.resize(tail.len().next_multiple_of(PAGE as usize), 0);
     let tail_length = (tail.len() + HEADER) as u64;
@@ -68,7 +77,7 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
         head.extend(bytes);
     }
     head.resize(contents.header.data_offset as usize, 0);
-    replace(path, &[&head, &pages.data, &tail]).map_err(|error| {
+    replace(path, &[&head, &packed.lines, &tail]).map_err(|error| {
         MonitorError::new(
             SPORE_OUTPUT_WRITE,
             format!("cannot write {}: {error}", path.display()),
@@ -80,11 +89,9 @@ pub fn write(path: &Path, mut contents: Contents, pages: &Pages) -> Result<u64> 
 /// Puts a working set into a snapshot that was written before; everything else stays.
 pub fn add_working_set(path: &Path, see: impl FnOnce(&[Frame]) -> Vec<Use>) -> Result<()> {
     let snapshot = Snapshot::open(path)?;
-    let mut data = Vec::with_capacity(snapshot.header.data_length as usize);
-    let mut bytes = Vec::new();
+    let mut lines = Vec::with_capacity(snapshot.header.data_length as usize);
     for frame in &snapshot.frames {
-        snapshot.read_frame(frame, &mut bytes)?;
-        data.extend_from_slice(&bytes);
+        lines.extend(snapshot.checked(frame)?);
     }
     let mut working_set = Vec::new();
     for entry in see(&snapshot.frames) {
@@ -98,73 +105,15 @@ pub fn add_working_set(path: &Path, see: impl FnOnce(&[Frame]) -> Vec<Use>) -> R
         working_set,
         header: snapshot.header.clone(),
     };
-    let frames = snapshot.frames;
-    write(path, contents, &Pages { frames, data })?;
+    let base = snapshot.base_name()?.unwrap_or("").to_owned();
+    let packed = Packed {
+        on_base: !base.is_empty(),
+        frames: snapshot.frames,
+        records: snapshot.records,
+        lines,
+    };
+    write(path, contents, &packed, &base)?;
     Ok(())
-}
-
-/// Replaces a file: after a crash there is the old one or the new one, and nothing else.
-fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut name = path
-        .file_name()
-        .ok_or(io::ErrorKind::IsADirectory)?
-        .to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let result = write_all(directory, &temporary, parts)
-        .and_then(|()| fs::rename(&temporary, path))
-        // The name is safe too once its directory is.
-        .and_then(|()| File::open(directory)?.sync_all());
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    result
-}
-
-/// Writes a file that has no name until it is whole, where the file system can do that:
-/// whatever ends the process before leaves nothing.
-fn write_all(directory: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).mode(0o600);
-    let nameless = options
-        .clone()
-        .custom_flags(libc::O_TMPFILE)
-        .open(directory);
-    let (mut file, named) = match nameless {
-        Ok(file) => (file, false),
-        Err(_) => (options.create_new(true).open(path)?, true),
-    };
-    for part in parts {
-        file.write_all(part)?;
-    }
-    file.sync_all()?;
-    match named {
-        true => Ok(()),
-        false => give_name(&file, path),
-    }
-}
-
-fn give_name(file: &File, path: &Path) -> io::Result<()> {
-    let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: both are live strings that end with 0.
-    let result = unsafe {
-        libc::linkat(
-            libc::AT_FDCWD,
-            own.as_ptr(),
-            libc::AT_FDCWD,
-            name.as_ptr(),
-            libc::AT_SYMLINK_FOLLOW,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// A snapshot that was opened and of which everything but the pages was checked.
@@ -175,7 +124,9 @@ pub struct Snapshot {
     pub header: Header,
     /// Which pages it holds.
     pub frames: Vec<Frame>,
-    /// Everything before the pages.
+    /// What each page is made of.
+    records: Vec<PageRecord>,
+    /// Everything before the lines.
     head: Vec<u8>,
 }
 
@@ -197,13 +148,15 @@ impl Snapshot {
             file,
             header,
             frames: Vec::new(),
+            records: Vec::new(),
             head,
         };
         snapshot.check_head()?;
         snapshot.check_tail()?;
-        let table = snapshot.section(Section::Frames);
-        snapshot.frames =
-            format::frames(table, &snapshot.header).map_err(|refusal| refused(path, &refusal))?;
+        let tables = [Section::Frames, Section::Pages].map(|part| snapshot.section(part));
+        (snapshot.frames, snapshot.records) =
+            format::frames(tables[0], tables[1], &snapshot.header)
+                .map_err(|refusal| refused(path, &refusal))?;
         Ok(snapshot)
     }
 
@@ -250,17 +203,64 @@ impl Snapshot {
         &self.head[offset as usize..(offset + length) as usize]
     }
 
-    /// Reads the pages of a frame, checked, into `bytes`.
-    pub fn read_frame(&self, frame: &Frame, bytes: &mut Vec<u8>) -> Result<()> {
-        bytes.resize((frame.count() * PAGE) as usize, 0);
-        let offset = self.header.data_offset + frame.first * PAGE;
+    /// What the pages of a frame are made of.
+    pub fn records(&self, frame: &Frame) -> &[PageRecord] {
+        frame.records(&self.records).unwrap_or_default()
+    }
+
+    /// The lines of a frame that are in the file, unchecked.
+    pub fn stored(&self, frame: &Frame) -> Result<Vec<u8>> {
+        let lines = format::lines(self.records(frame));
+        let mut bytes = vec![0; lines as usize * LINE];
+        let offset = self.header.data_offset + frame.line * LINE as u64;
         self.file
-            .read_exact_at(bytes, offset)
+            .read_exact_at(&mut bytes, offset)
             .map_err(|error| self.damaged(&format!("it cannot be read: {error}")))?;
-        if crc32c(bytes) != frame.checksum {
-            return Err(self.damaged("its pages have changed"));
+        Ok(bytes)
+    }
+
+    /// The same, checked.
+    fn checked(&self, frame: &Frame) -> Result<Vec<u8>> {
+        let bytes = self.stored(frame)?;
+        match crc32c(&bytes) == frame.stored {
+            true => Ok(bytes),
+            false => Err(self.damaged("its pages have changed")),
         }
-        Ok(())
+    }
+
+    /// Makes the pages of a frame, checked, in `bytes`.
+    pub fn read_frame(&self, frame: &Frame, origins: &Origins, bytes: &mut Vec<u8>) -> Result<()> {
+        origins.compose(self, frame, bytes)?;
+        if crc32c(bytes) == frame.checksum {
+            return Ok(());
+        }
+        self.checked(frame)?;
+        Err(self.damaged("what its pages are made of beside it has changed"))
+    }
+
+    /// The snapshot that pages are made of, in the same folder.
+    pub fn base_name(&self) -> Result<Option<&str>> {
+        match std::str::from_utf8(self.section(Section::Base)) {
+            Ok("") => Ok(None),
+            Ok(name) if Path::new(name).file_name() == Some(name.as_ref()) => Ok(Some(name)),
+            _ => Err(self.damaged("the name of its base makes no sense")),
+        }
+    }
+
+    /// Opens it.
+    pub fn base(&self) -> Result<Option<Box<Self>>> {
+        let Some(name) = self.base_name()? else {
+            return Ok(None);
+        };
+        let path = self.path.with_file_name(name);
+        if !path.exists() {
+            return Err(self.foreign(&format!("its base {name} is not there")));
+        }
+        let base = Self::open(&path)?;
+        match base.header.id == self.header.base {
+            true => Ok(Some(Box::new(base))),
+            false => Err(self.foreign(&format!("{name} is not the base that it was made on"))),
+        }
     }
 
     /// What a request uses of each frame; empty: not recorded.
@@ -351,19 +351,32 @@ fn notes(file: &File, at: u64, length: u64) -> std::result::Result<Vec<u8>, Refu
     }
 }
 
+/// Reads every line of a file.
+fn whole(snapshot: &Snapshot) -> Result<()> {
+    for frame in &snapshot.frames {
+        snapshot.checked(frame)?;
+    }
+    Ok(())
+}
+
 /// What a file holds, for people and programs; with `verify` every page is read.
 pub fn inspect(path: &Path, verify: bool) -> Result<Value> {
     let snapshot = Snapshot::open(path)?;
     let json = |section| serde_json::from_slice(snapshot.section(section)).unwrap_or(Value::Null);
     let (about, devices) = (json(Section::About), json(Section::Devices));
     if verify {
-        let mut bytes = Vec::new();
-        for frame in &snapshot.frames {
-            snapshot.read_frame(frame, &mut bytes)?;
+        whole(&snapshot)?;
+        // What a base holds is part of it.
+        if let Some(base) = snapshot.base()? {
+            whole(&base)?;
         }
     }
     let header = &snapshot.header;
     let pages: u64 = snapshot.frames.iter().map(Frame::count).sum();
+    let of = |is: fn(Origin) -> bool| {
+        let records = snapshot.records.iter();
+        records.filter(|record| is(record.origin)).count()
+    };
     let uses = snapshot.working_set()?;
     let count = |of: fn(&Use) -> &[u64; 8]| -> u32 {
         let words = uses.iter().flat_map(of);
@@ -379,6 +392,9 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Value> {
         "bytes": header.file_length,
         "pages": pages,
         "frames": snapshot.frames.len(),
+        "imagePages": of(|origin| matches!(origin, Origin::Image { .. })),
+        "basePages": of(|origin| origin == Origin::Base),
+        "base": snapshot.base_name()?,
         "frozenAt": header.realtime / 1_000_000,
         "workingSet": {"used": used, "written": written},
         "cpuFeaturesChecksum": format!("{:08x}", header.section(Section::Features).checksum),
@@ -410,21 +426,27 @@ pub fn digest(text: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::capture::Pages;
+    use super::super::pack;
     use super::*;
     use kvm_bindings::kvm_regs;
+    use std::fs;
 
     /// A snapshot of two pages; the golden file in `docs/internals` has the same bytes.
-    fn small() -> (Contents, Pages) {
+    fn small() -> (Contents, Packed) {
         let header = Header {
             file_length: 0,
             data_offset: 0,
             data_length: 0,
+            content: 0,
             ram_size: 64 << 20,
             generation: 1,
             monotonic: 1_000_000_007,
             realtime: 1_700_000_000_000_000_001,
             kernel: [7; 32],
             image: [9; 32],
+            id: [5; 16],
+            base: [0; 16],
             registers: kvm_regs {
                 rip: 0x7f80_0020_1234,
                 rflags: 2,
@@ -445,17 +467,20 @@ mod tests {
             devices: br#"{"listeners":[],"streams":[],"datagrams":[]}"#.to_vec(),
             working_set,
         };
-        let mut pages = Pages {
+        // The last page is the second of a layer; the one before it has a line of zeros.
+        let mut page = [0xcd; PAGE as usize];
+        page[128..192].fill(0);
+        let layer = [[0x11; PAGE as usize], [0x22; PAGE as usize]].concat();
+        let pages = Pages {
             frames: vec![Frame {
                 gpa: 0x80_0000,
-                pages: [1 | 1 << 5, 0, 0, 0, 0, 0, 0, 0],
-                first: 0,
-                checksum: 0,
+                pages: [1 | 1 << 5 | 1 << 6, 0, 0, 0, 0, 0, 0, 0],
+                ..Frame::default()
             }],
-            data: [[0xab; PAGE as usize], [0xcd; PAGE as usize]].concat(),
+            data: [[0xab; PAGE as usize], page, [0x22; PAGE as usize]].concat(),
         };
-        pages.seal();
-        (contents, pages)
+        let packed = pack::pack(&pages, &[&layer], None).unwrap();
+        (contents, packed)
     }
 
     fn place(name: &str) -> PathBuf {
@@ -469,16 +494,17 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_looks_as_documented() {
         let path = place("golden");
-        let (contents, pages) = small();
-        write(&path, contents, &pages).unwrap();
+        let (contents, packed) = small();
+        write(&path, contents, &packed, "").unwrap();
         let bytes = fs::read(&path).unwrap();
         let facts = inspect(&path, true).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(
             (facts["pages"].as_u64(), facts["frames"].as_u64()),
-            (Some(2), Some(1))
+            (Some(3), Some(1))
         );
-        let golden = include_bytes!("golden/version-2.snap");
+        assert_eq!(facts["imagePages"], 1);
+        let golden = include_bytes!("golden/version-3.snap");
         assert!(
             bytes == golden,
             "the format has changed: give it another version"
@@ -488,8 +514,8 @@ mod tests {
     #[test]
     fn any_flipped_byte_and_any_cut_is_refused() {
         let path = place("flipped");
-        let (contents, pages) = small();
-        write(&path, contents, &pages).unwrap();
+        let (contents, packed) = small();
+        write(&path, contents, &packed, "").unwrap();
         let whole = fs::read(&path).unwrap();
         assert_eq!(code(&path), None);
         let file = File::options().write(true).open(&path).unwrap();
@@ -519,40 +545,86 @@ mod tests {
     #[test]
     fn what_a_request_uses_is_added_and_the_rest_stays() {
         let path = place("used");
-        let (mut contents, pages) = small();
+        let (mut contents, packed) = small();
         let golden = std::mem::take(&mut contents.working_set);
-        write(&path, contents, &pages).unwrap();
+        write(&path, contents, &packed, "").unwrap();
         let used = format::working_set(&golden, 1).unwrap();
         add_working_set(&path, |_| used.clone()).unwrap();
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert!(bytes == include_bytes!("golden/version-2.snap"));
+        assert!(bytes == include_bytes!("golden/version-3.snap"));
+    }
+
+    /// Page 0 of the first snapshot with a line changed, on the base of it.
+    fn on_base(name: &str) -> (PathBuf, PathBuf) {
+        let (path, other) = (place(name), place(&format!("{name}-other")));
+        let (contents, packed) = small();
+        write(&path, contents, &packed, "").unwrap();
+        let base = Snapshot::open(&path).unwrap();
+        let mut page = [0xab; PAGE as usize];
+        page[64] = 1;
+        let pages = Pages {
+            frames: vec![Frame {
+                gpa: 0x80_0000,
+                pages: [1, 0, 0, 0, 0, 0, 0, 0],
+                ..Frame::default()
+            }],
+            data: page.to_vec(),
+        };
+        let packed = pack::pack(&pages, &[], Some(&base)).unwrap();
+        assert!(packed.on_base);
+        assert_eq!(packed.lines.len(), LINE);
+        let (mut contents, _) = small();
+        contents.working_set.clear();
+        contents.header.base = base.header.id;
+        contents.header.id = [6; 16];
+        let name = path.file_name().unwrap().to_str().unwrap();
+        write(&other, contents, &packed, name).unwrap();
+        (path, other)
+    }
+
+    #[test]
+    fn what_stands_in_another_snapshot_is_taken_from_there() {
+        let (path, other) = on_base("base");
+        let snapshot = Snapshot::open(&other).unwrap();
+        let origins = Origins::on(snapshot.base().unwrap());
+        let mut bytes = Vec::new();
+        snapshot
+            .read_frame(&snapshot.frames[0], &origins, &mut bytes)
+            .unwrap();
+        let mut page = [0xab; PAGE as usize];
+        page[64] = 1;
+        assert_eq!(bytes, page);
+        assert_eq!(inspect(&other, true).unwrap()["basePages"], 1);
+        // The base has changed, is another one, or is gone.
+        let whole = fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        let at = Snapshot::open(&path).unwrap().header.data_offset as usize;
+        changed[at] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        assert_eq!(code(&other), Some("SPORE_SNAPSHOT_DAMAGED"));
+        let origins = Origins::on(snapshot.base().unwrap());
+        snapshot
+            .read_frame(&snapshot.frames[0], &origins, &mut bytes)
+            .unwrap_err();
+        let (mut contents, packed) = small();
+        contents.header.id = [1; 16];
+        write(&path, contents, &packed, "").unwrap();
+        assert_eq!(code(&other), Some("SPORE_SNAPSHOT_FOREIGN"));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(code(&other), Some("SPORE_SNAPSHOT_FOREIGN"));
+        fs::remove_file(&other).unwrap();
     }
 
     #[test]
     fn another_version_is_foreign_not_damaged() {
         let path = place("version");
-        let (contents, pages) = small();
-        write(&path, contents, &pages).unwrap();
+        let (contents, packed) = small();
+        write(&path, contents, &packed, "").unwrap();
         let mut bytes = fs::read(&path).unwrap();
         bytes[8] = 9;
         fs::write(&path, &bytes).unwrap();
         assert_eq!(code(&path), Some("SPORE_SNAPSHOT_FOREIGN"));
         fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn a_write_that_fails_leaves_what_was_there() {
-        let folder = place("kept");
-        fs::create_dir(&folder).unwrap();
-        let path = folder.join("a.snap");
-        fs::write(&path, b"old").unwrap();
-        let refuse: [&[u8]; 1] = [b"new"];
-        replace(&folder.join("missing/a.snap"), &refuse).unwrap_err();
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        replace(&path, &refuse).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -14,15 +14,19 @@ use super::checksum::crc32c;
 /// "SPORSNAP".
 pub const MAGIC: [u8; 8] = *b"SPORSNAP";
 /// Version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes of the header.
 pub const HEADER: usize = 4096;
-/// Largest section that is not data.
-const SECTION_LIMIT: u64 = 16 << 20;
+/// Largest section that is not data: the table of pages of the largest guest.
+const SECTION_LIMIT: u64 = MAX_RAM / PAGE * PAGE_ENTRY as u64;
 /// Pages of a frame.
 pub const FRAME_PAGES: usize = (HUGE / PAGE) as usize;
 /// Bytes of one entry of the table of frames.
-const FRAME_ENTRY: usize = 88;
+const FRAME_ENTRY: usize = 96;
+/// Bytes of one entry of the table of pages.
+const PAGE_ENTRY: usize = 16;
+/// Pages are stored in lines of so many bytes: those that differ from what is known.
+pub const LINE: usize = 64;
 /// Bytes of one entry of the working set.
 const USE_ENTRY: usize = 128;
 
@@ -40,10 +44,14 @@ pub enum Section {
     Frames = 3,
     /// What the first request after a restore touches.
     WorkingSet = 4,
+    /// What each page is made of.
+    Pages = 5,
+    /// Name of the snapshot in the same folder that some pages are made of.
+    Base = 6,
 }
 
 /// Number of sections.
-pub const SECTIONS: usize = 5;
+pub const SECTIONS: usize = 7;
 
 /// Where a section lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,10 +69,12 @@ pub struct Extent {
 pub struct Header {
     /// Length of the whole file.
     pub file_length: u64,
-    /// First byte of the pages.
+    /// First byte of the lines.
     pub data_offset: u64,
-    /// Bytes of all pages.
+    /// Bytes of all lines.
     pub data_length: u64,
+    /// Bytes of all pages that are not zero.
+    pub content: u64,
     /// Bytes of guest memory.
     pub ram_size: u64,
     /// How many freezes lie between the boot and this snapshot.
@@ -77,6 +87,10 @@ pub struct Header {
     pub kernel: [u8; 32],
     /// Digest of the image.
     pub image: [u8; 32],
+    /// What tells its memory from that of any other.
+    pub id: [u8; 16],
+    /// That of the snapshot that some pages are made of, or zero.
+    pub base: [u8; 16],
     /// General registers of the vCPU.
     pub registers: kvm_regs,
     /// The sections, by number.
@@ -194,6 +208,7 @@ impl Header {
             self.file_length,
             self.data_offset,
             self.data_length,
+            self.content,
             self.ram_size,
             self.generation,
             self.monotonic,
@@ -203,6 +218,8 @@ impl Header {
         }
         bytes.extend(self.kernel);
         bytes.extend(self.image);
+        bytes.extend(self.id);
+        bytes.extend(self.base);
         for word in register_words(&self.registers) {
             bytes.extend(word.to_le_bytes());
         }
@@ -247,12 +264,15 @@ impl Header {
             file_length: reader.u64()?,
             data_offset: reader.u64()?,
             data_length: reader.u64()?,
+            content: reader.u64()?,
             ram_size: reader.u64()?,
             generation: reader.u64()?,
             monotonic: reader.u64()?,
             realtime: reader.u64()?,
             kernel: reader.take()?,
             image: reader.take()?,
+            id: reader.take()?,
+            base: reader.take()?,
             registers: kvm_regs::default(),
             sections: [Extent::default(); SECTIONS],
         };
@@ -299,16 +319,80 @@ impl Header {
 }
 
 /// One 2 MiB frame of memory with those of its pages that are in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// Guest-physical address.
     pub gpa: u64,
-    /// Bit n: page n is in the file.
+    /// Bit n: page n is not zero.
     pub pages: [u64; 8],
-    /// Number of its first page in the data.
+    /// Number of its first page in the table of pages.
     pub first: u64,
-    /// CRC-32C of its pages.
+    /// Number of its first line in the data.
+    pub line: u64,
+    /// CRC-32C of its pages as they stand in memory.
     pub checksum: u32,
+    /// CRC-32C of its lines.
+    pub stored: u32,
+}
+
+/// What a page is made of, where no line of its own says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Zeros.
+    #[default]
+    Zero,
+    /// A page of a file that comes with the image.
+    Image {
+        /// Number of the layer; the library OS comes behind the last.
+        file: u32,
+        /// Number of the page in it.
+        page: u32,
+    },
+    /// The page at the same address in the base.
+    Base,
+}
+
+/// A page that is not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageRecord {
+    /// What it is made of.
+    pub origin: Origin,
+    /// Bit n: line n is in the file.
+    pub lines: u64,
+}
+
+impl PageRecord {
+    /// As an entry of the table.
+    pub fn write(&self, table: &mut Vec<u8>) {
+        let (kind, page) = match self.origin {
+            Origin::Zero => (0, 0),
+            Origin::Base => (1, 0),
+            Origin::Image { file, page } => (2 + file, page),
+        };
+        table.extend(kind.to_le_bytes());
+        table.extend(page.to_le_bytes());
+        table.extend(self.lines.to_le_bytes());
+    }
+}
+
+/// Reads the table of pages.
+fn page_records(table: &[u8]) -> Result<Vec<PageRecord>, Refusal> {
+    let mut records = Vec::with_capacity(table.len() / PAGE_ENTRY);
+    let mut reader = Reader(table);
+    while !reader.0.is_empty() {
+        let (kind, page) = (reader.u32()?, reader.u32()?);
+        let origin = match kind {
+            0 => Origin::Zero,
+            1 => Origin::Base,
+            kind => Origin::Image {
+                file: kind - 2,
+                page,
+            },
+        };
+        let lines = reader.u64()?;
+        records.push(PageRecord { origin, lines });
+    }
+    Ok(records)
 }
 
 impl Frame {
@@ -318,6 +402,17 @@ impl Frame {
             .iter()
             .map(|word| u64::from(word.count_ones()))
             .sum()
+    }
+
+    /// What its pages are made of.
+    pub fn records<'a>(&self, all: &'a [PageRecord]) -> Option<&'a [PageRecord]> {
+        let first = usize::try_from(self.first).ok()?;
+        all.get(first..first.checked_add(self.count() as usize)?)
+    }
+
+    /// Numbers of its pages, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.runs().flat_map(|(first, count)| first..first + count)
     }
 
     /// Runs of pages: (first page in the frame, number of pages).
@@ -344,8 +439,9 @@ impl Frame {
             table.extend(word.to_le_bytes());
         }
         table.extend(self.first.to_le_bytes());
+        table.extend(self.line.to_le_bytes());
         table.extend(self.checksum.to_le_bytes());
-        table.extend(0_u32.to_le_bytes());
+        table.extend(self.stored.to_le_bytes());
     }
 }
 
@@ -386,38 +482,54 @@ pub fn working_set(section: &[u8], frames: usize) -> Result<Vec<Use>, Refusal> {
     Ok(uses)
 }
 
-/// Reads and checks the table: frames ascend and lie in memory, pages follow one
-/// another and are all there.
-pub fn frames(table: &[u8], header: &Header) -> Result<Vec<Frame>, Refusal> {
+/// Reads and checks the tables of frames and pages: frames ascend and lie in memory, pages
+/// and lines follow one another and are all there.
+pub fn frames(
+    table: &[u8],
+    pages: &[u8],
+    header: &Header,
+) -> Result<(Vec<Frame>, Vec<PageRecord>), Refusal> {
     let wrong = Refusal::Damaged("its table of pages makes no sense");
     if !table.len().is_multiple_of(FRAME_ENTRY) {
         return Err(wrong);
     }
+    let records = page_records(pages).map_err(|_| wrong.clone())?;
     let mut frames: Vec<Frame> = Vec::with_capacity(table.len() / FRAME_ENTRY);
-    let mut next = 0;
+    let (mut next, mut line) = (0, 0);
     for entry in table.chunks_exact(FRAME_ENTRY) {
         let mut reader = Reader(entry);
         let mut frame = Frame {
             gpa: reader.u64()?,
-            pages: [0; 8],
-            first: 0,
-            checksum: 0,
+            ..Frame::default()
         };
         for word in &mut frame.pages {
             *word = reader.u64()?;
         }
         frame.first = reader.u64()?;
+        frame.line = reader.u64()?;
         frame.checksum = reader.u32()?;
+        frame.stored = reader.u32()?;
         let ascends = frames.last().is_none_or(|last| last.gpa < frame.gpa);
         let inside = frame.gpa.is_multiple_of(HUGE) && frame.gpa < header.ram_size;
-        if !ascends || !inside || frame.first != next {
+        if !ascends || !inside || frame.first != next || frame.line != line {
             return Err(wrong);
         }
         next += frame.count();
+        // At most 512 pages with 64 lines.
+        line += lines(frame.records(&records).ok_or_else(|| wrong.clone())?);
         frames.push(frame);
     }
-    if next.checked_mul(PAGE) != Some(header.data_length) {
-        return Err(wrong);
+    let sound = next == records.len() as u64
+        && next * PAGE == header.content
+        && line * LINE as u64 == header.data_length;
+    match sound {
+        true => Ok((frames, records)),
+        false => Err(wrong),
     }
-    Ok(frames)
+}
+
+/// How many lines of pages are in the file.
+pub fn lines(records: &[PageRecord]) -> u64 {
+    let count = |record: &PageRecord| u64::from(record.lines.count_ones());
+    records.iter().map(count).sum()
 }

@@ -12,12 +12,13 @@ use serde::Serialize;
 use spore_abi::vcpu::attention;
 
 use super::capture::{self, Pages};
-use super::file::{self, Contents};
+use super::file::{self, Contents, Snapshot};
 use super::format::{Extent, Header, SECTIONS};
+use super::pack;
 use super::restore::feature_bytes;
 use super::touched;
 use crate::clock::{self, Clock};
-use crate::config::SnapshotIdentity;
+use crate::config::{Kernel, SnapshotIdentity};
 use crate::control::VcpuControl;
 use crate::error::{MonitorError, Result, SPORE_SNAPSHOT_FAILED};
 use crate::memory::GuestMemory;
@@ -27,6 +28,8 @@ use crate::net::Net;
 pub struct Frozen {
     contents: Contents,
     pages: Pages,
+    memory: Arc<GuestMemory>,
+    kernel: Kernel,
     /// How long the guest stood still, µs.
     pause_us: u64,
     /// The guest stands still as long as this is there, if it is to end afterwards.
@@ -58,6 +61,8 @@ pub struct Written {
     pub pause_us: u64,
     /// Generation of the snapshot.
     pub generation: u64,
+    /// Whether pages are made of those of the base that was offered.
+    pub on_base: bool,
 }
 
 /// What stays the same from one freeze to the next.
@@ -66,6 +71,8 @@ pub struct Freezer {
     control: Arc<VcpuControl>,
     clock: Arc<Clock>,
     identity: SnapshotIdentity,
+    /// The library OS, as it lies in a file.
+    kernel: Kernel,
     features: Vec<u8>,
     /// Freezes between the boot and this machine.
     generation: u64,
@@ -81,7 +88,7 @@ impl Freezer {
         memory: Arc<GuestMemory>,
         control: Arc<VcpuControl>,
         clock: Arc<Clock>,
-        identity: SnapshotIdentity,
+        (identity, kernel): (SnapshotIdentity, Kernel),
         features: &CpuId,
         (generation, on_trial): (u64, bool),
     ) -> Self {
@@ -90,6 +97,7 @@ impl Freezer {
             control,
             clock,
             identity,
+            kernel,
             features: feature_bytes(features),
             generation,
             on_trial,
@@ -161,12 +169,15 @@ impl Freezer {
             file_length: 0,
             data_offset: 0,
             data_length: 0,
+            content: 0,
             ram_size: self.memory.ram_size(),
             generation: self.generation + 1,
             monotonic: self.clock.guest_monotonic(clock::monotonic()),
             realtime: clock::now(libc::CLOCK_REALTIME),
             kernel: file::digest(&self.identity.kernel),
             image: file::digest(&self.identity.image),
+            id: random(),
+            base: [0; 16],
             registers,
             sections: [Extent::default(); SECTIONS],
         };
@@ -183,6 +194,8 @@ impl Freezer {
         let _ = answer.send(Ok(Frozen {
             contents,
             pages,
+            memory: Arc::clone(&self.memory),
+            kernel: self.kernel.clone(),
             pause_us: started.elapsed().as_micros() as u64,
             stillness: last.then_some(stillness),
         }));
@@ -193,19 +206,56 @@ impl Freezer {
 }
 
 impl Frozen {
-    /// Writes the copy to a file.
-    pub fn write(mut self, path: &Path) -> Result<Written> {
-        self.pages.seal();
-        let generation = self.contents.header.generation;
-        let pages = self.pages.data.len() as u64 / spore_abi::layout::PAGE;
-        let bytes = file::write(path, self.contents, &self.pages)?;
+    /// Writes the copy to a file. `base`: another snapshot in the same folder that it may
+    /// be made on, if most of it stands there already.
+    pub fn write(mut self, path: &Path, base: Option<&Path>) -> Result<Written> {
+        let header = &mut self.contents.header;
+        let generation = header.generation;
+        let base = base.map(|base| open_base(path, base)).transpose()?;
+        let layers = self.memory.layers();
+        // A debugger changes its guest's copy of them.
+        let layers = match layers.iter().any(|layer| layer.mapping.is_private()) {
+            true => &[],
+            false => layers,
+        };
+        let mut image: Vec<&[u8]> = layers.iter().map(|layer| layer.bytes()).collect();
+        let kernel = self.kernel.read().unwrap_or_default();
+        if !layers.is_empty() {
+            image.push(&kernel);
+        }
+        let packed = pack::pack(&self.pages, &image, base.as_ref().map(|(_, base)| base))?;
+        let mut name = "";
+        if let (true, Some((base_name, base))) = (packed.on_base, &base) {
+            header.base = base.header.id;
+            name = base_name;
+        }
+        let pages = packed.records.len() as u64;
+        let bytes = file::write(path, self.contents, &packed, name)?;
         Ok(Written {
             bytes,
             pages,
             pause_us: self.pause_us,
             generation,
+            on_base: packed.on_base,
         })
     }
+}
+
+/// The name and the content of a base. It is found again by its name.
+fn open_base<'a>(path: &Path, base: &'a Path) -> Result<(&'a str, Snapshot)> {
+    let name = base.file_name().and_then(|name| name.to_str());
+    match name {
+        Some(name) if base.parent() == path.parent() && base != path => {
+            Ok((name, Snapshot::open(base)?))
+        }
+        _ => Err(failed("its base must lie beside it")),
+    }
+}
+
+fn random() -> [u8; 16] {
+    let mut id = [0; 16];
+    super::restore::random(&mut id);
+    id
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

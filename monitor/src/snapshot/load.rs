@@ -7,6 +7,7 @@ use spore_abi::layout::{HUGE, PAGE};
 
 use super::file::Snapshot;
 use super::format::{FRAME_PAGES, Frame, Use};
+use super::origins::Origins;
 use crate::error::{MonitorError, Result, SPORE_MEMORY_UNAVAILABLE};
 use crate::memory::GuestMemory;
 use crate::standby::shared;
@@ -24,24 +25,29 @@ const WINDOW: usize = 8;
 const MANY_READS: u32 = 3;
 
 /// Copies every page into place and checks it. The guest must not run yet.
-pub fn pages(snapshot: &Snapshot, memory: &GuestMemory) -> Result<()> {
+pub fn pages(snapshot: &Snapshot, origins: &Origins, memory: &GuestMemory) -> Result<()> {
     let mut bytes = Vec::new();
     for frame in &snapshot.frames {
-        copy(snapshot, memory, frame, &mut bytes)?;
+        copy((snapshot, origins), memory, frame, &mut bytes)?;
     }
     Ok(())
 }
 
 /// Maps frames that others have read and checked ([`shared_frames`]); what this guest
 /// writes to is copied then. The guest must not run yet.
-pub fn map(snapshot: &Snapshot, memory: &GuestMemory, frames: &File) -> Result<()> {
+pub fn map(
+    snapshot: &Snapshot,
+    origins: &Origins,
+    memory: &GuestMemory,
+    frames: &File,
+) -> Result<()> {
     let mut bytes = Vec::new();
     let uses = snapshot.working_set()?;
     for (number, frame) in snapshot.frames.iter().enumerate() {
         let known = uses.get(number);
         if known.is_none() && frame.count() < FEW_PAGES {
             memory.want_small_pages(frame.gpa);
-            copy(snapshot, memory, frame, &mut bytes)?;
+            copy((snapshot, origins), memory, frame, &mut bytes)?;
             continue;
         }
         memory
@@ -79,12 +85,12 @@ fn copied_ahead(use_: &Use) -> Vec<(usize, usize)> {
 
 /// Frames of a snapshot one after another, as they stand in memory, for many guests to
 /// map: read and checked once.
-pub fn shared_frames(snapshot: &Snapshot) -> Result<File> {
+pub fn shared_frames(snapshot: &Snapshot, origins: &Origins) -> Result<File> {
     let file =
         shared::memory(snapshot.frames.len() as u64 * HUGE).map_err(|error| unavailable(&error))?;
     let mut bytes = Vec::new();
     for (number, frame) in snapshot.frames.iter().enumerate() {
-        snapshot.read_frame(frame, &mut bytes)?;
+        snapshot.read_frame(frame, origins, &mut bytes)?;
         let mut rest = bytes.as_slice();
         for (first, count) in frame.runs() {
             let (run, more) = rest.split_at(count * PAGE as usize);
@@ -99,12 +105,12 @@ pub fn shared_frames(snapshot: &Snapshot) -> Result<File> {
 }
 
 fn copy(
-    snapshot: &Snapshot,
+    (snapshot, origins): (&Snapshot, &Origins),
     memory: &GuestMemory,
     frame: &Frame,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
-    snapshot.read_frame(frame, bytes)?;
+    snapshot.read_frame(frame, origins, bytes)?;
     let mut rest = bytes.as_slice();
     for (first, count) in frame.runs() {
         let (run, more) = rest.split_at(count * PAGE as usize);

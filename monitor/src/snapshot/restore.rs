@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::file::{self, Snapshot};
 use super::format::Section;
 use super::load;
+use super::origins::Origins;
 use super::touched;
 use super::warm::{self, Stub};
 use crate::clock;
@@ -30,6 +31,7 @@ const PIDS: std::ops::Range<u32> = 300..32_000;
 /// A snapshot that fits this image, kernel and processor.
 pub struct Restore {
     snapshot: Snapshot,
+    origins: Origins,
     devices: Devices,
     features: Vec<u8>,
 }
@@ -50,8 +52,10 @@ impl Restore {
         let devices = serde_json::from_slice(snapshot.section(Section::Devices))
             .map_err(|_| snapshot.damaged("its table of sockets makes no sense"))?;
         let features = snapshot.section(Section::Features).to_vec();
+        let origins = Origins::open(&snapshot, config)?;
         Ok(Self {
             snapshot,
+            origins,
             devices,
             features,
         })
@@ -108,8 +112,8 @@ impl Restore {
     pub fn load(&self, memory: &GuestMemory, config: &Config) -> Result<()> {
         let number = config.layers.len();
         match config.frames_inherited.then(|| shared::inherited(number)) {
-            Some(Some(frames)) => load::map(&self.snapshot, memory, &frames)?,
-            _ => load::pages(&self.snapshot, memory)?,
+            Some(Some(frames)) => load::map(&self.snapshot, &self.origins, memory, &frames)?,
+            _ => load::pages(&self.snapshot, &self.origins, memory)?,
         }
         if config.trial {
             let end = self.snapshot.header.ram_size;
@@ -125,7 +129,7 @@ impl Restore {
 
     /// The frames as one file in memory, for many machines.
     pub fn shared_frames(&self) -> Result<std::fs::File> {
-        load::shared_frames(&self.snapshot)
+        load::shared_frames(&self.snapshot, &self.origins)
     }
 
     /// Where the guest has offered a buffer, and it is at rest there.
@@ -217,7 +221,7 @@ impl Restore {
 }
 
 /// Random bytes of the host.
-fn random(bytes: &mut [u8]) {
+pub fn random(bytes: &mut [u8]) {
     // SAFETY: getrandom fills at most the given bytes; requests this small are never
     // cut short once the host's generator is initialised.
     unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };

@@ -1,11 +1,17 @@
-/** Snapshots of releases: a file each, taken once the release was warm. */
+/**
+ * Snapshots of releases: a file each, taken once the release was warm. What a release has in
+ * common with an earlier one is not kept twice: its file is made on that of the newest release
+ * that is not made on another itself.
+ */
 
 import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { asSporeError } from "@spore/errors";
+import { snapshotHead } from "@spore/monitor-client";
 import { numberKey, type ReleaseRecord } from "./store/types.ts";
 
 /** Snapshots that are kept of an app, the newest. */
-const KEPT = 3;
+const KEPT = 10;
 
 /** The snapshots under one folder. */
 export class Snapshots {
@@ -33,17 +39,21 @@ export class Snapshots {
     return known ? path : null;
   }
 
-  /** Lets `write` write a file, which counts once it is whole. */
+  /** Lets `write` write a file, on another or by itself, which counts once it is whole. */
   async take(
     release: Pick<ReleaseRecord, "app" | "number">,
-    write: (path: string) => Promise<void>,
+    write: (path: string, base: string | null) => Promise<void>,
   ): Promise<void> {
     const path = this.#path(release);
     const temporary = `${path}.new`;
     mkdirSync(join(this.#folder, release.app), { recursive: true, mode: 0o700 });
     rmSync(temporary, { force: true });
     try {
-      await write(temporary);
+      const base = this.#base(release.app, path);
+      await write(temporary, base).catch((thrown: unknown) => {
+        if (base === null || !isUnfit(thrown)) throw thrown;
+        return write(temporary, null);
+      });
       renameSync(temporary, path);
     } finally {
       rmSync(temporary, { force: true });
@@ -83,15 +93,35 @@ export class Snapshots {
     return join(this.#folder, app, `${numberKey(number)}.snap`);
   }
 
-  /** Older releases boot, if they are ever gone back to. Those that run keep their mapped files. */
+  /** The newest snapshot of an app that others may be made on. */
+  #base(app: string, but: string): string | null {
+    const paths = this.#names(app).map((name) => join(this.#folder, app, name));
+    return paths.findLast((path) => path !== but && snapshotHead(path)?.base === null) ?? null;
+  }
+
+  #names(app: string): readonly string[] {
+    const names = readdirSync(join(this.#folder, app));
+    return names.filter((name) => name.endsWith(".snap")).sort();
+  }
+
+  /** Older releases boot, if they are ever gone back to. Those that run have read their files. */
   #sweep(app: string, newest: number): void {
-    const names = readdirSync(join(this.#folder, app)).sort();
-    const own = `${numberKey(newest)}.snap`;
-    for (const name of names.slice(0, -KEPT)) {
-      if (name === own) continue;
+    const names = this.#names(app);
+    const kept = new Set([...names.slice(-KEPT), `${numberKey(newest)}.snap`]);
+    for (const name of [...kept]) {
+      const base = snapshotHead(join(this.#folder, app, name))?.base;
+      if (base != null) kept.add(base);
+    }
+    for (const name of names) {
+      if (kept.has(name)) continue;
       const path = join(this.#folder, app, name);
       rmSync(path, { force: true });
       this.#known.set(path, false);
     }
   }
+}
+
+/** The base is damaged, or of another version. */
+function isUnfit(thrown: unknown): boolean {
+  return ["SPORE_SNAPSHOT_DAMAGED", "SPORE_SNAPSHOT_FOREIGN"].includes(asSporeError(thrown).code);
 }

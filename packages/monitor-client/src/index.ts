@@ -26,4 +26,11 @@ export {
 } from "./launch-config.ts";
 export { becomeMonitor, checkKvm, findMonitor } from "./monitor.ts";
 export { findPool, poolSocket, Standby, type StandbyEvent } from "./pool.ts";
-export { inspectSnapshot, isSnapshot, type SnapshotFacts, snapshotNotes } from "./snapshot-file.ts";
+export {
+  inspectSnapshot,
+  isSnapshot,
+  type SnapshotFacts,
+  type SnapshotHead,
+  snapshotHead,
+  snapshotNotes,
+} from "./snapshot-file.ts";

@@ -40,6 +40,8 @@ export interface Frozen {
   readonly pauseUs: number;
   /** Generation of the snapshot. */
   readonly generation: number;
+  /** Whether it is made on the base that was offered. */
+  readonly onBase: boolean;
 }
 
 /** How to start one. */
@@ -170,6 +172,8 @@ export interface FreezeOptions {
   readonly exit?: boolean;
   /** How long the program may take to get ready for it; the monitor knows a time otherwise. */
   readonly patienceMs?: number | undefined;
+  /** Another snapshot in the same folder that it may be made on; both are needed then. */
+  readonly base?: string | undefined;
 }
 
 /** Freezes the machine that takes orders at a socket. Throws what it answers as an error. */

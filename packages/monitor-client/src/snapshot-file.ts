@@ -9,6 +9,14 @@ import type { JsonObject } from "./json.ts";
 const MAGIC = "SPORSNAP";
 /** Bytes of a header. */
 const HEADER = 4096;
+/** Version of the format, which `docs/internals/snapshot.md` lays out. */
+const VERSION = 3;
+/** Where the header says how many bytes of pages there are. */
+const CONTENT_AT = 40;
+/** Where the header says where the name of the base is. */
+const BASE_AT = 320 + 6 * 24;
+/** Longest name of a file. */
+const NAME_MOST = 255;
 
 /** What `--inspect` prints. */
 export interface SnapshotFacts {
@@ -24,13 +32,18 @@ export interface SnapshotFacts {
   readonly memory: number;
   /** Length of the file. */
   readonly bytes: number;
-  /** Pages of 4 KiB in it. */
+  /** Pages of 4 KiB that are not zero. */
   readonly pages: number;
+  /** How many of them are the image's own. */
+  readonly imagePages: number;
+  /** How many are made of the base's. */
+  readonly basePages: number;
+  /** The snapshot in the same folder that it is made on. */
+  readonly base: string | null;
   /** Frames of 2 MiB that have pages in it. */
   readonly frames: number;
   /** When it was taken: milliseconds since 1970. */
   readonly frozenAt: number;
-  /** Bytes of the recorded working set; 0: none was recorded. */
   /** Pages that the first request after a restore uses, and writes to; 0: not recorded. */
   readonly workingSet: { readonly used: number; readonly written: number };
   /** Checksum of the processor features that the guest has seen. */
@@ -64,6 +77,32 @@ export function isSnapshot(path: string): boolean {
     return false;
   } finally {
     closeSync(fd);
+  }
+}
+
+/** What is needed to decide where a snapshot may stand and what goes with it. */
+export interface SnapshotHead {
+  /** Bytes of memory that a machine made of it has at once. */
+  readonly content: number;
+  /** Name of the file in the same folder that it is made on. */
+  readonly base: string | null;
+}
+
+/** Reads that without checking anything; null: it is no snapshot of this version. */
+export function snapshotHead(path: string): SnapshotHead | null {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, "r");
+    const head = Buffer.alloc(HEADER);
+    readSync(fd, head, 0, HEADER, 0);
+    if (head.toString("latin1", 0, MAGIC.length) !== MAGIC || head.readUInt32LE(8) !== VERSION) return null;
+    const name = Buffer.alloc(Math.min(Number(head.readBigUInt64LE(BASE_AT + 8)), NAME_MOST));
+    readSync(fd, name, 0, name.length, Number(head.readBigUInt64LE(BASE_AT)));
+    return { content: Number(head.readBigUInt64LE(CONTENT_AT)), base: name.toString() || null };
+  } catch {
+    return null;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

@@ -48,6 +48,11 @@ export const snapshot: Command = command({
       doc: "Freeze the machine that was started with `spore run --orders SOCKET`.",
       read: readText,
     }),
+    base: value({
+      value: "FILE",
+      doc: "Another snapshot in the same folder, of an earlier release or warm-up: what stands there already is not written again, and both files are needed from then on.",
+      read: readText,
+    }),
     json: flag({ doc: "Print what was done or found as one JSON object." }),
     ...imageOptions,
   },
@@ -55,6 +60,10 @@ export const snapshot: Command = command({
     {
       line: "spore snapshot examples/hello -o hello.snap --warm /",
       doc: "Freeze a project after one request.",
+    },
+    {
+      line: "spore snapshot . -o app-2.snap --base app-1.snap",
+      doc: "Write only what differs from the release before.",
     },
     { line: "spore run hello.snap", doc: "Go on from there." },
     { line: "spore snapshot verify hello.snap", doc: "Check every byte of a snapshot." },

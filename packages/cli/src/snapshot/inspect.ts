@@ -25,7 +25,13 @@ function describe(facts: SnapshotFacts): string {
     ["processor", `features ${facts.cpuFeaturesChecksum}`],
     ["generation", String(facts.generation)],
     ["frozen", new Date(facts.frozenAt).toISOString()],
-    ["memory", `${mebibytes(facts.memory)}, ${mebibytes(facts.pages * 4096)} in the file`],
+    ["memory", `${mebibytes(facts.memory)}, ${mebibytes(facts.pages * 4096)} of it not zero`],
+    ...(facts.imagePages > 0
+      ? [["its pages", `${mebibytes(facts.imagePages * 4096)} of the memory is as in the image`] as const]
+      : []),
+    ...(facts.base === null
+      ? []
+      : [["base", `${facts.base}, for ${mebibytes(facts.basePages * 4096)}`] as const]),
     ["working set", used === 0 ? "not recorded" : `${used} pages, ${written} of them written to`],
     ["file", `${mebibytes(facts.bytes)}${facts.verified ? ", whole" : ""}`],
   ];

@@ -1,7 +1,7 @@
 /** What `spore snapshot` does: boot, wait until ready, warm up, freeze. */
 
 import { request } from "node:http";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { sporeError } from "@spore/errors";
 import { buildImage, launchPlan } from "@spore/image";
 import {
@@ -9,6 +9,7 @@ import {
   findMonitor,
   freezeRunning,
   Instance,
+  inspectSnapshot,
   type LaunchConfig,
   launchConfig,
   tryOut,
@@ -28,6 +29,7 @@ export interface SnapshotFlags extends ImageFlags {
   readonly timeout: number | undefined;
   readonly patience: number | undefined;
   readonly orders: string | undefined;
+  readonly base: string | undefined;
   readonly json: boolean;
 }
 
@@ -46,8 +48,11 @@ export async function takeSnapshot(
   }
   const output = resolve(context.cwd, flags.output);
   const monitor = findMonitor(root, context.env);
+  const base =
+    flags.base === undefined ? undefined : baseOf(resolve(context.cwd, flags.base), output, monitor);
+  const how = { patienceMs: flags.patience, base };
   if (flags.orders !== undefined) {
-    report(await freezeRunning(flags.orders, output, { patienceMs: flags.patience }), flags, context);
+    report(await freezeRunning(flags.orders, output, how), flags, context);
     return 0;
   }
   const target = words[0] ?? ".";
@@ -67,11 +72,21 @@ export async function takeSnapshot(
   await using instance = Instance.start(monitor, config);
   const patience = flags.timeout ?? PATIENCE;
   await within(patience, warmUp(instance, flags));
-  const frozen = await instance.freeze(output, { exit: true, patienceMs: flags.patience });
+  const frozen = await instance.freeze(output, { exit: true, ...how });
   await instance.ended;
   await noteUse(monitor, { ...config, restore: output }, flags, patience);
   report(frozen, flags, context);
   return 0;
+}
+
+/** A base is found by its name, and must be whole: what is made on it cannot be better. */
+function baseOf(base: string, output: string, monitor: string): string {
+  if (dirname(base) !== dirname(output) || base === output) {
+    const problem = "--base must name another file in the folder of --output";
+    throw sporeError("SPORE_USAGE", { problem, command: "snapshot" });
+  }
+  inspectSnapshot(monitor, base, true);
+  return base;
 }
 
 /** A first request on trial shows which memory every restore needs at once. */

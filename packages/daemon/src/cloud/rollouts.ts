@@ -171,7 +171,7 @@ export class Rollouts {
       if (record?.settings.tcp == null) {
         await ask(endpoint.host, endpoint.port, release.config.health ?? "/", `${app}.localhost`);
       }
-      await snapshots.take(release, (path) => handle.freeze(path));
+      await snapshots.take(release, (path, base) => handle.freeze(path, base));
       events.tell("snapshot.taken", about);
       await this.#parts.fleet.standBy(release);
     } catch (thrown) {

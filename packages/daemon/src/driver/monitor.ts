@@ -30,7 +30,13 @@ import { Writable } from "node:stream";
 import type { StartKind } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
 import { launchPlan, storeAt } from "@spore/image";
-import { freezeRunning, type LaunchConfig, launchConfig, type Shell } from "@spore/monitor-client";
+import {
+  freezeRunning,
+  type LaunchConfig,
+  launchConfig,
+  type Shell,
+  snapshotHead,
+} from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
 import { processesWith, signalProcess, startTicks } from "./process.ts";
 import { type StandbyLimits, type StandbyPlan, Standbys } from "./standby.ts";
@@ -206,7 +212,8 @@ function standbyPlan(options: MonitorOptions, spec: LaunchSpec): StandbyPlan | n
   const file = fileOf(stat);
   // What an app may reach can change without a release.
   const key = JSON.stringify([file, destinations]);
-  return { app, snapshot: file, key, bytes: stat.size, config: () => configOf(options, spec) };
+  const bytes = () => snapshotHead(snapshot ?? "")?.content ?? stat.size;
+  return { app, snapshot: file, key, bytes, config: () => configOf(options, spec) };
 }
 
 /** A file, whatever its names are: releases that are the same share their snapshot. */
@@ -327,12 +334,12 @@ class Machine implements Handle {
     return this.life.restored ? "snapshot" : "cold";
   }
 
-  async freeze(path: string): Promise<void> {
+  async freeze(path: string, base: string | null): Promise<void> {
     const orders = ordersOf(this.life.folder);
     if (orders === null) {
       throw sporeError("SPORE_SNAPSHOT_FAILED", { problem: "the path of the state's folder is too long" });
     }
-    await freezeRunning(orders, path);
+    await freezeRunning(orders, path, base === null ? {} : { base });
   }
 
   look(): void {

@@ -30,8 +30,8 @@ export interface StandbyPlan {
   readonly snapshot: string;
   /** What tells it from others; the same key is the same machine. */
   readonly key: string;
-  /** Bytes of its snapshot. */
-  readonly bytes: number;
+  /** Bytes of memory that its snapshot fills. */
+  readonly bytes: () => number;
   /** The launch configuration. */
   readonly config: () => object;
 }
@@ -97,11 +97,12 @@ export class Standbys {
       this.#want(known);
       return;
     }
-    if (this.#closed || !this.#makeRoom(plan.bytes + OVERHEAD_BYTES, now - (before ?? now))) return;
+    const bytes = plan.bytes() + OVERHEAD_BYTES;
+    if (this.#closed || !this.#makeRoom(bytes, now - (before ?? now))) return;
     this.#files += 1;
     const file = join(this.#folder, `${this.#files}.json`);
-    const { app, snapshot, key, bytes } = plan;
-    const place: Place = { app, snapshot, key, file, bytes: bytes + OVERHEAD_BYTES, used: now, shell: null };
+    const { app, snapshot, key } = plan;
+    const place: Place = { app, snapshot, key, file, bytes, used: now, shell: null };
     writeFileSync(file, JSON.stringify({ ...plan.config(), deleteConfig: false }), { mode: 0o600 });
     this.#places.set(key, place);
     this.#want(place);

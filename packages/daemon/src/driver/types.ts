@@ -66,8 +66,8 @@ export interface Handle {
   readonly start: StartKind;
   /** Once it listens, parts of the time that it took, in milliseconds; those that are known. */
   readonly phases: Readonly<Record<string, number>>;
-  /** Writes a snapshot of the instance, which runs on. Rejects with a SporeError. */
-  freeze(path: string): Promise<void>;
+  /** Writes a snapshot of the instance, which runs on. `base`: another in the same folder that it may be made on. Rejects with a SporeError. */
+  freeze(path: string, base: string | null): Promise<void>;
   /** Tells the watch of what has happened by now, before this returns. */
   look(): void;
   /** Asks the program to stop; after its grace period it is stopped. */
