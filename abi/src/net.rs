@@ -144,7 +144,9 @@ pub mod call {
     /// port is not published, the host does not know the slot.
     pub const LISTEN: u64 = NET_FIRST + 1;
     /// Opens a datagram slot, or changes the peer of an open one. args: 1..=3 =
-    /// address to connect to; port 0 and all-zero address: not connected.
+    /// address to connect to; port 0 and all-zero address: not connected. 4 = port that the
+    /// program has bound by number, to be published, or 0. -ENOENT: that port is not
+    /// published, the host does not know the slot.
     pub const DATAGRAM: u64 = NET_FIRST + 2;
     /// Asks whether a destination may be reached. args: 0..=2 = address. 0 or -EACCES.
     pub const PERMIT: u64 = NET_FIRST + 3;

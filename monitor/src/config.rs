@@ -73,7 +73,7 @@ pub struct Config {
     /// Small files that lie over the layers.
     #[serde(default)]
     pub files: Vec<ExtraFile>,
-    /// Published ports; none given: every listener at 127.0.0.1, same port.
+    /// Published ports; none given: every port the program serves, at 127.0.0.1.
     #[serde(default)]
     pub publish: Option<Vec<PublishRule>>,
     /// What outgoing connections may not reach, whatever the image says.
@@ -293,6 +293,17 @@ pub struct ExtraFile {
     pub data: String,
 }
 
+/// The protocol of a port.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Streams.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// A published port.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PublishRule {
@@ -302,6 +313,9 @@ pub struct PublishRule {
     pub host: u16,
     /// Guest port.
     pub guest: u16,
+    /// Of which kind the ports are.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// A socket that listens there already, if somebody has left one.
     #[serde(skip)]
     pub listener: Option<Arc<OwnedFd>>,
@@ -337,7 +351,7 @@ pub struct Rights {
     pub console: bool,
     /// Sockets of the host.
     pub network: bool,
-    /// TCP ports that may be published; none given: all.
+    /// Ports that may be published; none given: all.
     pub ports: Option<Vec<u16>>,
     /// Where it may connect to; none given: everywhere.
     #[serde(deserialize_with = "destinations")]

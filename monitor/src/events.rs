@@ -91,8 +91,11 @@ impl Events {
 
     /// A guest port can be reached at `host`.
     pub fn listening(&self, guest_port: u16, host: SocketAddr) {
-        let url = format!("http://{host}");
-        self.machine(&json!({"event": "listening", "guestPort": guest_port, "url": url}));
+        self.published("listening", guest_port, &format!("http://{host}"));
+    }
+
+    fn published(&self, event: &str, guest_port: u16, url: &str) {
+        self.machine(&json!({"event": event, "guestPort": guest_port, "url": url}));
         if self.style == Style::Human {
             // Never into the program's standard output when that is a pipe.
             let line = format!("{url}\n");
@@ -103,6 +106,11 @@ impl Events {
                 std::io::stderr().write_all(line.as_bytes())
             };
         }
+    }
+
+    /// A guest port takes datagrams at `host`.
+    pub fn bound(&self, guest_port: u16, host: SocketAddr) {
+        self.published("bound", guest_port, &format!("udp://{host}"));
     }
 
     /// A debugger may connect to `address`; the program waits for it.

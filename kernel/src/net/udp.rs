@@ -82,8 +82,9 @@ impl Udp {
         state.bound = Some(bound);
         Ok(bound)
     }
-    /// Opens the slot, or changes the peer of the host's socket.
-    fn host_socket(&self, state: &mut State, peer: Option<Address>) -> Result<()> {
+    /// Opens the slot, published at `port` if that is not 0, or changes the peer of the
+    /// host's socket.
+    fn host_socket(&self, state: &mut State, peer: Option<Address>, port: u16) -> Result<()> {
         let fresh = state.connection.is_none();
         if fresh {
             let connection = Connection::new(slots::open(RX_RING, TX_RING)?);
@@ -97,7 +98,14 @@ impl Udp {
         let words = peer.unwrap_or(address::any(self.family)).to_words();
         let result = host::call(
             call::DATAGRAM,
-            [connection.handle(), words[0], words[1], words[2], 0, 0],
+            [
+                connection.handle(),
+                words[0],
+                words[1],
+                words[2],
+                u64::from(port),
+                0,
+            ],
         );
         if result >= 0 {
             return Ok(());
@@ -138,7 +146,7 @@ impl Udp {
         let mut state = self.state.lock();
         let peer = state.peer;
         if state.connection.is_none() {
-            self.host_socket(&mut state, peer)?;
+            self.host_socket(&mut state, peer, 0)?;
         }
         let Some(connection) = &mut state.connection else {
             return Err(Errno::ENOBUFS);
@@ -381,6 +389,10 @@ impl Socket for Udp {
             return Err(Errno::EINVAL);
         }
         state.bound = Some(PORTS.bind(to, sharing, self.this.clone())?);
+        if to.port != 0 {
+            // A port that is not published serves the inside alone.
+            let _ = self.host_socket(&mut state, None, to.port);
+        }
         Ok(())
     }
     fn connect(&self, to: &SocketAddress) -> Result<()> {
@@ -388,7 +400,7 @@ impl Socket for Udp {
         if to.family()? == family::UNSPEC {
             state.peer = None;
             if state.connection.is_some() {
-                self.host_socket(&mut state, None)?;
+                self.host_socket(&mut state, None, 0)?;
             }
             return Ok(());
         }
@@ -396,7 +408,7 @@ impl Socket for Udp {
         self.bound(&mut state)?;
         let local = address::is_loopback(&to) || address::is_own(&to);
         if !local || PORTS.find(&to, false).is_none() {
-            self.host_socket(&mut state, Some(to))?;
+            self.host_socket(&mut state, Some(to), 0)?;
         }
         state.peer = Some(to);
         Ok(())

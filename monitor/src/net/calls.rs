@@ -12,6 +12,7 @@ use crate::net::datagram;
 use crate::net::engine::Engine;
 use crate::net::entry::{Descriptor, Entry, Kind, negated};
 use crate::net::listen;
+use crate::net::published::{DatagramPort, Published};
 use crate::net::sys;
 
 /// A negated errno.
@@ -35,7 +36,7 @@ impl Engine {
         self.serve_guest(None);
         let target = Address::from_words([args[1], args[2], args[3]]);
         let result = match number {
-            call::DATAGRAM => self.datagram(index, generation, target),
+            call::DATAGRAM => self.datagram(index, generation, target, args[4] as u16),
             _ if self.entries[index].is_some() => Err(errno(libc::EBUSY)),
             call::CONNECT => self.connect(index, generation, target),
             call::LISTEN => {
@@ -140,27 +141,89 @@ impl Engine {
         Ok(i64::from(port))
     }
 
-    fn datagram(&mut self, index: usize, generation: u16, peer: Address) -> Result<i64, i64> {
+    fn datagram(
+        &mut self,
+        index: usize,
+        generation: u16,
+        peer: Address,
+        port: u16,
+    ) -> Result<i64, i64> {
         let to = address::from_guest(&peer).ok_or(errno(libc::EAFNOSUPPORT))?;
         let peer = (to.port() != 0 || !to.ip().is_unspecified()).then_some(to);
-        if !self.gate.opens() || peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+        if !self.gate.opens() {
             return Err(errno(libc::EACCES));
         }
-        if let Some(entry) = &self.entries[index] {
+        if let Some(entry) = &mut self.entries[index] {
             if entry.kind != Kind::Datagram || entry.generation != generation {
                 return Err(errno(libc::EBUSY));
+            }
+            let published = entry.published.as_mut();
+            if published.is_some_and(|published| published.connect(peer.as_ref())) {
+                return Ok(0);
+            }
+            if peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+                return Err(errno(libc::EACCES));
             }
             return datagram::set_peer(entry.fd.raw(), peer)
                 .map(|()| 0)
                 .map_err(errno);
         }
+        if peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+            return Err(errno(libc::EACCES));
+        }
+        let number = match port {
+            0 => None,
+            _ => Some(self.datagram_port(port).ok_or(errno(libc::ENOENT))?),
+        };
         let fd = datagram::open(&to, peer).map_err(|error| negated(&error))?;
         let entry = Entry::new(index, generation, Kind::Datagram, Descriptor::Owned(fd));
         let mut entry = entry
             .with_buffers(&self.rings, true, true)
             .ok_or(errno(libc::EFAULT))?;
         entry.set(self.rings.slot(index), host_flag::CONNECTED);
-        self.install(entry).map_err(|error| negated(&error))?;
+        entry.port = port;
+        entry.published = number.map(|number| self.publish_datagrams(number, index));
+        self.install(entry).map_err(|error| {
+            self.unpublish_datagrams(index);
+            negated(&error)
+        })?;
         Ok(0)
+    }
+
+    /// The published port that stands for the guest's and that no other slot has. Without
+    /// rules there is one for every port that is free here as well.
+    pub(super) fn datagram_port(&mut self, guest: u16) -> Option<usize> {
+        if !self.may_publish(guest) {
+            return None;
+        }
+        let mut ports = self.datagram_ports.iter();
+        if let Some(number) = ports.position(|port| port.guest == guest) {
+            return Some(number).filter(|&number| self.datagram_ports[number].slot.is_none());
+        }
+        if !self.publish_all {
+            return None;
+        }
+        let host = if self.any_port { 0 } else { guest };
+        let port = DatagramPort::same(guest, host).ok()?;
+        self.datagram_ports.push(port);
+        Some(self.datagram_ports.len() - 1)
+    }
+
+    pub(super) fn publish_datagrams(&mut self, number: usize, slot: usize) -> Published {
+        let port = &mut self.datagram_ports[number];
+        let published = port.attach(slot);
+        self.events.bound(port.guest, port.host);
+        published
+    }
+
+    /// A slot that may have a published port gives it back.
+    pub(super) fn unpublish_datagrams(&mut self, slot: usize) {
+        let has = |port: &DatagramPort| port.slot == Some(slot);
+        for port in self.datagram_ports.iter_mut().filter(|port| has(port)) {
+            port.slot = None;
+            self.epoll.remove(port.raw());
+        }
+        let keep = |port: &DatagramPort| port.fixed || port.slot.is_some();
+        self.datagram_ports.retain(keep);
     }
 }

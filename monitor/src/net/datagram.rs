@@ -1,7 +1,7 @@
 //! Datagrams: records in the rings, one system call each.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use spore_abi::net::{DATAGRAM_HEADER, DatagramHeader, MAX_DATAGRAM, host_flag};
 
@@ -36,6 +36,24 @@ pub fn open(like: &SocketAddr, peer: Option<SocketAddr>) -> std::io::Result<Owne
 
 /// Receives datagrams as long as they fit. Answers whether the guest has news.
 pub fn receive(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut Bounce) -> bool {
+    let published = entry.published.as_ref().map(|published| published.raw());
+    let mut news = false;
+    for fd in published.into_iter().chain([entry.fd.raw()]) {
+        news |= receive_from(fd, entry, rings, gate, bounce);
+        if entry.rx_stalled {
+            break;
+        }
+    }
+    news
+}
+
+fn receive_from(
+    fd: RawFd,
+    entry: &mut Entry,
+    rings: &Rings,
+    gate: &mut Gate,
+    bounce: &mut Bounce,
+) -> bool {
     let slot = rings.slot(entry.slot);
     let mut news = false;
     while !entry.has(host_flag::ERROR) {
@@ -43,7 +61,6 @@ pub fn receive(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut B
             entry.fail(slot, libc::EPROTO);
             return true;
         };
-        let fd = entry.fd.raw();
         let (header, data) = match sys::next_datagram(fd) {
             Ok(len) => {
                 if DatagramHeader::record_len(len.min(MAX_DATAGRAM)) > room {
@@ -55,6 +72,9 @@ pub fn receive(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut B
                 match sys::receive_datagram(fd, &mut bounce.0) {
                     Ok((len, from)) => {
                         let len = len.min(MAX_DATAGRAM);
+                        if !admits(entry, fd, from.as_ref()) {
+                            continue;
+                        }
                         if let Some(from) = &from {
                             gate.heard(from, &bounce.0[..len as usize]);
                         }
@@ -85,6 +105,14 @@ pub fn receive(entry: &mut Entry, rings: &Rings, gate: &mut Gate, bounce: &mut B
     }
     entry.rx_stalled = false;
     news
+}
+
+/// Whether what came at a published port is for the guest.
+fn admits(entry: &mut Entry, fd: RawFd, from: Option<&SocketAddr>) -> bool {
+    match &mut entry.published {
+        Some(published) if published.raw() == fd => from.is_some_and(|from| published.admits(from)),
+        _ => true,
+    }
 }
 
 fn fits(entry: &mut Entry, rings: &Rings, len: u32) -> bool {
@@ -199,15 +227,25 @@ fn send_one(
         0 => None,
         _ => Some(address::from_guest(&header.address).ok_or(libc::EAFNOSUPPORT)?),
     };
+    let answer = entry.published.as_ref().and_then(|published| {
+        let sender = published.answers(to.as_ref())?;
+        Some((published.raw(), sender))
+    });
+    if let Some((fd, sender)) = answer {
+        return sent(sys::send_datagram(fd, data, Some(&sender)));
+    }
     if to.is_some_and(|to| !gate.permits(&to)) {
         return Err(libc::EACCES);
     }
     let fd = entry.fd.raw();
     let to = to.map(|to| fitting(fd, to));
-    match sys::send_datagram(fd, data, to.as_ref()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
-    }
+    sent(sys::send_datagram(fd, data, to.as_ref()))
+}
+
+fn sent(result: std::io::Result<u32>) -> Result<(), i32> {
+    result
+        .map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// The address in the notation of the socket's family.

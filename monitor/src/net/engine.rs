@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use spore_abi::net::{SLOTS, guest_flag, host_flag, slot};
 
-use crate::config::PublishRule;
+use crate::config::{Protocol, PublishRule};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL};
 use crate::events::Events;
 use crate::net::batch::Batch;
@@ -19,6 +19,7 @@ use crate::net::datagram::{self, Bounce};
 use crate::net::entry::{Descriptor, Entry, Kind};
 use crate::net::listen::{self, Publication};
 use crate::net::policy::Gate;
+use crate::net::published::DatagramPort;
 use crate::net::rings::Rings;
 use crate::net::{standard, sys};
 
@@ -37,6 +38,7 @@ pub struct Engine {
     pub epoll: Arc<sys::Epoll>,
     pub(super) entries: Vec<Option<Box<Entry>>>,
     pub(super) publications: Vec<Option<Publication>>,
+    pub(super) datagram_ports: Vec<DatagramPort>,
     /// Publish every listener at 127.0.0.1 and its own port.
     pub(super) publish_all: bool,
     /// ... or at any free port.
@@ -78,6 +80,7 @@ impl Engine {
             epoll: Arc::new(epoll),
             entries: std::iter::repeat_with(|| None).take(SLOTS).collect(),
             publications: Vec::new(),
+            datagram_ports: Vec::new(),
             publish_all: publish.is_none(),
             any_port: false,
             ports,
@@ -93,6 +96,10 @@ impl Engine {
             found: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
         };
         for rule in publish.unwrap_or_default() {
+            if rule.protocol == Protocol::Udp {
+                engine.datagram_ports.push(DatagramPort::of_rule(rule)?);
+                continue;
+            }
             let publication = listen::bind(rule)?;
             engine.add_publication(publication).map_err(|error| {
                 MonitorError::new(SPORE_INTERNAL, format!("cannot watch a port: {error}"))
@@ -147,6 +154,7 @@ impl Engine {
 
     /// Puts an entry into its slot, shows it to the guest and watches it.
     pub(super) fn install(&mut self, entry: Entry) -> std::io::Result<()> {
+        let published = entry.published.as_ref().map(|published| published.raw());
         let fd = match entry.kind {
             Kind::Listener => None,
             Kind::Input(_) | Kind::Output(_) => standard::watched(&entry),
@@ -154,7 +162,7 @@ impl Engine {
         };
         let index = entry.slot;
         entry.show(self.rings.slot(index));
-        if let Some(fd) = fd {
+        for fd in fd.into_iter().chain(published) {
             let data = index as u64 | u64::from(entry.generation) << 32;
             self.epoll.add(fd, data, BOTH)?;
         }
@@ -389,6 +397,9 @@ impl Engine {
         };
         if entry.kind == Kind::Listener {
             self.unpublish(index);
+        }
+        if entry.published.take().is_some() {
+            self.unpublish_datagrams(index);
         }
         drop(std::mem::replace(&mut entry.fd, Descriptor::None));
         entry.closed(self.rings.slot(index));

@@ -11,6 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use spore_abi::net::{Buffer, Slot, generation_of, guest_flag, host_flag, piece, tagged, used};
 
+use crate::net::published::Published;
 use crate::net::rings::{Ring, Rings};
 use crate::net::sys;
 
@@ -101,6 +102,8 @@ pub struct Entry {
     pub port: u16,
     /// The listener is of IPv6.
     pub six: bool,
+    /// The port that a datagram socket is published at.
+    pub published: Option<Published>,
 }
 
 impl Entry {
@@ -125,6 +128,7 @@ impl Entry {
             options: (0, 0),
             port: 0,
             six: false,
+            published: None,
         }
     }
     /// Goes on from what the slot's host line says: where a machine that was frozen

@@ -202,6 +202,7 @@ pub fn explain(address: &SocketAddr, error: &io::Error) -> MonitorError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
     use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
     #[test]
@@ -212,6 +213,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             host,
             guest: 80,
+            protocol: Protocol::Tcp,
             listener: None,
         };
         let error = bind(&rule).err().expect("the port is taken");
@@ -225,6 +227,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             host: 0,
             guest: 80,
+            protocol: Protocol::Tcp,
             listener: None,
         };
         let first = bind(&rule).unwrap();
@@ -244,6 +247,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             host: 0,
             guest: 80,
+            protocol: Protocol::Tcp,
             listener: None,
         };
         let mut publication = bind(&rule).unwrap();

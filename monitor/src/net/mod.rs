@@ -23,6 +23,7 @@ mod internal;
 mod listen;
 mod names;
 mod policy;
+mod published;
 mod rings;
 mod standard;
 mod survival;

@@ -59,8 +59,15 @@ pub struct Datagram {
     pub place: Place,
     /// Address it is connected to.
     pub peer: Option<SocketAddr>,
+    /// Published port in the guest; 0: none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub port: u16,
     /// IPv6.
     pub six: bool,
+}
+
+fn is_none(port: &u16) -> bool {
+    *port == 0
 }
 
 impl Engine {
@@ -82,6 +89,7 @@ impl Engine {
                 Kind::Datagram => devices.datagrams.push(Datagram {
                     place,
                     peer: sys::peer_address(entry.fd.raw()),
+                    port: entry.port,
                     six: sys::local_address(entry.fd.raw()).is_some_and(|at| at.is_ipv6()),
                 }),
                 Kind::Input(_) | Kind::Output(_) => {}
@@ -210,6 +218,11 @@ impl Engine {
         .with_buffers(&self.rings, true, true);
         let Some(mut entry) = entry else { return };
         entry.set(self.rings.slot(place.slot), host_flag::CONNECTED);
+        if datagram.port != 0 {
+            entry.port = datagram.port;
+            let number = self.datagram_port(datagram.port);
+            entry.published = number.map(|number| self.publish_datagrams(number, place.slot));
+        }
         if self.install(entry).is_ok() {
             self.tell(place.slot);
         }

@@ -282,6 +282,18 @@ pub fn bound(address: &SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A datagram socket bound to `address`.
+pub fn bound_datagram(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let fd = socket(address, libc::SOCK_DGRAM)?;
+    if address.is_ipv6() {
+        set(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1);
+    }
+    let name = RawAddress::new(address);
+    // SAFETY: a live address of that length.
+    result(unsafe { libc::bind(fd.as_raw_fd(), name.as_ptr(), name.len) } as isize)?;
+    Ok(fd)
+}
+
 /// Makes a descriptor non-blocking.
 pub fn unblock(fd: RawFd) {
     // SAFETY: takes only numbers.
@@ -459,6 +471,18 @@ impl Epoll {
         let failed =
             unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
         result(failed as isize).map(drop)
+    }
+    /// Watches `fd` no longer.
+    pub fn remove(&self, fd: RawFd) {
+        // SAFETY: takes only numbers; the event is not read for this operation.
+        unsafe {
+            libc::epoll_ctl(
+                self.fd.as_raw_fd(),
+                libc::EPOLL_CTL_DEL,
+                fd,
+                std::ptr::null_mut(),
+            )
+        };
     }
     /// Takes the events that are there; answers how many.
     pub fn take(&self, events: &mut [libc::epoll_event]) -> usize {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::handoff::{self, Wake};
 use super::pool;
 use crate::clock;
-use crate::config::{self, PublishRule};
+use crate::config::{self, Protocol, PublishRule};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_LAUNCH_CONFIG};
 use crate::events::Style;
 use crate::net::listen_at;
@@ -21,7 +21,13 @@ use crate::net::listen_at;
 /// stand by; without one, each wake restores a machine.
 pub fn run(config: &Path, pool: Option<&Path>) -> Result<()> {
     let settings = config::load(config)?;
-    let rules = settings.publish.unwrap_or_default();
+    // Nothing waits for datagrams while the program sleeps: there is no queue that the
+    // machine could take over.
+    let (datagrams, rules): (Vec<PublishRule>, Vec<PublishRule>) = settings
+        .publish
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|rule| rule.protocol == Protocol::Udp);
     if rules.is_empty() {
         return Err(MonitorError::new(
             SPORE_LAUNCH_CONFIG,
@@ -44,7 +50,14 @@ pub fn run(config: &Path, pool: Option<&Path>) -> Result<()> {
     }
     let descriptors: Vec<RawFd> = listeners.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
     let wake = || Wake {
-        publish: Some(listeners.iter().map(|(rule, _)| rule.clone()).collect()),
+        publish: Some(
+            listeners
+                .iter()
+                .map(|(rule, _)| rule)
+                .chain(&datagrams)
+                .cloned()
+                .collect(),
+        ),
         listeners: descriptors.len(),
         events: Some(Style::Quiet),
         ..Wake::new_machine()

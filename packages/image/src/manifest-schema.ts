@@ -37,10 +37,14 @@ const list = (description: string, items: Schema, maxItems: number = MANY): Sche
   items,
   maxItems,
 });
-const record = (description: string, properties: Readonly<Record<string, Schema>>): Schema => ({
+const record = (
+  description: string,
+  properties: Readonly<Record<string, Schema>>,
+  optional: Readonly<Record<string, Schema>> = {},
+): Schema => ({
   description,
   type: "object",
-  properties,
+  properties: { ...properties, ...optional },
   required: Object.keys(properties),
   additionalProperties: false,
 });
@@ -67,11 +71,15 @@ const blob = (kind: string): Schema =>
     metadataSha256: sha256,
   });
 
-const publication: Schema = record("A port of the guest at an address of the host", {
-  address: text("Address of the host", { pattern: "^[0-9a-fA-F.:]+$", maxLength: 45 }),
-  host: count("Port of the host; 0: any free one", { maximum: 65_535 }),
-  guest: port,
-});
+const publication: Schema = record(
+  "A port of the guest at an address of the host",
+  {
+    address: text("Address of the host", { pattern: "^[0-9a-fA-F.:]+$", maxLength: 45 }),
+    host: count("Port of the host; 0: any free one", { maximum: 65_535 }),
+    guest: port,
+  },
+  { protocol: { description: "Protocol; without one, TCP", const: "udp" } },
+);
 
 const health: Schema = record("How to find out that the app is well", {
   path: text("Path of an HTTP GET request; an answer below 400 is well", {
@@ -106,7 +114,7 @@ const rights: Schema = record("What of the host it may use; the monitor refuses 
     ...list("Devices", { enum: DEVICES }, DEVICES.length),
     uniqueItems: true,
   },
-  ports: orNull("TCP ports that may be published; null: all", {
+  ports: orNull("Ports that may be published; null: all", {
     ...list("Ports", port, 1024),
     uniqueItems: true,
   }),

@@ -69,7 +69,7 @@ export interface BuildOptions {
 export interface Rights {
   /** "console": the standard streams; "network": sockets beyond the guest. */
   readonly devices: readonly Device[];
-  /** TCP ports that may be published; null = all. */
+  /** Ports that may be published; null = all. */
   readonly ports: readonly number[] | null;
   /**
    * Where it may connect to: "10.0.0.0/8", "[fd00::/8]", "db.example.com", "*.example.com", each
@@ -111,6 +111,8 @@ export interface Publish {
   readonly host: number;
   /** Port in the guest. */
   readonly guest: number;
+  /** Protocol of the port; TCP unless it says otherwise. */
+  readonly protocol?: "udp" | undefined;
 }
 
 /** One thing that was decided, and the reason: a line of `--explain`. */

@@ -71,9 +71,14 @@ export interface GuestConfig {
   readonly cwd: string;
   readonly hostname: string;
   readonly files: readonly { readonly path: string; readonly mode: number; readonly data: string }[];
-  /** null: every TCP listener of the guest, at the same port of 127.0.0.1. */
+  /** null: every port that the guest serves, at the same port of 127.0.0.1. */
   readonly publish:
-    | readonly { readonly address: string; readonly host: number; readonly guest: number }[]
+    | readonly {
+        readonly address: string;
+        readonly host: number;
+        readonly guest: number;
+        readonly protocol?: "udp" | undefined;
+      }[]
     | null;
   /** What the image declares; the monitor refuses everything else. */
   readonly rights: GuestRights;
@@ -86,7 +91,7 @@ export interface GuestConfig {
 export interface GuestRights {
   readonly console: boolean;
   readonly network: boolean;
-  /** TCP ports that may be published; null: all. */
+  /** Ports that may be published; null: all. */
   readonly ports: readonly number[] | null;
   /** Where it may connect to; null: everywhere. */
   readonly destinations: readonly string[] | null;

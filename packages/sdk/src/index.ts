@@ -63,7 +63,7 @@ export interface SporeConfig {
    * default), or what was used while it was recorded (spore.recording.json).
    */
   pieces?: "full" | "derived" | "recorded";
-  /** TCP ports that may be published; the monitor publishes no other. Every port if absent. */
+  /** Ports that may be published; the monitor publishes no other. Every port if absent. */
   ports?: number[];
   /**
    * Where the app may connect to: "10.0.0.0/8", "[fd00::/8]", "db.example.com", "*.example.com", each

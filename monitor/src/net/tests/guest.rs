@@ -11,7 +11,7 @@ use spore_abi::net::{
     piece, tagged, used,
 };
 
-use crate::config::{Policy, PublishRule, Rights};
+use crate::config::{Policy, Protocol, PublishRule, Rights};
 use crate::events::{Events, Style};
 use crate::mapping::Mapping;
 use crate::memory::GuestMemory;
@@ -35,6 +35,7 @@ pub fn engine(memory: &Arc<GuestMemory>) -> Engine {
         address: Ipv4Addr::LOCALHOST.into(),
         host: 0,
         guest: 80,
+        protocol: Protocol::Tcp,
         listener: None,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));

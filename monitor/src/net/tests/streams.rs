@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use spore_abi::net::{host_flag, slot};
 
 use super::guest::{Guest, memory, pattern, serve_until};
-use crate::config::{Policy, PublishRule, Rights};
+use crate::config::{Policy, Protocol, PublishRule, Rights};
 use crate::events::{Events, Style};
 use crate::memory::GuestMemory;
 use crate::net::engine::Engine;
@@ -22,6 +22,7 @@ fn engine(memory: &Arc<GuestMemory>, streams: [RawFd; 4]) -> Engine {
         address: Ipv4Addr::LOCALHOST.into(),
         host: 0,
         guest: 80,
+        protocol: Protocol::Tcp,
         listener: None,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));

@@ -62,7 +62,7 @@ export async function deploy(
   const image = await upload(built.image, daemon);
   const app = flags.name ?? nameOf(resolve(context.cwd, target), built.image.name);
   const { args, env, cwd, memory, publish } = settings.defaults;
-  const port = flags.port ?? publish?.[0]?.guest;
+  const port = flags.port ?? publish?.find(({ protocol }) => protocol === undefined)?.guest;
   const body = {
     image,
     project: flags.project,

@@ -30,6 +30,7 @@ const publish = z.union([
     address: z.union([z.ipv4(), z.ipv6()]).default("127.0.0.1"),
     host: port,
     guest: port.min(1),
+    protocol: z.literal("udp").optional(),
   }),
 ]);
 const include = z.union([

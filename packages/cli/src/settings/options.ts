@@ -31,9 +31,9 @@ export const imageOptions: {
 } = {
   publish: list({
     short: "p",
-    value: "[ADDR:]HOST:GUEST",
+    value: "[ADDR:]HOST:GUEST[/udp]",
     doc: "Publish port GUEST of the program at ADDR:HOST (127.0.0.1 without ADDR). HOST 0 picks a free port and says which.",
-    otherwise: "every TCP port the program listens on, at the same port of 127.0.0.1",
+    otherwise: "every port the program serves, at the same port of 127.0.0.1",
     read: readPublish,
   }),
   env: list({

@@ -35,16 +35,16 @@ export function readCount(text: string): number {
   return count;
 }
 
-/** "8080:80", "0.0.0.0:8080:80", "[::1]:8080:80"; host port 0 stands for a free one. */
+/** "8080:80", "0.0.0.0:8080:80", "[::1]:8080:80", "5300:53/udp"; host port 0 stands for a free one. */
 export function readPublish(text: string): Publish {
-  const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+):(\d+)$/.exec(text);
-  if (!match) throw new Mistake("expected [ADDR:]HOST:GUEST, for example 8080:80");
+  const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+):(\d+)(\/tcp|\/udp)?$/.exec(text);
+  if (!match) throw new Mistake("expected [ADDR:]HOST:GUEST[/udp], for example 8080:80");
   const address = match[1] === undefined ? "127.0.0.1" : match[1].replace(/^\[|\]$/g, "");
   if (isIP(address) === 0) throw new Mistake(`${address || "an empty text"} is not an IP address`);
   const host = readPortNumber(match[2]);
   const guest = readPortNumber(match[3]);
   if (guest === 0) throw new Mistake("the guest's port cannot be 0");
-  return { address, host, guest };
+  return { address, host, guest, ...(match[4] === "/udp" && { protocol: "udp" }) };
 }
 
 /** A TCP port other than 0. */

@@ -223,7 +223,11 @@ function fileOf({ dev, ino, mtimeMs }: Stats): string {
 
 /** The port that gets the requests. */
 function portOf(spec: LaunchSpec): number {
-  return spec.port ?? spec.image.defaults.publish?.[0]?.guest ?? DEFAULT_PORT;
+  return (
+    spec.port ??
+    spec.image.defaults.publish?.find(({ protocol }) => protocol === undefined)?.guest ??
+    DEFAULT_PORT
+  );
 }
 
 function configOf(options: MonitorOptions, spec: LaunchSpec): Pick<LaunchConfig, "env"> {
