@@ -19,8 +19,8 @@ function config(text: string, name = "spore.config.ts"): void {
 }
 
 /** In a process of its own: spore.config.ts is loaded by Node, not by the test runner. */
-function resolved(flags: Partial<ImageFlags> = {}, args?: readonly string[]): Settings {
-  const given = JSON.stringify(["app", { ...noFlags, ...flags }, args ?? null, cwd]);
+function resolved(flags: Partial<ImageFlags> = {}, args?: readonly string[], target = "app"): Settings {
+  const given = JSON.stringify([target, { ...noFlags, ...flags }, args ?? null, cwd]);
   const script = `
     import { asSporeError } from ${JSON.stringify(import.meta.resolve("@spore/errors"))};
     import { resolveSettings } from ${JSON.stringify(new URL("./resolve.ts", import.meta.url).href)};
@@ -96,6 +96,20 @@ describe("spore.config.ts", () => {
         { address: "127.0.0.1", host: 0, guest: 81 },
       ],
     });
+    expect(configFile).toBe(join(project, "spore.config.ts"));
+  });
+
+  test("is that of the project which a module belongs to; the module is the entry", () => {
+    config(full);
+    writeFileSync(join(project, "vars"), "");
+    mkdirSync(join(project, "src"));
+    writeFileSync(join(project, "src/worker.mts"), "");
+    // Without a package.json a module is a project by itself.
+    const alone = resolved({}, undefined, "app/src/worker.mts");
+    expect(alone.contents).toEqual({ target: join(project, "src"), base: cwd, entry: "worker.mts" });
+    writeFileSync(join(project, "package.json"), `{"type":"module"}`);
+    const { contents, configFile } = resolved({}, undefined, "app/src/worker.mts");
+    expect(contents).toMatchObject({ target: project, entry: "src/worker.mts", node: 22 });
     expect(configFile).toBe(join(project, "spore.config.ts"));
   });
 

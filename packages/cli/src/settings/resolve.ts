@@ -14,6 +14,7 @@ import type { PiecesMode, Recording } from "@spore/needs";
 import type { Watch } from "../launch-record.ts";
 import { type Config, findConfig, loadConfig } from "./config-file.ts";
 import { readEnvFile } from "./env-file.ts";
+import { moduleTarget } from "./module-target.ts";
 import { keptRecording, recordingPath } from "./recording.ts";
 
 /** The flags that `run` and `build` share, as the parser gives them. */
@@ -60,15 +61,18 @@ export interface Settings {
 
 /** Brings together what the flags and the target's configuration file say. */
 export async function resolveSettings(
-  target: string,
+  named: string,
   flags: ImageFlags,
   args: readonly string[] | undefined,
   cwd: string,
   watch: Watch | null = null,
 ): Promise<Settings> {
+  const module = moduleTarget(resolve(cwd, named), watch);
+  const target = module?.project ?? named;
   const path = resolve(cwd, target);
   const configFile = findConfig(path, watch);
-  const config = configFile === undefined ? {} : await loadConfig(configFile, watch);
+  const written = configFile === undefined ? {} : await loadConfig(configFile, watch);
+  const config = module === undefined ? written : { ...written, entry: module.entry };
   for (const file of envFiles(path, flags, config, cwd)) watch?.path(file);
   const recording = await recordingOf(target, path, flags, config, cwd, watch);
   return {
@@ -172,7 +176,11 @@ function defaultsOf(
 
 /** One port of the host leads to one of the guest. */
 function checkOnce(publish: readonly Publish[]): void {
-  const places = publish.filter(({ host }) => host !== 0).map(({ address, host }) => `${address}:${host}`);
+  const places = publish
+    .filter(({ host }) => host !== 0)
+    .map(
+      ({ address, host, protocol }) => `${address}:${host}${protocol === undefined ? "" : `/${protocol}`}`,
+    );
   const twice = places.find((place, index) => places.indexOf(place) < index);
   if (twice === undefined) return;
   throw sporeError("SPORE_USAGE", { problem: `${twice} is published twice`, command: "run" });
