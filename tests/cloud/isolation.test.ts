@@ -154,6 +154,24 @@ describe("a stranger with all rights in a tenant of its own", () => {
     expect((await spore.spore(below, { env })).stderr).toContain("SPORE_CONFLICT");
   });
 
+  test("gets no domain that it has not proved, and no port that it was not given", async () => {
+    const env = { SPORE_URL: url, SPORE_TOKEN: stranger };
+    const other = async (...words: string[]) =>
+      (await spore.spore(["deploy", "--name", "other", ...words, join(root, "examples/hello")], { env }))
+        .stderr;
+    expect(await other("--domain", "www.example.com")).toMatch(
+      /SPORE_FORBIDDEN.*spore domain www\.example\.com/,
+    );
+    expect(await other("--tcp", "16379")).toMatch(/SPORE_FORBIDDEN.*spore tenant acme --ports 16379/);
+    expect((await spore.spore(["domain", "example.com", "--tenant", "default"], { env })).stderr).toContain(
+      "SPORE_FORBIDDEN",
+    );
+    await spore.json(["domain", "example.com", "--tenant", "acme"]);
+    expect((await spore.spore(["ps", "other"], { env })).stderr).toContain("there is no app other");
+    expect(await other("--domain", "www.example.com")).toContain("other release 1 is live");
+    await spore.spore(["rm", "--yes", "other"], { env });
+  });
+
   test("and what it tried has changed nothing", async () => {
     expect(await spore.get("hello")).toMatchObject({ status: 200, text: "Hello from Spore\n" });
     expect(await spore.json(["inspect", "hello"])).toMatchObject({ app: { live: 1 }, secrets: [] });

@@ -283,6 +283,23 @@ export interface Quotas {
 export interface Tenant {
   readonly name: string;
   readonly quotas: Quotas;
+  /** Ports of the host that its apps may listen on; null: none. */
+  readonly ports: PortRange | null;
+  readonly createdAt: number;
+}
+
+/** Ports from one to another, both included. */
+export interface PortRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A host name that is a tenant's, with all below it. */
+export interface Domain {
+  readonly name: string;
+  readonly tenant: string;
+  /** By a TXT record, or by an operator's word. */
+  readonly how: "proved" | "granted";
   readonly createdAt: number;
 }
 

@@ -8,6 +8,7 @@ import type {
   Change,
   Crash,
   Deployment,
+  Domain,
   Event,
   Flag,
   FlagValue,
@@ -16,6 +17,7 @@ import type {
   Metric,
   NewToken,
   Page,
+  PortRange,
   Project,
   Quotas,
   Release,
@@ -148,12 +150,24 @@ export interface Calls {
   listProjects: Of<Page<Project>, { readonly query: Paged }>;
   putProject: Of<Project, { readonly params: { readonly project: string } }>;
   deleteProject: Of<{ readonly name: string }, { readonly params: { readonly project: string } }>;
+  listDomains: Of<Page<Domain>, { readonly query: Paged }>;
+  putDomain: Of<
+    Domain,
+    {
+      readonly params: { readonly domain: string };
+      readonly body: { readonly tenant?: string | undefined };
+    }
+  >;
+  deleteDomain: Of<{ readonly name: string }, { readonly params: { readonly domain: string } }>;
   listTenants: Of<Page<Tenant>, { readonly query: Paged }>;
   putTenant: Of<
     Tenant,
     {
       readonly params: { readonly tenant: string };
-      readonly body: { readonly quotas?: Change<Quotas> | undefined };
+      readonly body: {
+        readonly quotas?: Change<Quotas> | undefined;
+        readonly ports?: PortRange | null | undefined;
+      };
     }
   >;
   deleteTenant: Of<{ readonly name: string }, { readonly params: { readonly tenant: string } }>;
@@ -583,6 +597,35 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     params: z.object({ project: s.appName }),
     result: z.object({ name: s.appName }),
   },
+  listDomains: {
+    ...bare,
+    method: "GET",
+    path: "/v1/domains",
+    summary: "The domains of the tenant.",
+    role: "viewer",
+    query: paged,
+    result: s.page(s.ownedDomain),
+  },
+  putDomain: {
+    ...bare,
+    method: "PUT",
+    path: "/v1/domains/{domain}",
+    summary:
+      "Makes a domain the tenant's once its TXT record is found; the refusal says which one. An operator needs none.",
+    role: "deployer",
+    params: z.object({ domain: s.hostName }),
+    body: z.strictObject({ tenant: s.appName.optional() }),
+    result: s.ownedDomain,
+  },
+  deleteDomain: {
+    ...bare,
+    method: "DELETE",
+    path: "/v1/domains/{domain}",
+    summary: "Takes a domain away that no app has.",
+    role: "admin",
+    params: z.object({ domain: s.hostName }),
+    result: z.object({ name: s.hostName }),
+  },
   listTenants: {
     ...bare,
     method: "GET",
@@ -596,10 +639,10 @@ export const routes: { readonly [K in keyof Calls]: Route<Calls[K]> } = {
     ...bare,
     method: "PUT",
     path: "/v1/tenants/{tenant}",
-    summary: "Makes a tenant or changes its quotas.",
+    summary: "Makes a tenant or changes its quotas and ports.",
     role: "operator",
     params: z.object({ tenant: s.appName }),
-    body: z.strictObject({ quotas: s.quotasChange.optional() }),
+    body: z.strictObject({ quotas: s.quotasChange.optional(), ports: s.portRange.nullable().optional() }),
     result: s.tenant,
   },
   deleteTenant: {

@@ -10,6 +10,7 @@ import type {
   Change,
   Crash,
   Deployment,
+  Domain,
   EvaluationError,
   Event,
   Flag,
@@ -19,6 +20,7 @@ import type {
   Metric,
   NewToken,
   Page,
+  PortRange,
   Project,
   Quotas,
   Release,
@@ -273,10 +275,33 @@ const quotaFields = z.strictObject({
 /** Quotas to change. */
 export const quotasChange: z.ZodType<Change<Quotas>> = quotaFields.partial();
 
+const port = z.int().min(1).max(65_535);
+
+/** Ports that a tenant's apps may listen on. */
+export const portRange: z.ZodType<PortRange> = z
+  .strictObject({ from: port, to: port })
+  .refine(({ from, to }) => from <= to, "`from` must not be above `to`");
+
+/** A host name. */
+export const hostName: z.ZodType<string> = z
+  .string()
+  .max(253)
+  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$/)
+  .describe("A host name of at least two labels, in lower case.");
+
+/** A domain of a tenant. */
+export const ownedDomain: z.ZodType<Domain> = z.strictObject({
+  name: z.string(),
+  tenant: z.string(),
+  how: z.enum(["proved", "granted"]),
+  createdAt: time,
+});
+
 /** A tenant. */
 export const tenant: z.ZodType<Tenant> = z.strictObject({
   name: appName,
   quotas: quotaFields,
+  ports: portRange.nullable(),
   createdAt: time,
 });
 

@@ -11,6 +11,7 @@ import { type CertificateFiles, certificates } from "./certificates.ts";
 import { Cgroups } from "./cgroups.ts";
 import { Apps } from "./cloud/apps.ts";
 import { CanaryWatch } from "./cloud/canary.ts";
+import { Domains } from "./cloud/domains.ts";
 import { faultPoint } from "./cloud/faults.ts";
 import { Flags } from "./cloud/flags.ts";
 import { Grants, InternalNetwork } from "./cloud/internal.ts";
@@ -88,6 +89,7 @@ function keepers({ home, domain, log }: DaemonOptions) {
   const images = new Images(join(home, "images"));
   const tenants = new Tenants(store, events);
   const secrets = new Secrets(store, join(home, "identity.txt"));
+  const grants = new Grants(home);
   return {
     store,
     run,
@@ -102,7 +104,8 @@ function keepers({ home, domain, log }: DaemonOptions) {
     snapshots: new Snapshots(join(home, "snapshots")),
     logs: new Logs(join(home, "logs"), run, wrong),
     urls: new Urls(store, domain),
-    grants: new Grants(home),
+    grants,
+    domains: new Domains({ store, events, grants }),
     authority: authorityOf(join(home, "tls"), domain),
   };
 }

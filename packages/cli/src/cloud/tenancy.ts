@@ -1,6 +1,6 @@
-/** What `spore token`, `spore project` and `spore tenant` do. */
+/** What `spore token`, `spore project`, `spore domain` and `spore tenant` do. */
 
-import type { Quotas, Role } from "@spore/api";
+import type { PortRange, Quotas, Role, Tenant } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
 import { all, connectDaemon } from "./connection.ts";
@@ -85,10 +85,51 @@ export async function project(
   return 0;
 }
 
+/** The flags of `spore domain`. */
+export interface DomainFlags {
+  readonly tenant: string | undefined;
+  readonly remove: boolean;
+  readonly yes: boolean;
+  readonly json: boolean;
+}
+
+/** Carries out `spore domain`. */
+export async function domain(
+  flags: DomainFlags,
+  name: string | undefined,
+  context: Context,
+): Promise<number> {
+  const daemon = connectDaemon(context.env);
+  if (name === undefined) {
+    const items = await all((after) => daemon.call("listDomains", { query: { after, limit: 1000 } }));
+    const rows = items.map((found) => [found.name, found.tenant, found.how, ago(found.createdAt)]);
+    context.out(flags.json ? `${JSON.stringify(items)}\n` : table(["DOMAIN", "TENANT", "HOW", "AGE"], rows));
+    return 0;
+  }
+  if (flags.remove && !flags.yes) {
+    throw sporeError(
+      "SPORE_USAGE",
+      { problem: `this takes ${name} away from its tenant`, command: "domain" },
+      { next: `say so: \`spore domain --remove --yes ${name}\`` },
+    );
+  }
+  const params = { domain: name };
+  if (flags.remove) {
+    const removed = await daemon.call("deleteDomain", { params });
+    if (flags.json) context.out(`${JSON.stringify(removed)}\n`);
+    return 0;
+  }
+  const put = await daemon.call("putDomain", { params, body: { tenant: flags.tenant } });
+  if (flags.json) context.out(`${JSON.stringify(put)}\n`);
+  else context.err(`spore: ${put.name} is ${put.tenant}'s\n`);
+  return 0;
+}
+
 /** The flags of `spore tenant`. */
 export interface TenantFlags {
   readonly create: boolean;
   readonly quota: readonly (readonly [string, string])[];
+  readonly ports: PortRange | null | undefined;
   readonly remove: boolean;
   readonly yes: boolean;
   readonly json: boolean;
@@ -113,11 +154,12 @@ export async function tenant(
   const daemon = connectDaemon(context.env);
   if (name === undefined) {
     const items = await all((after) => daemon.call("listTenants", { query: { after, limit: 1000 } }));
-    const rows = items.map(({ name: found, quotas }) => [
+    const rows = items.map(({ name: found, quotas, ports }) => [
       found,
+      portsOf(ports),
       ...quotaNames.map((quota) => String(quotas[quota] ?? "-")),
     ]);
-    context.out(flags.json ? `${JSON.stringify(items)}\n` : table(["TENANT", ...quotaNames], rows));
+    context.out(flags.json ? `${JSON.stringify(items)}\n` : table(["TENANT", "PORTS", ...quotaNames], rows));
     return 0;
   }
   if (flags.remove && !flags.yes) {
@@ -129,9 +171,17 @@ export async function tenant(
   }
   const done = flags.remove
     ? await daemon.call("deleteTenant", { params: { tenant: name } })
-    : await daemon.call("putTenant", { params: { tenant: name }, body: { quotas: quotasOf(flags.quota) } });
+    : await daemon.call("putTenant", {
+        params: { tenant: name },
+        body: { quotas: quotasOf(flags.quota), ports: flags.ports },
+      });
   if (flags.json) context.out(`${JSON.stringify(done)}\n`);
   return 0;
+}
+
+function portsOf(ports: Tenant["ports"]): string {
+  if (ports === null) return "-";
+  return ports.from === ports.to ? String(ports.from) : `${ports.from}-${ports.to}`;
 }
 
 function quotasOf(given: TenantFlags["quota"]): Partial<Quotas> {

@@ -17,7 +17,7 @@ import { run } from "./run.ts";
 import { crash, events, inspect, logs, metrics, ps } from "./see.ts";
 import { shells } from "./shells.ts";
 import { snapshot } from "./snapshot.ts";
-import { project, tenant, token } from "./tenancy.ts";
+import { domain, project, tenant, token } from "./tenancy.ts";
 import { down, up } from "./up.ts";
 
 /** All commands, in the order of the help. */
@@ -47,6 +47,7 @@ export const commands: readonly Command[] = [
   rm,
   token,
   project,
+  domain,
   tenant,
   ca,
   down,

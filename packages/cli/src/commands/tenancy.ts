@@ -1,8 +1,8 @@
-/** `spore token`, `spore project` and `spore tenant`. */
+/** `spore token`, `spore project`, `spore domain` and `spore tenant`. */
 
-import type { Role } from "@spore/api";
+import type { PortRange, Role } from "@spore/api";
 import { type Command, command, flag, list, Mistake, value } from "../command.ts";
-import { readText, readVariable } from "../settings/values.ts";
+import { readPort, readText, readVariable } from "../settings/values.ts";
 import { json } from "./cloud-options.ts";
 
 const roles: readonly Role[] = ["viewer", "deployer", "admin", "operator"];
@@ -65,6 +65,39 @@ export const project: Command = command({
     (await import("../cloud/tenancy.ts")).project(options, words[0], context),
 });
 
+/** Domains. */
+export const domain: Command = command({
+  name: "domain",
+  summary: "List, prove or remove the domains that the apps of a tenant may have.",
+  about: [
+    "A tenant proves a domain with a TXT record: the first call says which. An operator gives domains without. Whoever has a domain has all names below it that are not another's; names under localhost and those of the daemon's own domain need no proof.",
+  ],
+  arguments: [{ name: "DOMAIN", doc: "The domain, such as example.com.", optional: true }],
+  options: {
+    tenant: value({
+      value: "TENANT",
+      doc: "Give it to this tenant; for operators.",
+      otherwise: "yours",
+      read: readText,
+    }),
+    remove: flag({ doc: "Take it away; no app must have it." }),
+    yes: flag({ short: "y", doc: "Really." }),
+    json,
+  },
+  examples: [{ line: "spore domain example.com", doc: "Say which record is wanted, or find it." }],
+  handle: async ({ options, words }, context) =>
+    (await import("../cloud/tenancy.ts")).domain(options, words[0], context),
+});
+
+function readPorts(text: string): PortRange | null {
+  if (text === "none") return null;
+  const [from = "", to = from, more] = text.split("-");
+  if (more !== undefined) throw new Mistake("expected ports such as 16379, 16000-16099 or none");
+  const range = { from: readPort(from), to: readPort(to) };
+  if (range.from > range.to) throw new Mistake("expected the lower port first");
+  return range;
+}
+
 /** Tenants. */
 export const tenant: Command = command({
   name: "tenant",
@@ -76,6 +109,11 @@ export const tenant: Command = command({
       value: "NAME=N",
       doc: "Set a quota: apps, instances, memory (of all instances, as 4G), cpu (percent of one processor), storage (of images, snapshots and logs, as 10G), wakesPerMinute or requestsPerMinute; none for no limit.",
       read: readVariable,
+    }),
+    ports: value({
+      value: "PORTS",
+      doc: "Ports of this machine that its apps may listen on (`--tcp`), as 16379 or 16000-16099; none for none.",
+      read: readPorts,
     }),
     remove: flag({ doc: "Remove it with its tokens; it must not have apps." }),
     yes: flag({ short: "y", doc: "Really." }),

@@ -18,6 +18,7 @@ import {
   releaseKey,
   type Store,
 } from "../store/types.ts";
+import type { Domains } from "./domains.ts";
 import type { Possessions } from "./possessions.ts";
 import type { Rollouts } from "./rollouts.ts";
 import { FIRST_PROJECT, type Identity, type Scope, type Tenants, within } from "./tenants.ts";
@@ -36,6 +37,7 @@ export interface AppsParts {
   readonly logs: Logs;
   readonly rollouts: Rollouts;
   readonly tenants: Tenants;
+  readonly domains: Domains;
   readonly urls: Urls;
 }
 
@@ -162,7 +164,7 @@ export class Apps {
     const deployment = store.transaction(() => {
       const app = this.#deployed(name, who, wanted.project);
       const settings = merged(app.settings, wanted.settings);
-      this.#checkDomains(app, settings);
+      this.#checkNames(app, settings, who.role === "operator");
       const before = app.live === null ? null : store.get("releases", releaseKey(name, app.live));
       const config = { ...emptyConfig, ...before?.config, ...given(wanted.config) };
       const release = this.#release(
@@ -260,7 +262,7 @@ export class Apps {
     const changed = store.transaction(() => {
       const app = this.get(name, sees);
       const settings = merged(app.settings, change);
-      this.#checkDomains(app, settings);
+      this.#checkNames(app, settings, sees === null);
       const next = { ...app, settings };
       store.put("apps", name, next);
       return next;
@@ -425,29 +427,34 @@ export class Apps {
     possessions.sweep();
   }
 
-  #checkDomains({ name, tenant }: AppRecord, settings: AppSettings): void {
-    const { store, urls } = this.#parts;
+  /** Throws unless the app may have its port and its domains. */
+  #checkNames(app: AppRecord, settings: AppSettings, operator: boolean): void {
+    const { store, tenants } = this.#parts;
+    const { name } = app;
     const { tcp } = settings;
+    if (tcp !== null && tcp !== app.settings.tcp && !operator) tenants.admitPort(app.tenant, tcp);
     if (tcp !== null && store.list("apps").some((app) => app.name !== name && app.settings.tcp === tcp)) {
       throw sporeError("SPORE_CONFLICT", { problem: `another app listens on port ${tcp}` });
     }
-    for (const domain of settings.domains) {
-      const host = hostOfDomain(domain);
-      if (urls.isOwn(host) && !this.#ownsPath(name, tenant, host, domain)) {
-        throw sporeError("SPORE_CONFLICT", { problem: `${domain} is a name that Spore gives itself` });
-      }
-      const other = store
-        .list("apps")
-        .find((app) => app.name !== name && app.settings.domains.includes(domain));
-      if (other) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${domain} is taken` });
-      // Who has a host has all of its paths.
-      const foreign = store
-        .list("apps")
-        .find(
-          (app) => app.tenant !== tenant && app.settings.domains.some((has) => hostOfDomain(has) === host),
-        );
-      if (foreign) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${host} is taken` });
+    for (const domain of settings.domains) this.#checkDomain(app, domain, operator);
+  }
+
+  #checkDomain({ name, tenant, settings }: AppRecord, domain: string, operator: boolean): void {
+    const { store, urls, domains } = this.#parts;
+    const host = hostOfDomain(domain);
+    if (urls.isOwn(host) && !this.#ownsPath(name, tenant, host, domain)) {
+      throw sporeError("SPORE_CONFLICT", { problem: `${domain} is a name that Spore gives itself` });
     }
+    const other = store
+      .list("apps")
+      .find((app) => app.name !== name && app.settings.domains.includes(domain));
+    if (other) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${domain} is taken` });
+    // Who has a host has all of its paths.
+    const foreign = store
+      .list("apps")
+      .find((app) => app.tenant !== tenant && app.settings.domains.some((has) => hostOfDomain(has) === host));
+    if (foreign) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${host} is taken` });
+    if (!urls.isOwn(host) && !settings.domains.includes(domain)) domains.admit(domain, tenant, operator);
   }
 
   /** Paths below an app's own name may lead to another app of the same tenant. */

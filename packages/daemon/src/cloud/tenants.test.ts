@@ -89,3 +89,18 @@ test("tokens of a daemon that knew of no projects are of all of them", () => {
   new Tenants(store, new Events(store));
   expect(store.get("tokens", "a")).toMatchObject({ project: null });
 });
+
+test("a tenant's apps listen on the ports that an operator gave it, and the first tenant's on all", () => {
+  const { tenants } = made();
+  tenants.admitPort("default", 6379);
+  tenants.put("acme", {});
+  expect(() => tenants.admitPort("acme", 6379)).toThrow("port 6379 is none of acme's");
+  tenants.put("acme", {}, { from: 6000, to: 6379 });
+  tenants.admitPort("acme", 6379);
+  // What is not said stays.
+  tenants.put("acme", { apps: 1 });
+  tenants.admitPort("acme", 6000);
+  expect(() => tenants.admitPort("acme", 6380)).toThrow("port 6380");
+  tenants.put("acme", {}, null);
+  expect(() => tenants.admitPort("acme", 6000)).toThrow("port 6000");
+});

@@ -1,7 +1,7 @@
 /** Tenants: what each may use, and who speaks for it. */
 
 import { createHash, randomBytes, scrypt, timingSafeEqual } from "node:crypto";
-import type { Change, NewToken, Project, Quotas, Role } from "@spore/api";
+import type { Change, NewToken, PortRange, Project, Quotas, Role } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import { Refusal } from "@spore/gateway";
 import type { Events } from "../events.ts";
@@ -41,6 +41,7 @@ const noQuotas: Quotas = {
   wakesPerMinute: null,
   requestsPerMinute: null,
 };
+const ALL_PORTS: PortRange = { from: 1, to: 65_535 };
 const MINUTE_MS = 60_000;
 /** Tokens that were verified are remembered, by a digest, for so long. */
 const VERIFIED_MS = 300_000;
@@ -68,7 +69,12 @@ export class Tenants {
     this.#store = store;
     this.#events = events;
     if (store.get("tenants", OWN_TENANT) === null) {
-      store.put("tenants", OWN_TENANT, { name: OWN_TENANT, quotas: noQuotas, createdAt: Date.now() });
+      const about = { quotas: noQuotas, ports: ALL_PORTS, createdAt: Date.now() };
+      store.put("tenants", OWN_TENANT, { name: OWN_TENANT, ...about });
+    }
+    // An earlier daemon gave ports to all.
+    for (const tenant of store.list("tenants")) {
+      if (tenant.ports === undefined) store.put("tenants", tenant.name, { ...tenant, ports: ALL_PORTS });
     }
     // An earlier daemon knew of no projects.
     for (const token of store.list("tokens")) {
@@ -86,12 +92,13 @@ export class Tenants {
     return this.#store.list("tenants", { after, limit });
   }
 
-  put(name: string, quotas: Change<Quotas>): TenantRecord {
+  put(name: string, quotas: Change<Quotas>, ports?: PortRange | null): TenantRecord {
     const before = this.#store.get("tenants", name);
     const said = Object.entries(quotas).filter(([, value]) => value !== undefined);
     const next: TenantRecord = {
       name,
       quotas: { ...(before?.quotas ?? noQuotas), ...(Object.fromEntries(said) as Partial<Quotas>) },
+      ports: ports === undefined ? (before?.ports ?? null) : ports,
       createdAt: before?.createdAt ?? Date.now(),
     };
     this.#store.put("tenants", name, next);
@@ -106,6 +113,9 @@ export class Tenants {
     if (name === OWN_TENANT) throw sporeError("SPORE_CONFLICT", { problem: "the first tenant stays" });
     if (this.#store.list("apps").some(({ tenant }) => tenant === name)) {
       throw sporeError("SPORE_CONFLICT", { problem: `tenant ${name} has apps` });
+    }
+    for (const domain of this.#store.list("domains")) {
+      if (domain.tenant === name) this.#store.delete("domains", domain.name);
     }
     const all: Scope = { tenant: name, project: null };
     for (const token of this.tokens(all, null, 1_000_000)) this.removeToken(token.id, all);
@@ -193,6 +203,15 @@ export class Tenants {
     if (limit === null) return;
     const count = this.#store.list("apps").filter((app) => app.tenant === tenant).length;
     if (count >= limit) throw sporeError("SPORE_QUOTA", { tenant, what: `${limit} apps` });
+  }
+
+  /** Throws unless the apps of a tenant may listen on a port of the host. */
+  admitPort(tenant: string, port: number): void {
+    const { ports } = this.get(tenant);
+    if (ports !== null && port >= ports.from && port <= ports.to) return;
+    const problem = `port ${port} is none of ${tenant}'s`;
+    const next = `an operator gives it: \`spore tenant ${tenant} --ports ${port}\``;
+    throw sporeError("SPORE_FORBIDDEN", { problem }, { next });
   }
 
   /** Counts a request; throws a `Refusal` if there were too many in this minute. */

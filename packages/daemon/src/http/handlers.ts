@@ -1,10 +1,22 @@
 /** What each route of the API does. */
 
 import { X509Certificate } from "node:crypto";
-import type { Crash, Deployment, Event, Flag, Instance, LogLine, Page, Project, Token } from "@spore/api";
+import type {
+  Crash,
+  Deployment,
+  Domain,
+  Event,
+  Flag,
+  Instance,
+  LogLine,
+  Page,
+  Project,
+  Token,
+} from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Authority } from "../authority.ts";
 import type { Apps } from "../cloud/apps.ts";
+import type { Domains } from "../cloud/domains.ts";
 import type { Flags } from "../cloud/flags.ts";
 import type { Grants } from "../cloud/internal.ts";
 import type { Possessions } from "../cloud/possessions.ts";
@@ -32,6 +44,7 @@ export interface HandlerParts {
   readonly flags: Flags;
   readonly secrets: Secrets;
   readonly tenants: Tenants;
+  readonly domains: Domains;
   readonly storage: Storage;
   readonly urls: Urls;
   readonly grants: Grants;
@@ -51,6 +64,7 @@ export function handlers(parts: HandlerParts): Handlers {
     ...configurationHandlers(parts),
     ...seeingHandlers(parts),
     ...tenantHandlers(parts),
+    ...domainHandlers(parts),
   };
 }
 
@@ -278,10 +292,29 @@ function tenantHandlers({ tenants }: HandlerParts) {
         ({ name }) => name,
         (tenant) => tenant,
       ),
-    putTenant: ({ params, body }) => tenants.put(params.tenant, body.quotas ?? {}),
+    putTenant: ({ params, body }) => tenants.put(params.tenant, body.quotas ?? {}, body.ports),
     deleteTenant: ({ params }) => {
       tenants.remove(params.tenant);
       return { name: params.tenant };
+    },
+  } satisfies Partial<Handlers>;
+}
+
+function domainHandlers({ domains, tenants }: HandlerParts) {
+  return {
+    listDomains: ({ query: { after = null, limit = PAGE }, sees }) =>
+      page(domains.list(sees, after, limit), limit, ({ name }) => name, same<Domain>),
+    putDomain: async ({ params: { domain }, body: { tenant }, who }) => {
+      const whose = tenants.get(tenant ?? who.tenant).name;
+      if (who.role === "operator") return domains.grant(domain, whose);
+      if (whose !== who.tenant) {
+        throw sporeError("SPORE_FORBIDDEN", { problem: "only an operator gives domains to other tenants" });
+      }
+      return await domains.prove(domain, whose);
+    },
+    deleteDomain: ({ params: { domain }, sees }) => {
+      domains.remove(domain, sees);
+      return { name: domain };
     },
   } satisfies Partial<Handlers>;
 }

@@ -72,6 +72,9 @@ const rights: { readonly [K in keyof Calls]: Role } = {
   listProjects: "viewer",
   putProject: "admin",
   deleteProject: "admin",
+  listDomains: "viewer",
+  putDomain: "deployer",
+  deleteDomain: "admin",
   listTenants: "operator",
   putTenant: "operator",
   deleteTenant: "operator",
@@ -99,6 +102,7 @@ const values: Readonly<Record<string, string>> = {
   key: "flag",
   tenant: "acme",
   project: "shop",
+  domain: "www.example.com",
 };
 
 async function ask(name: keyof Calls, token: string | null): Promise<number> {

@@ -9,10 +9,12 @@ import type {
   Canary,
   Crash,
   DeploymentState,
+  Domain,
   Event,
   FlagValue,
   InstanceReason,
   InstanceState,
+  PortRange,
   Project,
   Quotas,
   Release,
@@ -109,6 +111,7 @@ export interface TokenRecord {
 export interface TenantRecord {
   readonly name: string;
   readonly quotas: Quotas;
+  readonly ports: PortRange | null;
   readonly createdAt: number;
 }
 
@@ -142,6 +145,7 @@ export interface Records {
   readonly crashes: Crash;
   readonly uploads: UploadRecord;
   readonly projects: Project;
+  readonly domains: Domain;
 }
 
 /** A part of a bucket, in the order of its keys. */
