@@ -73,3 +73,25 @@ test("no more machines stand by than may, and those of apps that are called more
   await spore.get("often");
   expect(spore.monitors()).toEqual([own]);
 }, 120_000);
+
+test("what stands by takes no memory that the tenant's instances have, and is there when they are not", async () => {
+  await using spore = await cloud();
+  await spore.json(["deploy", "--name", "app", "--idle", "2s", vars]);
+  await standby(spore);
+  const { release } = await spore.json<{ release: { memory: number } }>(["inspect", "app"]);
+  await spore.json(["tenant", "default", "--quota", `memory=${release.memory + 1}`]);
+  const own = spore.standbys();
+  expect((await spore.get("app")).headers["x-spore-start"]).toBe("snapshot");
+  expect(spore.monitors()).toEqual(own);
+  // Beside the instance there is no room for the next, which would come at once.
+  await expect
+    .poll(
+      () => {
+        expect(spore.monitors().length + spore.standbys().length).toBeLessThan(2);
+        return spore.monitors().length;
+      },
+      { timeout: 30_000 },
+    )
+    .toBe(0);
+  expect(await standby(spore)).not.toBe(own[0]);
+}, 120_000);

@@ -25,6 +25,7 @@ import { OWN_TENANT, type Scope, Tenants } from "./cloud/tenants.ts";
 import { Urls } from "./cloud/urls.ts";
 import { monitorDriver } from "./driver/monitor.ts";
 import type { StandbyLimits } from "./driver/standby.ts";
+import type { InstanceDriver } from "./driver/types.ts";
 import { Events } from "./events.ts";
 import { Fleet, type FleetParts } from "./fleet/fleet.ts";
 import { type HandlerParts, handlers, streams } from "./http/handlers.ts";
@@ -58,7 +59,7 @@ export interface DaemonOptions {
   readonly monitor: string;
   readonly reporter: readonly string[] | null;
   /** Machines that may stand by for apps that sleep. */
-  readonly standby: StandbyLimits;
+  readonly standby: Omit<StandbyLimits, "admits">;
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: (line: Readonly<Record<string, unknown>>) => void;
@@ -115,6 +116,36 @@ function otlpOf({ otlp: endpoint, env, version }: DaemonOptions): Otlp | null {
   return new Otlp({ endpoint, headers: headersOf(env["OTEL_EXPORTER_OTLP_HEADERS"]), version });
 }
 
+function driverOf(options: DaemonOptions, folder: string, admits: StandbyLimits["admits"]): InstanceDriver {
+  const { monitor, reporter } = options;
+  return monitorDriver({ folder, monitor, reporter, standby: { ...options.standby, admits } });
+}
+
+/** How quotas of memory bind machines that stand by: they take what instances leave, and give way to them. */
+function standbyOf(
+  store: Store,
+  tenants: Tenants,
+  parts: () => { readonly driver: InstanceDriver; readonly fleet: Fleet },
+): { admits: StandbyLimits["admits"]; yield: (app: string, memory: number) => void } {
+  const tenantOf = (app: string): string => store.get("apps", app)?.tenant ?? OWN_TENANT;
+  return {
+    admits: (app, bytes) => {
+      const { driver, fleet } = parts();
+      const tenant = tenantOf(app);
+      const all = () => bytes + driver.standingBytes((other) => tenantOf(other) === tenant);
+      return tenants.admitsStandby(tenant, all, 0, fleet);
+    },
+    yield: (app, memory) => {
+      const { driver, fleet } = parts();
+      const tenant = tenantOf(app);
+      // Its own machine becomes the instance.
+      const others = (other: string) => other !== app && tenantOf(other) === tenant;
+      if (tenants.admitsStandby(tenant, () => driver.standingBytes(others), memory, fleet)) return;
+      for (const { name } of store.list("apps")) if (others(name)) driver.dismiss(name, []);
+    },
+  };
+}
+
 /** How the quotas of tenants bind their instances. */
 function limitsOf(
   store: Store,
@@ -122,6 +153,7 @@ function limitsOf(
   events: Events,
   log: DaemonOptions["log"],
   fleet: () => Fleet,
+  makeRoom: (app: string, memory: number) => void,
 ): Pick<FleetParts, "admit" | "place"> {
   const cgroups = Cgroups.open();
   if (typeof cgroups === "string") {
@@ -134,7 +166,10 @@ function limitsOf(
   });
   const tenantOf = (app: string): string => store.get("apps", app)?.tenant ?? OWN_TENANT;
   return {
-    admit: (app, memory) => tenants.admitInstance(tenantOf(app), memory, fleet()),
+    admit: (app, memory) => {
+      tenants.admitInstance(tenantOf(app), memory, fleet());
+      makeRoom(app, memory);
+    },
     place: (app, pid) => {
       if (typeof cgroups === "string") return;
       const tenant = tenantOf(app);
@@ -158,16 +193,17 @@ function authorityOf(folder: string, domain: string): () => Authority {
 
 /** Starts a daemon; rejects with a SporeError. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { home, env, monitor, reporter } = options;
+  const { home, env } = options;
   const kept = keepers(options);
   const { store, run, events, tenants, preparations, logs, urls } = kept;
-  const driver = monitorDriver({ folder: run, monitor, reporter, standby: options.standby });
+  const standing = standbyOf(store, tenants, () => ({ driver, fleet }));
+  const driver = driverOf(options, run, standing.admits);
   const fleet: Fleet = new Fleet({
     ...kept,
     driver,
     prepare: (release) => preparations.of(release),
     internal: (app) => kept.grants.of(app),
-    ...limitsOf(store, tenants, events, options.log, () => fleet),
+    ...limitsOf(store, tenants, events, options.log, () => fleet, standing.yield),
     woken: (member) => metrics.woken(member),
   });
   const otlp = otlpOf(options);
@@ -207,8 +243,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }).start();
   const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
   const tlsPort = await listenTls(gateway, kept.authority, options);
-  if (tlsPort === null) urls.at("http", gatewayPort);
-  else urls.at("https", tlsPort);
+  urls.at(tlsPort === null ? "http" : "https", tlsPort ?? gatewayPort);
   const api = await serve(
     { ...parts, apps, flags, metrics, home, version: options.version },
     metrics,

@@ -42,6 +42,7 @@ export function testDriver(options: TestDriverOptions = {}): TestDriver {
     sweep: () => {},
     standBy: () => {},
     standing: 0,
+    standingBytes: () => 0,
     dismiss: () => {},
     close: () => {},
     launch: (spec, watch) => {

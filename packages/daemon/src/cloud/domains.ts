@@ -6,7 +6,7 @@
 
 import { Resolver } from "node:dns/promises";
 import type { Domain } from "@spore/api";
-import { asSporeError, sporeError } from "@spore/errors";
+import { sporeError } from "@spore/errors";
 import type { Events } from "../events.ts";
 import type { Store } from "../store/types.ts";
 import type { Grants } from "./internal.ts";
@@ -77,7 +77,7 @@ export class Domains {
     const proof = `spore=${this.#parts.grants.fingerprint(`domain ${tenant} ${name}`)}`;
     const records = await this.#lookup(place).catch((thrown: NodeJS.ErrnoException) => {
       if (thrown.code === "ENOTFOUND" || thrown.code === "ENODATA") return [];
-      const problem = `the records of ${place} cannot be looked up: ${asSporeError(thrown).message}`;
+      const problem = `the records of ${place} cannot be looked up: ${thrown.message}`;
       throw sporeError("SPORE_FORBIDDEN", { problem }, { next: "try again later, or ask an operator" });
     });
     if (!records.some((parts) => parts.join("") === proof)) {

@@ -104,3 +104,15 @@ test("a tenant's apps listen on the ports that an operator gave it, and the firs
   tenants.put("acme", {}, null);
   expect(() => tenants.admitPort("acme", 6000)).toThrow("port 6000");
 });
+
+test("machines that stand by take what instances leave of the quota of memory", () => {
+  const { store, tenants } = made();
+  store.put("apps", "a", { name: "a", tenant: "default" } as never);
+  const fleet = { members: new Map([["1", { app: "a", memory: 60 }]]) } as never;
+  const admits = (bytes: number, memory = 0) => tenants.admitsStandby("default", () => bytes, memory, fleet);
+  expect(admits(1000)).toBe(true);
+  tenants.put("default", { memory: 100 });
+  expect(admits(40)).toBe(true);
+  expect(admits(41)).toBe(false);
+  expect(admits(40, 1)).toBe(false);
+});

@@ -227,19 +227,34 @@ export class Tenants {
   admitInstance(tenant: string, memory: number, fleet: Pick<Fleet, "members">): void {
     const { instances, memory: bytes, wakesPerMinute } = this.quotas(tenant);
     if (instances !== null || bytes !== null) {
-      let [count, taken] = [0, memory];
-      for (const member of fleet.members.values()) {
-        if (this.#store.get("apps", member.app)?.tenant !== tenant) continue;
-        count += 1;
-        taken += member.memory;
-      }
-      if (instances !== null && count >= instances) throw over("instances");
-      if (bytes !== null && taken > bytes) throw over("memory");
+      const running = this.#running(tenant, fleet);
+      if (instances !== null && running.count >= instances) throw over("instances");
+      if (bytes !== null && running.bytes + memory > bytes) throw over("memory");
     }
     if (wakesPerMinute === null) return;
     const usage = this.#usageOf(tenant);
     usage.wakes += 1;
     if (usage.wakes > wakesPerMinute) throw over("wakes in this minute");
+  }
+
+  /** Whether so many bytes of machines that stand by fit in beside a tenant's instances, of which one more has `memory`. */
+  admitsStandby(tenant: string, bytes: () => number, memory: number, fleet: Pick<Fleet, "members">): boolean {
+    const limit = this.quotas(tenant).memory;
+    return limit === null || this.#running(tenant, fleet).bytes + memory + bytes() <= limit;
+  }
+
+  /** Instances of a tenant, and the bytes that their guests may have. */
+  #running(
+    tenant: string,
+    fleet: Pick<Fleet, "members">,
+  ): { readonly count: number; readonly bytes: number } {
+    let [count, bytes] = [0, 0];
+    for (const member of fleet.members.values()) {
+      if (this.#store.get("apps", member.app)?.tenant !== tenant) continue;
+      count += 1;
+      bytes += member.memory;
+    }
+    return { count, bytes };
   }
 
   /** Makes a token; its secret is in the answer and nowhere else. */

@@ -90,6 +90,7 @@ export function monitorDriver(options: MonitorOptions): InstanceDriver {
     get standing() {
       return standbys.standing;
     },
+    standingBytes: (belongs) => standbys.bytesOf(belongs),
     dismiss: (app, kept) => {
       const files = kept.map((path) => statSync(path, { throwIfNoEntry: false }));
       standbys.dismiss(
@@ -98,7 +99,10 @@ export function monitorDriver(options: MonitorOptions): InstanceDriver {
       );
     },
     adopt: (found, watch) => adopt(options, found, watch),
-    clean: (id) => rmSync(join(options.folder, id), { recursive: true, force: true }),
+    clean: (id) => {
+      rmSync(join(options.folder, id), { recursive: true, force: true });
+      standbys.onRoom();
+    },
     sweep: (known) => sweep(options, known),
     close: () => standbys.close(),
   };

@@ -12,6 +12,8 @@ import { Keeper, type Shell } from "@spore/monitor-client";
 export interface StandbyLimits {
   readonly count: number;
   readonly bytes: number;
+  /** Whether a machine of an app may take so many bytes now, beside what its tenant has. */
+  readonly admits: (app: string, bytes: number) => boolean;
 }
 
 /** A machine takes so much beside the pages of its snapshot. */
@@ -77,6 +79,15 @@ export class Standbys {
     return count;
   }
 
+  /** Bytes of those that stand by, or are about to, for some apps. */
+  bytesOf(belongs: (app: string) => boolean): number {
+    let bytes = 0;
+    for (const place of this.#places.values()) {
+      if ((place.shell?.waits || place === this.#preparing) && belongs(place.app)) bytes += place.bytes;
+    }
+    return bytes;
+  }
+
   /** The machine of a snapshot, if it stands by; it is the caller's from now on. */
   take(key: string): Shell | null {
     const place = this.#places.get(key);
@@ -107,6 +118,11 @@ export class Standbys {
     this.#places.set(key, place);
     this.#want(place);
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  /** An instance has ended: what did not fit in beside it may now. */
+  onRoom(): void {
+    for (const place of this.#places.values()) this.#want(place);
   }
 
   /** No machine of an app is needed, but for those of some snapshots. */
@@ -157,7 +173,9 @@ export class Standbys {
   }
 
   #prepare(): void {
-    const place = this.#wanted.shift();
+    let place = this.#wanted.shift();
+    // What does not fit in now is wanted again when something ends.
+    while (place !== undefined && !this.#limits.admits(place.app, place.bytes)) place = this.#wanted.shift();
     if (place === undefined) return;
     if (this.#keeper?.open !== true) {
       this.#keeper = new Keeper(this.#monitor, join(this.#folder, "socket"), {
@@ -214,6 +232,8 @@ export class Standbys {
 
   #sweep(): void {
     const now = performance.now();
-    for (const place of this.#places.values()) if (now - place.used > KEPT_MS) this.#remove(place);
+    for (const place of this.#places.values()) {
+      if (now - place.used > KEPT_MS || !this.#limits.admits(place.app, 0)) this.#remove(place);
+    }
   }
 }

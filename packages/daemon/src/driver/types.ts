@@ -96,6 +96,8 @@ export interface InstanceDriver {
   standBy(spec: LaunchSpec): void;
   /** How many stand by. */
   readonly standing: number;
+  /** Bytes of those that stand by for some apps. */
+  standingBytes(belongs: (app: string) => boolean): number;
   /** None of the app are wanted any more, but for those that go on from one of these snapshots. */
   dismiss(app: string, kept: readonly string[]): void;
   /** An instance that an earlier daemon started, if it lives. */
