@@ -43,6 +43,9 @@ async function linking(shop: Workshop, name: string, target: string): Promise<Ro
     calls: needs.calls.map((call) => call.name),
     services: needs.services.map((service) => service.name),
     pieces: [],
+    everything: false,
+    without: [],
+    back: [],
   };
   const file = join(shop.folder, "wishes.json");
   writeFileSync(file, JSON.stringify(wishes));

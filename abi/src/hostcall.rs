@@ -38,8 +38,8 @@ pub mod number {
     pub const DEBUG_STOP: u64 = 5;
     /// The guest is at rest, as [`crate::vcpu::attention::FREEZE`] asked for. args:
     /// 0 = GPA of a buffer, 1 = its length ([`crate::restore`]). Answer: 0 in this
-    /// machine, the generation in a machine made from a copy of it. With 1 = 0, the
-    /// program holds the machine awake, and there is no copy to take.
+    /// machine, the generation in a machine made from a copy of it. With 1 = 0 there is
+    /// no copy to take; 2 = one of [`super::refused`].
     pub const FROZEN: u64 = 6;
     /// The program says something about itself. args: 0 = one of [`super::note`], 1 = its value.
     pub const NOTE: u64 = 7;
@@ -52,6 +52,14 @@ pub mod number {
     pub const GROW: u64 = 9;
     /// First number that belongs to sockets ([`crate::net`]).
     pub const NET_FIRST: u64 = 64;
+}
+
+/// Why there is no copy, see [`number::FROZEN`].
+pub mod refused {
+    /// The program holds the machine awake.
+    pub const HELD: u64 = 0;
+    /// This kernel was linked without the piece that freezes.
+    pub const ABSENT: u64 = 1;
 }
 
 /// What [`number::NOTE`] may say.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::boot::{Span, option};
-use spore_abi::hostcall::number;
+use spore_abi::hostcall::{number, refused};
 use spore_abi::layout::PAGE;
 use spore_abi::restore::{BUFFER, RESTORE_MAGIC, RestoreRecord};
 use spore_hal::{Lock, direct, host};
@@ -54,9 +54,9 @@ pub enum Outcome {
     Restored,
 }
 
-/// Answers the monitor that there will be no copy: the program holds the machine awake.
-pub fn refuse() {
-    host::call(number::FROZEN, [0; 6]);
+/// Answers the monitor that there will be no copy; `why` is one of [`refused`].
+pub fn refuse(why: u64) {
+    host::call(number::FROZEN, [0, 0, why, 0, 0, 0]);
 }
 
 /// Comes to rest, and goes on in this machine or another.
@@ -64,7 +64,7 @@ pub fn freeze() -> Outcome {
     let mut outcome = Outcome::WentOn;
     let Ok(buffer) = frames::alloc_run(BUFFER / PAGE) else {
         crate::log!("spore: no memory is left to freeze with");
-        refuse();
+        refuse(refused::HELD);
         return outcome;
     };
     sched::unloaded(|| {

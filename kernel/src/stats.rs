@@ -2,11 +2,14 @@
 //! reports, the ones that do not exist, traps.
 
 use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spore_abi::hostcall::CallRecord;
 use spore_hal::Lock;
+use spore_hal::trap::TrapFrame;
 
+use crate::mm::user::{self, UserAddr};
 use crate::syscall::Call;
 
 const HISTORY: usize = 16;
@@ -81,27 +84,54 @@ pub fn busy_nanoseconds() -> u64 {
 }
 
 /// Names a call that does not exist, once, with its caller.
-pub fn report_missing(call: &Call, rip: u64) {
+pub fn report_missing(call: &Call, frame: &TrapFrame) {
     let index = call.number.min(511) as usize;
     if core::mem::replace(&mut MISSING.lock()[index], true) {
         return;
     }
-    let process = crate::sched::current().process();
-    let memory = process.memory.lock();
-    let caller = match memory.vmas.find(rip) {
-        Some(vma) if !vma.name().is_empty() => {
-            format!("by {}+{:#x}", vma.name(), rip - vma.start + vma.offset())
-        }
-        _ => format!("from {rip:#x}"),
-    };
-    drop(memory);
-    match crate::pieces::left_out_name(call.number) {
-        Some(name) => crate::log!(
-            "spore: system call {name} was left out of this image (ENOSYS), called {caller}: add it with `--piece {name}`, or take everything with `--pieces full`"
+    let caller = caller_of(frame);
+    match crate::pieces::left_out_call(call.number) {
+        Some((name, piece)) => crate::log!(
+            "spore: system call {name} was left out of this image (ENOSYS), called {caller}: add it with `--piece {piece}`, or take everything with `--pieces full`"
         ),
         None => crate::log!(
             "spore: system call {} is not supported (ENOSYS), called {caller}",
             call.number
         ),
     }
+}
+
+/// Code of a stub behind its call, `jmp rel32` at its end included.
+const STUB: usize = 64;
+
+/// Where a call was made, for people. A call that was moved into a stub of the image builder is
+/// made where the stub leads back to, or else by whoever called its function.
+fn caller_of(frame: &TrapFrame) -> String {
+    let mut code = [0; STUB];
+    let mut back = [0; 8];
+    let _ = user::read_bytes(UserAddr::new(frame.rip), &mut code);
+    let _ = user::read_bytes(UserAddr::new(frame.rsp), &mut back);
+    let ways = code
+        .windows(5)
+        .enumerate()
+        .filter_map(|(at, window)| match *window {
+            [0xe9, a, b, c, d] => {
+                let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
+                let end = frame.rip.wrapping_add(at as u64 + 5);
+                Some(end.wrapping_add_signed(distance))
+            }
+            _ => None,
+        });
+    let process = crate::sched::current().process();
+    let memory = process.memory.lock();
+    core::iter::once(frame.rip)
+        .chain(ways)
+        .chain([u64::from_le_bytes(back)])
+        .find_map(|address| {
+            let vma = memory.vmas.find(address)?;
+            let name = vma.name();
+            (!name.is_empty())
+                .then(|| format!("by {name}+{:#x}", address - vma.start + vma.offset()))
+        })
+        .unwrap_or_else(|| format!("from {:#x}", frame.rip))
 }

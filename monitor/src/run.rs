@@ -171,7 +171,7 @@ impl Runner {
             .read(HOSTCALL_GPA)
             .map_err(|_| internal("host call outside memory"))?;
         if call.args[1] == 0 {
-            self.freezer.refused();
+            self.freezer.refused(call.args[2]);
             return self.answer(0);
         }
         let registers = || {

@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
-import { spore } from "../support/spore.ts";
+import { root, spore } from "../support/spore.ts";
 
 const place = folder();
 const INOTIFY_INIT = "253";
@@ -17,9 +17,9 @@ test("a call that was left out is named once, with its caller and the flag that 
   expect(derived.stdout).toBe("-38\n-38\n");
   const said = derived.stderr.split("\n").filter((line) => line.includes("inotify_init"));
   expect(said).toHaveLength(1);
-  expect(said[0]).toMatch(/left out.*called from 0x[0-9a-f]+.*`--piece inotify_init`/);
+  expect(said[0]).toMatch(/left out.*called by \S+\+0x[0-9a-f]+.*`--piece inotify`/);
 
-  const added = await spore(["run", "--piece", "inotify_init", image, "--", INOTIFY_INIT]);
+  const added = await spore(["run", "--piece", "inotify", image, "--", INOTIFY_INIT]);
   expect(added).toMatchObject({ stdout: "3\n4\n", status: 0 });
   const full = await spore(["run", "--pieces", "full", image, "--", INOTIFY_INIT]);
   expect(full).toMatchObject({ stdout: "3\n4\n", status: 0 });
@@ -74,7 +74,48 @@ test("a feature is asked for and explained by its name", async () => {
     }),
   );
   const epoll = await spore(["explain", image, "epoll"]);
-  expect(epoll.stdout).toMatch(/^epoll_create: call, .*\n {2}--piece epoll\n/);
+  expect(epoll.stdout).toMatch(/^epoll: .*epoll_create, .*\n\nepoll_create: call, .*\n {2}--piece epoll\n/);
+  const all = await spore(["explain", image]);
+  expect(all.stdout).toMatch(/^epoll +[\d.]+ KiB {2}6 pieces; epoll_create: --piece epoll/m);
+});
+
+test("a feature is left out whole, with what needs it, and brought back by name", async () => {
+  const program = compile(place, "threads.c", "musl-gcc", "-O1", "-w", "-static", "-pthread");
+  const image = join(place, "without.spore");
+  expect((await spore(["build", "--without", "futex", program, "-o", image])).status).toBe(0);
+  const { stdout } = await spore(["explain", image]);
+  expect(stdout).toContain("left out by --without: futex\n");
+  expect(stdout).toMatch(/^asked for and not there, answered ENOSYS: .*\bclone\b.*\bfutex\b/m);
+  expect(stdout).not.toMatch(/^(futex|threads) /m);
+  const without = await spore(["run", image]);
+  expect(without.stderr).toMatch(/clone was left out.*`--piece threads`/);
+  const back = await spore(["run", "--piece", "threads", image]);
+  expect(back).toMatchObject({ status: 0, stderr: "" });
+
+  const both = await spore(["run", "--piece", "threads", "--without", "futex", program]);
+  expect(both.stderr).toMatch(
+    /^error\[SPORE_PIECE_CONFLICT\]: threads is asked for, and left out with futex/,
+  );
+  expect(both.status).toBe(64);
+});
+
+test("a file is a piece by the name that a program opens, links followed", async () => {
+  const program = compile(place, "puts.c", "musl-gcc", "-O2", "-static");
+  const image = join(place, "net.spore");
+  expect((await spore(["build", "--piece", "file/proc/net/tcp", program, "-o", image])).status).toBe(0);
+  const piece = await spore(["explain", image, "file/proc/self/net"]);
+  expect(piece.stdout).toContain("--piece file/proc/self/net/tcp\n");
+  for (const name of ["file/proc/nothing", "file/proc/nothing/*"]) {
+    const none = await spore(["run", "--piece", name, program]);
+    expect(none.stderr).toContain(`error[SPORE_PIECE_UNKNOWN]: the library OS has no piece ${name} — `);
+  }
+});
+
+test("an image without the snapshot piece says so when it is to be frozen", async () => {
+  const words = ["snapshot", "--without", "snapshot", "-o", join(place, "none.snap")];
+  const { stderr, status } = await spore([...words, join(root, "examples/hello")], { deadline: 240_000 });
+  expect(stderr).toMatch(/error\[SPORE_SNAPSHOT_FAILED\]: .*holds no snapshot piece: .*`--piece snapshot`/);
+  expect(status).not.toBe(0);
 });
 
 test("a piece that does not exist is refused", async () => {

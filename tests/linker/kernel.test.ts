@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type Choice, everything, link, parse } from "@spore/linker";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { keptByBoth } from "../../packages/linker/test/reference.ts";
+import { piecesReference } from "./pieces-reference.ts";
 
 const archive = join(import.meta.dirname, "../../build/kernel.a");
 const input = parse(new Uint8Array(readFileSync(archive)));
@@ -60,6 +61,22 @@ test("every call that looks up a path brings the file systems along", () => {
     .map(([, name]) => name);
   const files = input.catalogue.services.find(({ name }) => name === "files");
   expect(files?.calls).toEqual(expect.arrayContaining(lookups));
+});
+
+test("every call belongs to one feature, service or group", () => {
+  const { calls, features, services, groups } = input.catalogue;
+  const homes = (name: string): string[] =>
+    [...features, ...services, ...groups]
+      .filter((each) => each.calls.includes(name))
+      .map((each) => each.name);
+  // It watches files, and is of no use without them.
+  const twice = new Set(["inotify_add_watch"]);
+  const others = calls.filter(({ name }) => homes(name).length !== 1 && !twice.has(name));
+  expect(others.map(({ name }) => [name, ...homes(name)])).toEqual([]);
+});
+
+test("docs/reference/pieces.md is what the archive says (vitest -u writes it)", async () => {
+  await expect(piecesReference(input.catalogue)).toMatchFileSnapshot("../../docs/reference/pieces.md");
 });
 
 test("a file of /proc is a piece of its own", () => {

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use spore_abi::boot::BootInfo;
-use spore_abi::hostcall::{note, number};
+use spore_abi::hostcall::{note, number, refused};
 use spore_abi::vcpu::attention;
 use spore_hal::{Lock, host, time};
 
@@ -126,7 +126,7 @@ fn freeze() {
             return;
         }
         if held {
-            freeze::refuse();
+            freeze::refuse(refused::HELD);
             went_on(&all);
             return;
         }

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::{Context, Poll, Waker};
 
+use spore_abi::hostcall::refused;
 use spore_abi::vcpu::attention;
 use spore_hal::trap::TrapFrame;
 use spore_hal::{Hook, Lock, cpu, host, xstate};
@@ -282,10 +283,11 @@ pub fn take_attention() -> bool {
     {
         debugger.request();
     }
-    if bits & attention::FREEZE != 0
-        && let Some(freeze) = FREEZE.get()
-    {
-        freeze();
+    if bits & attention::FREEZE != 0 {
+        match FREEZE.get() {
+            Some(freeze) => freeze(),
+            None => crate::freeze::refuse(refused::ABSENT),
+        }
     }
     bits & attention::TICK != 0
 }

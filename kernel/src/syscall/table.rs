@@ -308,6 +308,6 @@ spore_hal::piece! {
 /// A call that is not in the table.
 #[cold]
 fn missing(call: &Call, frame: &TrapFrame) -> Flow {
-    crate::stats::report_missing(call, frame.rip);
+    crate::stats::report_missing(call, frame);
     Errno::ENOSYS.into()
 }

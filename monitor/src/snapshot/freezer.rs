@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use kvm_bindings::{CpuId, kvm_regs};
 use serde::Serialize;
+use spore_abi::hostcall::refused;
 use spore_abi::vcpu::attention;
 
 use super::capture::{self, Pages};
@@ -148,10 +149,16 @@ impl Freezer {
         waiting.take()
     }
 
-    /// On the vCPU thread: the program does not let the machine be frozen.
-    pub fn refused(&self) {
+    /// On the vCPU thread: the machine does not let itself be frozen.
+    pub fn refused(&self, why: u64) {
         if let Some(Request { answer, .. }) = self.whoever_waits() {
-            let _ = answer.send(Err(failed("the program holds the machine awake")));
+            let problem = match why {
+                refused::ABSENT => {
+                    "the image holds no snapshot piece: build it with `--piece snapshot`"
+                }
+                _ => "the program holds the machine awake",
+            };
+            let _ = answer.send(Err(failed(problem)));
         }
     }
 

@@ -94,16 +94,20 @@ export async function runTarget(
   return becomeMonitor(monitor, config);
 }
 
-/** What this run needs beyond what is in the image. */
-function morePieces({ kind }: BuildResult, { pieces, piece, trace, gdb }: RunFlags): MorePieces {
+/** What this run needs or leaves out, other than the image says. */
+function morePieces({ kind }: BuildResult, { pieces, piece, without, trace, gdb }: RunFlags): MorePieces {
   if (kind === "image" && (pieces === "derived" || pieces === "recorded")) {
     const problem = `an image keeps the pieces that it was built with: --pieces ${pieces} is for \`spore build\``;
     throw sporeError("SPORE_USAGE", { problem, command: "run" });
   }
-  const tools = [...(trace ? ["trace"] : []), ...(gdb === undefined ? [] : ["debug"])];
+  const tools = [...(trace ? ["trace"] : []), ...(gdb === undefined ? [] : ["gdb"])];
   // A target that is built now has the rest already.
-  const asked = kind === "image" ? piece : [];
-  return { full: kind === "image" && pieces === "full", pieces: [...asked, ...tools] };
+  const isImage = kind === "image";
+  return {
+    full: isImage && pieces === "full",
+    pieces: [...(isImage ? piece : []), ...tools],
+    without: isImage ? without : [],
+  };
 }
 
 /** Goes on from a snapshot. */

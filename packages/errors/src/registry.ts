@@ -399,7 +399,13 @@ export const registry = {
   },
   SPORE_PIECE_UNKNOWN: {
     message: "{problem}",
-    next: "name a system call or a service of the library OS, as kernel/src/syscall/table.rs and kernel/src/pieces.rs list them",
+    next: "docs/reference/pieces.md lists what there is: features, services and system calls",
+    exit: 64,
+    fault: "user",
+  },
+  SPORE_PIECE_CONFLICT: {
+    message: "{problem}",
+    next: "take away one of --piece and --without; docs/reference/pieces.md says what needs what",
     exit: 64,
     fault: "user",
   },

@@ -67,9 +67,9 @@ function keyOf({ options, target, kernel, patch }: ResolvedBuild): string {
   } = options;
   // A symbolic link may lead elsewhere tomorrow, to sources that are older still.
   const real = realpathSync(target);
-  const { pieces, more } = options;
+  const { pieces, more, without } = options;
   const said = { env, args, cwd, memory, publish, user, stopSignal, health, rights };
-  const kept = { ...said, recording, pieces, more };
+  const kept = { ...said, recording, pieces, more, without };
   return recordKey({ target, real, kernel, patch, include, entry, node, ...kept });
 }
 

@@ -35,14 +35,18 @@ const reasons: Schema = list({
 });
 
 /** `needs`: packages/needs/src/types.ts. */
-export const NEEDS_SCHEMA: Schema = object({
-  version: { const: 1 },
-  mode: { enum: ["full", "derived", "recorded"] },
-  calls: list(object({ number: count, name, by: reasons })),
-  services: list(object({ name, by: reasons })),
-  everything: reasons,
-  sites: list(object({ object: text, sites: count, patched: count })),
-});
+export const NEEDS_SCHEMA: Schema = object(
+  {
+    version: { const: 1 },
+    mode: { enum: ["full", "derived", "recorded"] },
+    calls: list(object({ number: count, name, by: reasons })),
+    services: list(object({ name, by: reasons })),
+    everything: reasons,
+    without: list(name),
+    sites: list(object({ object: text, sites: count, patched: count })),
+  },
+  ["without"],
+);
 
 /** `pieces`: what the linker reports. */
 export const PIECES_SCHEMA: Schema = list(
@@ -51,6 +55,7 @@ export const PIECES_SCHEMA: Schema = list(
       name,
       kind: { enum: ["core", "service", "call"] },
       feature: name,
+      with: list(name),
       size: count,
       zeros: count,
       count,

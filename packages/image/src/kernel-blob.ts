@@ -20,9 +20,11 @@ import type { Blob, BlobPlace, Piece } from "./types.ts";
 /** First bytes of the header page. */
 const MAGIC = "SPOREKRN";
 /** Changes whenever kernels of an older linker must not be used. */
-const LINK_VERSION = 5;
+const LINK_VERSION = 6;
 /** So many of a piece's parts are named: the largest tell most of its size. */
 const NAMED_PARTS = 4;
+/** And so many of what cannot work without it. */
+const NAMED_USERS = 16;
 
 /** What is remembered of a link. */
 interface LinkRecord {
@@ -38,12 +40,8 @@ export interface StoredKernel {
   readonly pieces: readonly Piece[];
 }
 
-/** Puts the kernel with what an app wishes for (null: everything there is) into the store. */
-export async function storeKernel(
-  archive: string,
-  wishes: Wishes | null,
-  store: Store,
-): Promise<StoredKernel> {
+/** Puts the kernel with what an app wishes for into the store. */
+export async function storeKernel(archive: string, wishes: Wishes, store: Store): Promise<StoredKernel> {
   const seen = fingerprint(archive);
   const key = createHash("sha256")
     .update(JSON.stringify([LINK_VERSION, wishes, archive, seen]))
@@ -59,7 +57,12 @@ export async function storeKernel(
   const packed = packKernel(image);
   const sha256 = createHash("sha256").update(packed).digest("hex");
   const pieces = reports.map(({ parts, ...piece }) => {
-    return { ...piece, count: parts.length, parts: parts.slice(0, NAMED_PARTS) };
+    return {
+      ...piece,
+      with: piece.with.slice(0, NAMED_USERS),
+      count: parts.length,
+      parts: parts.slice(0, NAMED_PARTS),
+    };
   });
   const linkRecord = { sha256, length: packed.length, memoryLength, pieces };
   writeWhole(join(store.blobs, sha256), store.tmp, packed);
@@ -78,15 +81,14 @@ function readArchive(path: string): Uint8Array {
   }
 }
 
-async function linked(path: string, wishes: Wishes | null): Promise<LinkedKernel> {
+async function linked(path: string, wishes: Wishes): Promise<LinkedKernel> {
   const bytes = readArchive(path);
   const { ElfError } = await import("@spore/elf");
-  const { choose, everything, LinkError, link, parse } = await import("@spore/linker");
+  const { choose, LinkError, link, parse } = await import("@spore/linker");
   try {
     const input = parse(bytes);
     const window = { address: KERNEL_VA, length: KERNEL_END - KERNEL_GPA };
-    const choice = wishes ? choose(input.catalogue, wishes) : everything(input.catalogue);
-    const kernel = link(input, choice, window);
+    const kernel = link(input, choose(input.catalogue, wishes), window);
     if (new TextDecoder("latin1").decode(kernel.image.subarray(0, MAGIC.length)) !== MAGIC) {
       throw new LinkError("bad-catalogue", "the kernel does not begin with its header page");
     }
@@ -95,6 +97,9 @@ async function linked(path: string, wishes: Wishes | null): Promise<LinkedKernel
     if (!(error instanceof LinkError || error instanceof ElfError)) throw error;
     if (error.reason === "unknown-piece") {
       throw sporeError("SPORE_PIECE_UNKNOWN", { problem: error.message }, { cause: error });
+    }
+    if (error.reason === "piece-conflict") {
+      throw sporeError("SPORE_PIECE_CONFLICT", { problem: error.message }, { cause: error });
     }
     throw sporeError("SPORE_KERNEL_DAMAGED", { file: path, problem: error.message }, { cause: error });
   }

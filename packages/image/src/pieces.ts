@@ -1,4 +1,4 @@
-/** A run with more pieces of the library OS than its image holds. */
+/** A run with other pieces of the library OS than its image holds. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -6,13 +6,17 @@ import { needsOf } from "./document.ts";
 import { defaultStore, prepareStore, storeAt } from "./store.ts";
 import type { Image } from "./types.ts";
 
-/** What a run asks for beyond what its image holds. */
+/** What a run asks for that its image does not say. */
 export interface MorePieces {
   /** Everything. */
   readonly full: boolean;
   /** Pieces by name. */
   readonly pieces: readonly string[];
+  /** Pieces that are left out. */
+  readonly without: readonly string[];
 }
+
+const EVERYTHING = { everything: true, calls: [], services: [], pieces: [], without: [], back: [] };
 
 /** The file with the symbols of an image's library OS, if it was linked here. */
 export function kernelSymbols({ kernel }: Image, root?: string): string | undefined {
@@ -20,21 +24,26 @@ export function kernelSymbols({ kernel }: Image, root?: string): string | undefi
   return existsSync(path) ? path : undefined;
 }
 
-/** The image with a library OS that has more pieces; linked now, of the same archive. */
+/** The image with a library OS of other pieces; linked now, of the same archive. */
 export async function withPieces(
   image: Image,
   more: MorePieces,
   archive: string,
   root?: string,
 ): Promise<Image> {
-  if (!more.full && more.pieces.length === 0) return image;
+  if (!more.full && more.pieces.length + more.without.length === 0) return image;
   // Most runs need none of this.
   const { storeKernel } = await import("./kernel-blob.ts");
-  const { wishesOf } = await import("./wishes.ts");
+  const { pieceName, wishesOf } = await import("./wishes.ts");
   const needs = needsOf(image);
-  const wishes = needs && !more.full ? wishesOf(needs) : null;
   const store = storeAt(root ?? defaultStore());
   prepareStore(store);
-  const all = wishes && { ...wishes, pieces: [...wishes.pieces, ...more.pieces] };
-  return { ...image, kernel: (await storeKernel(archive, all, store)).blob };
+  const own = needs && !more.full ? wishesOf(needs) : EVERYTHING;
+  const pieces = more.pieces.map(pieceName);
+  const wishes = {
+    ...own,
+    back: pieces,
+    without: [...own.without, ...more.without.map(pieceName)],
+  };
+  return { ...image, kernel: (await storeKernel(archive, wishes, store)).blob };
 }

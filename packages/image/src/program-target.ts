@@ -13,7 +13,7 @@ import { interpreterOf, parseFor, readBinary } from "./program-file.ts";
 import { buildProgramLayer } from "./program-layer.ts";
 import { defaultsOf, modeOf, nameOf, policyOf, type ResolvedBuild } from "./resolved-build.ts";
 import type { Decision } from "./types.ts";
-import { opensFiles, wishesOf, withMore } from "./wishes.ts";
+import { opensFiles, wishesOf, withChoice } from "./wishes.ts";
 
 /** The guest's own file systems: nothing of the image shows through there. */
 const GUEST_ONLY = /^\/(dev|proc|sys)\//;
@@ -37,7 +37,7 @@ export async function buildProgram(
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
   const mode = modeOf(options);
   const found = await findNeeds(layer.objects, patcher.objects, mode, options.recording, store, decisions);
-  const needs = withMore(found, options.more ?? []);
+  const needs = withChoice(found, options);
   const kernel = await storeKernel(build.kernel, wishesOf(needs), store);
   return {
     ...policyOf(options),

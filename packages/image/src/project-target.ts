@@ -40,7 +40,7 @@ import {
 import { NODE_PATH, runtimeLayer } from "./runtime-layer.ts";
 import type { Store } from "./store.ts";
 import type { Decision } from "./types.ts";
-import { wishesOf, withMore } from "./wishes.ts";
+import { wishesOf, withChoice } from "./wishes.ts";
 
 /** What the app's layer is made of. */
 interface AppContents {
@@ -80,7 +80,7 @@ export async function buildProject(
   const objects = [...runtime.objects, ...tree.objects()];
   const mode = modeOf(options);
   const found = await findNeeds(objects, patcher.objects, mode, options.recording, store, decisions);
-  const needs = withMore(found, options.more ?? []);
+  const needs = withChoice(found, options);
   const kernel = await storeKernel(build.kernel, wishesOf(needs), store);
   const argv = [NODE_PATH, "--require", PRELOAD_PATH, "--enable-source-maps", app.bundle.entry];
   return {

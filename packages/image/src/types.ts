@@ -61,6 +61,8 @@ export interface BuildOptions {
   readonly pieces?: PiecesMode;
   /** Pieces that are added, by name. */
   readonly more?: readonly string[];
+  /** Pieces that are left out, by name, with all that cannot work without them. */
+  readonly without?: readonly string[];
   /** Do not look for an earlier build of the same target. */
   readonly fresh?: boolean;
 }
@@ -245,8 +247,10 @@ export interface Piece {
   /** "core", or the name of a system call or a service. */
   readonly name: string;
   readonly kind: "core" | "service" | "call";
-  /** Of a call: the feature that it belongs to, such as "epoll". */
+  /** Of a call: the feature, service or group that it belongs to, such as "epoll". */
   readonly feature?: string;
+  /** What in this image cannot work without it. */
+  readonly with: readonly string[];
   /** Bytes of code and data. */
   readonly size: number;
   /** Bytes of zeros that only memory holds. */

@@ -3,6 +3,8 @@
 import type { Wishes } from "@spore/linker";
 import type { NeededCall, NeededService, Needs } from "@spore/needs";
 import { callNumber } from "@spore/needs/calls";
+import { nameOfMadeUpFile } from "@spore/needs/made-up-files";
+import type { BuildOptions } from "./types.ts";
 
 /** Any of these may be given a path that nobody could see in the code. */
 const OPENING: readonly string[] = [
@@ -25,17 +27,28 @@ const WAITING: ReadonlySet<string> = new Set([
   ...["rt_sigsuspend", "rt_sigtimedwait", "futex", "futex_waitv", "wait4", "waitid"],
 ]);
 
-/** What to link for an app; null: everything. */
-export function wishesOf(needs: Needs): Wishes | null {
-  if (needs.mode === "full" || isUnknown(needs)) return null;
+/** What to link for an app. */
+export function wishesOf(needs: Needs): Wishes {
   const calls = needs.calls.map(({ name }) => name);
   const services = needs.services.map(({ name }) => name);
   if (needs.mode === "derived" && opensFiles(needs)) services.push("file/*");
-  return { calls, services, pieces: askedFor([...needs.calls, ...needs.services]) };
+  return {
+    everything: needs.mode === "full" || isUnknown(needs),
+    calls,
+    services,
+    pieces: askedFor([...needs.calls, ...needs.services]),
+    without: needs.without ?? [],
+    back: [],
+  };
 }
 
-/** The needs with what was asked for by name, and what any app may be asked to do. */
-export function withMore(needs: Needs, pieces: readonly string[]): Needs {
+/** A piece as people may call it: /proc/net is a link, and /proc/1234 is the process itself. */
+export function pieceName(said: string): string {
+  return said.startsWith("file/") ? `file${nameOfMadeUpFile(said.slice(4)) ?? said.slice(4)}` : said;
+}
+
+/** The needs with what was asked for or left out by name, and what any app may be asked to do. */
+export function withChoice(needs: Needs, { more = [], without = [] }: BuildOptions): Needs {
   const by = (name: string) => [{ kind: "flag", flag: `--piece ${name}` } as const];
   const calls = new Map(needs.calls.map((call) => [call.name, call]));
   const services = new Map(needs.services.map((service) => [service.name, service]));
@@ -44,7 +57,7 @@ export function withMore(needs: Needs, pieces: readonly string[]): Needs {
     const flag = `${waiting.name}: what waits, or opens files, can be put to sleep`;
     services.set("snapshot", { name: "snapshot", by: [{ kind: "flag", flag }] });
   }
-  for (const name of pieces) {
+  for (const name of more.map(pieceName)) {
     const number = callNumber(name);
     if (number === undefined) {
       services.set(name, { name, by: [...(services.get(name)?.by ?? []), ...by(name)] });
@@ -56,6 +69,7 @@ export function withMore(needs: Needs, pieces: readonly string[]): Needs {
     ...needs,
     calls: [...calls.values()].sort((a, b) => a.number - b.number),
     services: [...services.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    ...(without.length > 0 && { without: without.map(pieceName) }),
   };
 }
 

@@ -3,10 +3,14 @@
  *
  * System calls are symbols `spore.call.NUMBER.NAME`, services are symbols
  * `spore.service.NAME`. What belongs to what is said by the text at the symbol
- * `spore.catalogue` (written by kernel/src/pieces.rs), one service a line:
- * `NAME needs SERVICE ... for CALL ...`. A service that it does not describe needs the one
- * whose name its own begins with: `file/proc/stat` needs `file/proc`. A line
- * `NAME groups CALL ...` is a feature: calls that people name at once.
+ * `spore.catalogue` (written by kernel/src/pieces.rs), one line each:
+ *
+ *     NAME needs PIECE ... for CALL ...      a service, and the calls that are of no use without it
+ *     NAME needs PIECE ... groups CALL ...   a feature: calls of which an image has all or none
+ *     NAME lists CALL ...                    a name for calls that are chosen one by one
+ *
+ * A service that it does not describe needs the one whose name its own begins with:
+ * `file/proc/stat` needs `file/proc`.
  */
 
 import type { Archive } from "@spore/elf";
@@ -24,23 +28,37 @@ export interface Call {
 export interface Service {
   readonly name: string;
   readonly symbol: string;
-  /** Services that it cannot work without. */
+  /** Services, features and calls that it cannot work without. */
   readonly needs: readonly string[];
   /** System calls that are of no use without it. */
   readonly calls: readonly string[];
 }
 
-/** Calls that belong together. */
+/** Calls that are one thing. */
 export interface Feature {
+  readonly name: string;
+  /** Services, features and calls that it cannot work without. */
+  readonly needs: readonly string[];
+  readonly calls: readonly string[];
+}
+
+/** Calls that are listed together, each chosen by itself. */
+export interface Group {
   readonly name: string;
   readonly calls: readonly string[];
 }
 
-/** Everything that can be chosen; calls by number, services and features in the order of the text. */
+/** Everything that can be chosen; calls by number, the others in the order of the text. */
 export interface Catalogue {
   readonly calls: readonly Call[];
   readonly services: readonly Service[];
   readonly features: readonly Feature[];
+  readonly groups: readonly Group[];
+}
+
+/** What a call is listed under: its feature, the service that it is of no use without, or its group. */
+export function homeOf({ features, services, groups }: Catalogue, call: string): string | undefined {
+  return [...features, ...services, ...groups].find(({ calls }) => calls.includes(call))?.name;
 }
 
 const SERVICE = "spore.service.";
@@ -62,12 +80,31 @@ export function readCatalogue(archive: Archive, object: (member: number) => Inpu
   const lines = catalogueText(archive, object)
     .split("\n")
     .filter((line) => line !== "");
-  const isFeature = (line: string): boolean => / groups( |$)/.test(line);
-  const features = lines.filter(isFeature).map((line) => parseFeature(line, names));
-  const described = lines
-    .filter((line) => !isFeature(line))
-    .map((line) => parseService(line, archive, names));
-  return { calls, services: [...described, ...parts(archive, described)], features };
+  const rows = lines.map((line) => parseRow(line, names));
+  const described = rows
+    .filter(({ kind }) => kind === "for")
+    .map(({ name, needs, calls: own }) => {
+      const symbol = `${SERVICE}${name}`;
+      if (!archive.symbols.has(symbol)) {
+        throw new LinkError("bad-catalogue", `the archive offers no service ${name}`);
+      }
+      return { name, symbol, needs, calls: own };
+    });
+  const features = rows
+    .filter(({ kind }) => kind === "groups")
+    .map(({ name, needs, calls: own }) => ({ name, needs, calls: own }));
+  const groups = rows
+    .filter(({ kind }) => kind === "lists")
+    .map(({ name, calls: own }) => ({ name, calls: own }));
+  const services = [...described, ...parts(archive, described)];
+  const all = new Set([...names, ...[...services, ...features].map(({ name }) => name)]);
+  for (const { name, needs } of [...services, ...features]) {
+    const unknown = needs.find((need) => !all.has(need));
+    if (unknown !== undefined) {
+      throw new LinkError("bad-catalogue", `${name} needs ${unknown}, which nobody offers`);
+    }
+  }
+  return { calls, services, features, groups };
 }
 
 /** The services that the text does not describe, by name: each part of another. */
@@ -88,28 +125,24 @@ function parts(archive: Archive, described: readonly Service[]): Service[] {
   });
 }
 
-function parseFeature(line: string, known: ReadonlySet<string>): Feature {
-  const [, name = "", text = ""] = /^([\w/]+) groups((?: \w+)*)$/.exec(line) ?? [];
-  const calls = text.split(" ").filter((word) => word !== "");
-  const unknown = calls.find((call) => !known.has(call));
-  if (name === "" || unknown !== undefined) {
-    throw new LinkError("bad-catalogue", `"${line}" groups what is no system call here`);
-  }
-  return { name, calls };
+interface Row {
+  readonly name: string;
+  readonly kind: string;
+  readonly needs: readonly string[];
+  readonly calls: readonly string[];
 }
 
-function parseService(line: string, archive: Archive, known: ReadonlySet<string>): Service {
-  const [, name, needs, calls] = /^([\w/]+) needs((?: [\w/]+)*) for((?: \w+)*)$/.exec(line) ?? [];
-  const symbol = `${SERVICE}${name}`;
-  if (name === undefined || !archive.symbols.has(symbol)) {
-    throw new LinkError("bad-catalogue", `the archive offers no service as "${line}" describes it`);
-  }
+const ROW = /^([\w/]+) (?:needs((?: [\w/]+)*) (for|groups)|(lists))((?: \w+)*)$/;
+
+function parseRow(line: string, known: ReadonlySet<string>): Row {
+  const [, name, needs, kind, lists, calls] = ROW.exec(line) ?? [];
   const words = (text = ""): string[] => text.split(" ").filter((word) => word !== "");
+  if (name === undefined) throw new LinkError("bad-catalogue", `"${line}" describes nothing`);
   const unknown = words(calls).find((call) => !known.has(call));
   if (unknown !== undefined) {
-    throw new LinkError("bad-catalogue", `service ${name} is for ${unknown}, which is no system call here`);
+    throw new LinkError("bad-catalogue", `"${line}" names ${unknown}, which is no system call here`);
   }
-  return { name, symbol, needs: words(needs), calls: words(calls) };
+  return { name, kind: kind ?? lists ?? "", needs: words(needs), calls: words(calls) };
 }
 
 /** The text: the bytes of the symbol. */

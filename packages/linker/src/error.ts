@@ -9,6 +9,7 @@
  * - `too-large`: the result does not fit its window;
  * - `bad-catalogue`: the archive does not say which pieces it holds;
  * - `unknown-piece`: a piece was chosen that the archive does not hold;
+ * - `piece-conflict`: a piece is asked for, and left out with something that it needs;
  * - `needs-cycle`: pieces need each other in a circle.
  */
 export type LinkErrorReason =
@@ -19,6 +20,7 @@ export type LinkErrorReason =
   | "too-large"
   | "bad-catalogue"
   | "unknown-piece"
+  | "piece-conflict"
   | "needs-cycle";
 
 /** A link that failed. */

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Archives, openArchives } from "../test/archives.ts";
 import { keptByBoth } from "../test/reference.ts";
+import { choose, type Wishes } from "./choose.ts";
 import { LinkError } from "./error.ts";
 import { type LinkedKernel, link } from "./link.ts";
 import { parse } from "./parse.ts";
@@ -95,6 +96,45 @@ describe("what is linked", () => {
   });
 });
 
+describe("a choice by name", () => {
+  const TEXT =
+    "ground needs for\\ntower needs ground water for\\nmoat needs for\\nwater needs moat groups seventh eighth\\n";
+  const NOTHING: Wishes = { everything: false, calls: [], services: [], pieces: [], without: [], back: [] };
+  const chosen = (name: string, wishes: Partial<Wishes>): readonly (readonly string[])[] => {
+    const { catalogue } = parse(archives.read(archives.make(name, {}, TEXT)));
+    const { calls, services } = choose(catalogue, { ...NOTHING, ...wishes });
+    return [calls, services];
+  };
+
+  test("a feature is there whole, with what it needs, whoever asks for a part of it", () => {
+    const whole = [["seventh", "eighth"], ["moat"]];
+    expect(chosen("by-call", { calls: ["eighth"] })).toEqual(whole);
+    expect(chosen("by-name", { pieces: ["water"] })).toEqual(whole);
+    expect(chosen("by-need", { services: ["tower"] })).toEqual([whole[0], ["ground", "tower", "moat"]]);
+    expect(chosen("by-none", {})).toEqual([[], []]);
+  });
+
+  test("what is left out takes along what cannot work without it", () => {
+    const everything = true;
+    expect(chosen("no-moat", { everything, without: ["moat"] })).toEqual([[], ["ground"]]);
+    expect(chosen("no-eighth", { everything, without: ["eighth"] })).toEqual([
+      ["seventh"],
+      ["ground", "tower", "moat"],
+    ]);
+    expect(chosen("back", { everything, without: ["moat"], back: ["tower"] })).toEqual(
+      chosen("all", { everything }),
+    );
+    expect(reasonOf(() => chosen("both", { pieces: ["tower"], without: ["moat"] }))).toBe("piece-conflict");
+  });
+
+  test("a name that means nothing is refused, of a file as well", () => {
+    for (const piece of ["cellar", "cellar/*"]) {
+      expect([piece, reasonOf(() => chosen("none", { pieces: [piece] }))]).toEqual([piece, "unknown-piece"]);
+      expect([piece, reasonOf(() => chosen("none", { without: [piece] }))]).toEqual([piece, "unknown-piece"]);
+    }
+  });
+});
+
 test.each<Choice>([
   { calls: [], services: [] },
   { calls: ["seventh"], services: [] },
@@ -157,12 +197,16 @@ describe("what cannot be linked ends with a reason", () => {
   test("a catalogue that groups or offers what is not there", () => {
     const described = "ground needs for\\ntower needs ground for\\n";
     const withText = (name: string, text: string): string => archives.make(name, {}, text);
-    const grouped = withText("grouped", `${described}moat needs for\\nwater groups seventh eighth\\n`);
-    expect(parse(archives.read(grouped)).catalogue.features).toEqual([
-      { name: "water", calls: ["seventh", "eighth"] },
-    ]);
-    const unknown = withText("unknown-call", `${described}moat needs for\\nwater groups ninth\\n`);
-    expect(reasonOf(() => linkFile(unknown, all))).toBe("bad-catalogue");
+    const refused = {
+      "unknown-call": "water needs groups ninth",
+      "unknown-need": "water needs bridge groups seventh",
+      "unknown-listed": "water lists ninth",
+      "no-needs": "water groups seventh",
+    };
+    for (const [name, line] of Object.entries(refused)) {
+      const path = withText(name, `${described}moat needs for\\n${line}\\n`);
+      expect([name, reasonOf(() => linkFile(path, all))]).toEqual([name, "bad-catalogue"]);
+    }
     // A service with a symbol that is neither described nor part of one that is.
     expect(reasonOf(() => linkFile(withText("stray", described), all))).toBe("bad-catalogue");
   });

@@ -1,7 +1,7 @@
 /** What each piece added: for `spore explain`. */
 
 import { SectionType } from "@spore/elf";
-import type { Catalogue } from "./catalogue.ts";
+import { type Catalogue, homeOf } from "./catalogue.ts";
 import type { Collected } from "./collect.ts";
 import type { Resolved } from "./resolve.ts";
 import type { Selection } from "./select.ts";
@@ -10,8 +10,10 @@ import type { Selection } from "./select.ts";
 export interface PieceReport {
   readonly name: string;
   readonly kind: "core" | "service" | "call";
-  /** Of a call: the feature that it belongs to. */
+  /** Of a call: the feature, service or group that it belongs to. */
   readonly feature?: string;
+  /** What in this kernel cannot work without it: names of pieces, in the order of the catalogue. */
+  readonly with: readonly string[];
   /** Bytes of code and data. */
   readonly size: number;
   /** Bytes of zeros that only memory holds. */
@@ -25,10 +27,8 @@ export function report(
   resolved: Resolved,
   collected: Collected,
   selection: Selection,
-  { features }: Catalogue,
+  catalogue: Catalogue,
 ): readonly PieceReport[] {
-  const featureOf = (call: string): string | undefined =>
-    features.find(({ calls }) => calls.includes(call))?.name;
   const services = new Set(selection.services.map(({ name }) => name));
   const rows = collected.pieces.map((name, index) => ({
     name,
@@ -53,9 +53,26 @@ export function report(
       size: source.size,
     });
   }
+  const present = new Set(rows.map(({ name }) => name));
   for (const { parts } of rows) parts.sort((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1));
   return rows.map((row) => {
-    const feature = row.kind === "call" ? featureOf(row.name) : undefined;
-    return { ...row, ...(feature !== undefined && { feature }) };
+    const feature = row.kind === "call" ? homeOf(catalogue, row.name) : undefined;
+    const bring = row.kind === "core" ? [] : whoNeeds(catalogue, row.name, feature);
+    return {
+      ...row,
+      ...(feature !== undefined && { feature }),
+      with: bring.filter((name) => present.has(name)),
+    };
   });
+}
+
+/** The calls and services that cannot do without a piece, which may belong to a feature. */
+function whoNeeds({ services, features }: Catalogue, piece: string, feature: string | undefined): string[] {
+  const isMeant = (need: string): boolean => need === piece || need === feature;
+  return [
+    ...services.filter(({ name }) => name === piece).flatMap(({ calls }) => calls),
+    ...features.filter(({ name }) => name === feature).flatMap(({ calls }) => calls),
+    ...features.filter(({ needs }) => needs.some(isMeant)).flatMap(({ calls }) => calls),
+    ...services.filter(({ needs }) => needs.some(isMeant)).map(({ name }) => name),
+  ].filter((name) => name !== piece);
 }

@@ -1,9 +1,9 @@
 /**
- * Pass 2, select: from what was asked for to whole features, and the object file that
- * brings them in: the table of system calls, the list of services, the names left out.
+ * Pass 2, select: from what was chosen to the object file that brings it in: the table of
+ * system calls, the list of services, the names left out.
  */
 
-import type { Call, Catalogue, Service } from "./catalogue.ts";
+import { type Call, type Catalogue, homeOf, type Service } from "./catalogue.ts";
 import { LinkError } from "./error.ts";
 import { type Pointers, writeTables } from "./tables.ts";
 
@@ -54,7 +54,13 @@ export function select(catalogue: Catalogue, choice: Choice): Selection {
     },
     { name: "spore_services", symbols: services.map(({ symbol }) => symbol) },
   ];
-  const text = leftOut.map(({ number, name }) => `${number} ${name}\n`).join("");
+  const isFeature = new Set(catalogue.features.map(({ name }) => name));
+  const text = leftOut
+    .map(({ number, name }) => {
+      const home = homeOf(catalogue, name) ?? name;
+      return `${number} ${name}${isFeature.has(home) && home !== name ? ` ${home}` : ""}\n`;
+    })
+    .join("");
   return { calls, services, object: writeTables(pointers, [{ name: "spore_left_out", text }]) };
 }
 
@@ -78,7 +84,7 @@ function inOrder(services: readonly Service[], chosen: readonly string[]): reado
       throw new LinkError("needs-cycle", `services need each other: ${[...path, name].join(" -> ")}`);
     }
     path.push(name);
-    for (const need of service.needs) visit(need);
+    for (const need of service.needs) if (byName.has(need)) visit(need);
     path.pop();
     result.add(service);
   };

@@ -76,5 +76,7 @@ export interface Needs {
   readonly services: readonly NeededService[];
   /** Not empty: no call can be ruled out, for these reasons, so that everything has to be there. */
   readonly everything: readonly Reason[];
+  /** Pieces that are left out, with all that cannot work without them, whoever asks for them. */
+  readonly without?: readonly string[];
   readonly sites: readonly SiteCount[];
 }

@@ -7,7 +7,7 @@ import type { Context } from "../command.ts";
 import { imageOf } from "../settings/image-of.ts";
 import { nearest } from "../suggest.ts";
 import { compare, printChanges } from "./compare.ts";
-import { printPiece, printReport } from "./print.ts";
+import { printFeature, printPiece, printReport } from "./print.ts";
 import { type PieceReport, reportOf } from "./report.ts";
 
 /** Carries out `spore explain`. */
@@ -28,12 +28,15 @@ export async function explainImage(
     else printChanges(changes, context);
   } else {
     const feature = report.features.find(({ name }) => name === second);
-    const named = feature?.calls ?? [second];
+    const named = feature ? [...feature.services, ...feature.calls] : [second];
     const pieces = named.map(
       (each) => report.pieces.find(({ name }) => name === each) ?? leftOut(report, each),
     );
-    if (options.json) print(feature ? { ...feature, pieces } : pieces[0]);
-    else for (const piece of pieces) printPiece(piece, context);
+    if (options.json) print(named.length > 1 ? { ...feature, pieces } : pieces[0]);
+    else {
+      if (feature && named.length > 1) printFeature(feature, context);
+      for (const piece of pieces) printPiece(piece, report.pieces, context);
+    }
   }
   return 0;
 }
@@ -47,7 +50,7 @@ async function open(target: string, context: Context): Promise<PieceReport> {
 /** A piece that the app asks for and that is not there, or the error that there is no such piece. */
 function leftOut(report: PieceReport, name: string): PieceReport["pieces"][number] {
   const missing = report.missing.find((each) => each.name === name);
-  if (missing) return { ...missing, kind: "call", size: 0, zeros: 0, count: 0, parts: [] };
+  if (missing) return { ...missing, kind: "call", size: 0, zeros: 0, count: 0, with: [], parts: [] };
   const near = nearest(
     name,
     report.pieces.map((piece) => piece.name),

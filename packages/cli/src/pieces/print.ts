@@ -2,27 +2,38 @@
 
 import type { Context } from "../command.ts";
 import { demangle } from "../crash/demangle.ts";
-import { type ExplainedPiece, type PieceReport, sayReason } from "./report.ts";
+import {
+  bringerOf,
+  type ExplainedPiece,
+  type PieceReport,
+  type PresentFeature,
+  sayReason,
+} from "./report.ts";
 
-/** Prints all pieces, one a line, the largest of each kind first. */
+/** Prints all pieces, one a line, under what they belong to. */
 export function printReport(report: PieceReport, context: Context): void {
-  const { pieces } = report;
+  const { pieces, features } = report;
   const line = (text: string): void => context.out(`${text}\n`);
   line(`${report.name}  ${report.digest}`);
   line(`library OS: ${sayBytes(report.kernel)}, ${pieces.length} pieces (--pieces ${report.mode})`);
   for (const reason of report.everything) line(`nothing is left out: ${sayReason(reason)}`);
+  if (report.without.length > 0) line(`left out by --without: ${report.without.join(", ")}`);
   line("");
-  const rank = { core: 0, service: 1, call: 2 };
-  const rows = [...pieces].sort(
-    (a, b) => rank[a.kind] - rank[b.kind] || b.size - a.size || compareNames(a, b),
-  );
-  const width = Math.max(...rows.map(({ name }) => name.length));
-  for (const piece of rows) {
-    line(`${piece.name.padEnd(width)}  ${sayBytes(piece.size).padStart(9)}  ${sayAsker(piece)}`);
-  }
-  if (report.features.length > 0) line("");
-  for (const { name, size, calls } of report.features) {
-    line(`${name.padEnd(width)}  ${sayBytes(size).padStart(9)}  together: ${calls.join(", ")}`);
+  const width = Math.max(...pieces.map(({ name }) => name.length)) + 2;
+  const row = (name: string, size: number, text: string): void =>
+    line(`${name.padEnd(width)}  ${sayBytes(size).padStart(9)}  ${text}`);
+  for (const feature of features) {
+    const own = pieces
+      .filter(({ name, kind }) => (kind === "call" ? feature.calls : feature.services).includes(name))
+      .sort((one, two) => two.size - one.size || compareNames(one, two));
+    const [only, second] = own;
+    if (only === undefined) row(feature.name, feature.size, "always there");
+    else if (second === undefined && only.name === feature.name)
+      row(only.name, only.size, sayAsker(only, pieces));
+    else {
+      row(feature.name, feature.size, sayAskers(feature, own, pieces));
+      for (const piece of own) row(`  ${piece.name}`, piece.size, sayAsker(piece, pieces));
+    }
   }
   if (report.missing.length > 0) {
     line("");
@@ -34,13 +45,31 @@ export function printReport(report: PieceReport, context: Context): void {
   }
 }
 
+/** Who asked for what of a feature. */
+function sayAskers(
+  { by }: PresentFeature,
+  own: readonly ExplainedPiece[],
+  pieces: readonly ExplainedPiece[],
+): string {
+  const [first, ...others] = by;
+  const count = `${own.length} piece${own.length === 1 ? "" : "s"}`;
+  if (first === undefined) return own[0] ? `${count}; ${sayAsker(own[0], pieces)}` : count;
+  const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
+  return `${count}; ${first.piece}: ${sayReason(first.reason)}${more}`;
+}
+
+/** Prints what there is of a feature, before its pieces. */
+export function printFeature({ name, size, calls, services }: PresentFeature, context: Context): void {
+  context.out(`${name}: ${sayBytes(size)}, ${[...services, ...calls].join(", ")}\n\n`);
+}
+
 /** Prints everything that is known of one piece. */
-export function printPiece(piece: ExplainedPiece, context: Context): void {
+export function printPiece(piece: ExplainedPiece, pieces: readonly ExplainedPiece[], context: Context): void {
   const line = (text: string): void => context.out(`${text}\n`);
   line(
     `${piece.name}: ${piece.kind}, ${sayBytes(piece.size)}${piece.zeros > 0 ? `, and ${sayBytes(piece.zeros)} of memory` : ""}`,
   );
-  if (piece.by.length === 0) line(sayAsker(piece));
+  if (piece.by.length === 0) line(`  ${sayAsker(piece, pieces)}`);
   for (const reason of piece.by) line(`  ${sayReason(reason)}`);
   if (piece.parts.length > 0) line("pulled in:");
   for (const { name, size } of piece.parts) line(`  ${sayBytes(size).padStart(9)}  ${demangle(name)}`);
@@ -48,13 +77,15 @@ export function printPiece(piece: ExplainedPiece, context: Context): void {
   if (more > 0) line(`  and ${more} smaller`);
 }
 
-function sayAsker(piece: ExplainedPiece): string {
+function sayAsker(piece: ExplainedPiece, pieces: readonly ExplainedPiece[]): string {
   const [first, ...others] = piece.by;
-  if (first === undefined)
-    return piece.kind === "core"
-      ? "always there"
-      : "nobody asked for it: it came with others, or with --pieces full";
-  return `${sayReason(first)}${others.length === 0 ? "" : ` (and ${others.length} more)`}`;
+  if (first !== undefined)
+    return `${sayReason(first)}${others.length === 0 ? "" : ` (and ${others.length} more)`}`;
+  if (piece.kind === "core") return "always there";
+  const bringer = bringerOf(piece, pieces);
+  return bringer === undefined
+    ? "nobody asked for it: it came with --pieces full"
+    : `comes with ${bringer.piece}: ${sayReason(bringer.reason)}`;
 }
 
 function compareNames(a: ExplainedPiece, b: ExplainedPiece): number {

@@ -10,12 +10,23 @@ export interface ExplainedPiece extends Piece {
   readonly by: readonly Reason[];
 }
 
-/** A feature of which something is there. */
+/** What pieces are listed under: a feature such as epoll, a service and its calls, or a group of calls. */
 export interface PresentFeature {
   readonly name: string;
-  /** Bytes of code and data that its calls brought. */
+  /** Bytes of code and data that its pieces brought. */
   readonly size: number;
+  /** Its system calls, by number. */
   readonly calls: readonly string[];
+  /** Its services. */
+  readonly services: readonly string[];
+  /** Who asked for any of them. */
+  readonly by: readonly Asked[];
+}
+
+/** A reason, and the piece that it asks for. */
+export interface Asked {
+  readonly piece: string;
+  readonly reason: Reason;
 }
 
 /** Everything that `spore explain` says of an image. */
@@ -26,10 +37,12 @@ export interface PieceReport {
   /** Bytes of the linked library OS. */
   readonly kernel: number;
   readonly pieces: readonly ExplainedPiece[];
-  /** What calls of a feature are there, and what they brought together. */
+  /** The same pieces, by what belongs together; the largest first. */
   readonly features: readonly PresentFeature[];
   /** Reasons why nothing could be left out. */
   readonly everything: readonly Reason[];
+  /** Pieces that are left out because somebody said so. */
+  readonly without: readonly string[];
   /** System calls that the app may make and this library OS does not have in this image. */
   readonly missing: readonly { readonly name: string; readonly by: readonly Reason[] }[];
   readonly sites: readonly SiteCount[];
@@ -49,26 +62,56 @@ export function reportOf(image: Image): PieceReport | undefined {
     return needs.services.filter(({ name }) => isPartOf(name, piece.name)).flatMap(({ by }) => by);
   };
   const present = new Set(pieces.filter(({ kind }) => kind === "call").map(({ name }) => name));
+  const explained = pieces.map((piece) => ({ ...piece, by: reasons(piece) }));
   return {
     name: image.name,
     digest: image.digest,
     mode: needs.mode,
     kernel: unpackKernel(image.kernel).length,
-    pieces: pieces.map((piece) => ({ ...piece, by: reasons(piece) })),
-    features: featuresOf(pieces),
+    pieces: explained,
+    features: featuresOf(explained),
     everything: needs.everything,
+    without: needs.without ?? [],
     missing: needs.calls.filter(({ name }) => !present.has(name)).map(({ name, by }) => ({ name, by })),
     sites: needs.sites,
   };
 }
 
-function featuresOf(pieces: readonly Piece[]): PresentFeature[] {
-  const names = [...new Set(pieces.flatMap(({ feature }) => feature ?? []))].sort();
-  return names.map((name) => {
-    const parts = pieces.filter(({ feature }) => feature === name);
-    const size = parts.reduce((sum, piece) => sum + piece.size, 0);
-    return { name, size, calls: parts.map((piece) => piece.name) };
-  });
+function featuresOf(pieces: readonly ExplainedPiece[]): PresentFeature[] {
+  const services = pieces.filter(({ kind }) => kind === "service").map(({ name }) => name);
+  const homes = new Map<string, ExplainedPiece[]>();
+  for (const piece of pieces) {
+    const home = piece.feature ?? services.find((name) => piece.name.startsWith(`${name}/`)) ?? piece.name;
+    homes.set(home, [...(homes.get(home) ?? []), piece]);
+  }
+  const namesOf = (kind: Piece["kind"], all: readonly Piece[]): string[] =>
+    all.filter((piece) => piece.kind === kind).map(({ name }) => name);
+  return [...homes]
+    .map(([name, all]) => ({
+      name,
+      size: all.reduce((sum, piece) => sum + piece.size, 0),
+      calls: namesOf("call", all),
+      services: namesOf("service", all),
+      by: all.flatMap((piece) => piece.by.map((reason) => ({ piece: piece.name, reason }))),
+    }))
+    .sort((one, two) => two.size - one.size || (one.name < two.name ? -1 : 1));
+}
+
+/** A piece that asked for one that nobody else asked for, and why that is there. */
+export function bringerOf(piece: Piece, all: readonly ExplainedPiece[]): Asked | undefined {
+  const seen = new Set([piece.name]);
+  // The nearest first; a piece may come with one that itself comes with another.
+  let around = [...piece.with];
+  while (around.length > 0) {
+    const bringers = around.flatMap((name) => all.find((each) => each.name === name) ?? []);
+    for (const { name, by } of bringers) {
+      seen.add(name);
+      const [reason] = by;
+      if (reason !== undefined) return { piece: name, reason };
+    }
+    around = bringers.flatMap((each) => [...each.with]).filter((name) => !seen.has(name));
+  }
+  return undefined;
 }
 
 /** Whether a need is met by a service: file/proc/cpuinfo and file/* by file/proc, socket/* by each family. */

@@ -26,6 +26,7 @@ export const imageOptions: {
   readonly pieces: Value<PiecesMode>;
   readonly recording: Value<string>;
   readonly piece: List<string>;
+  readonly without: List<string>;
   readonly explain: Flag;
   readonly "no-patch": Flag;
 } = {
@@ -86,7 +87,12 @@ export const imageOptions: {
   }),
   piece: list({
     value: "NAME",
-    doc: "Add a piece of the library OS: a system call, a service such as socket/unix or file/proc/meminfo, or a feature such as epoll.",
+    doc: "Add a piece of the library OS with all that it needs: a feature such as epoll, a service such as socket/unix, file/proc/meminfo or gdb, or a system call.",
+    read: readText,
+  }),
+  without: list({
+    value: "NAME",
+    doc: "Leave out a piece of the library OS, and what cannot work without it, whoever asks for it.",
     read: readText,
   }),
   explain: flag({ doc: "Print what was detected about the target, and why, to standard error." }),

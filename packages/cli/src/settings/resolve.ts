@@ -29,6 +29,7 @@ export interface ImageFlags {
   readonly pieces: PiecesMode | undefined;
   readonly recording: string | undefined;
   readonly piece: readonly string[];
+  readonly without: readonly string[];
   readonly explain: boolean;
   readonly "no-patch": boolean;
 }
@@ -47,6 +48,7 @@ export const noFlags: ImageFlags = {
   pieces: undefined,
   recording: undefined,
   piece: [],
+  without: [],
 };
 
 /** What decides the files of an image, and what a run uses beside them. */
@@ -110,6 +112,7 @@ function contentsOf(
     ...((flags["no-patch"] || config.patch === false) && { patch: false }),
     ...(pieces !== undefined && { pieces }),
     ...(flags.piece.length > 0 && { more: flags.piece }),
+    ...(flags.without.length > 0 && { without: flags.without }),
     ...policyOf(config),
   };
 }
