@@ -187,7 +187,7 @@ impl Kernel {
 }
 
 /// An EROFS image inside a file.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct LayerFile {
     /// File.
     pub path: PathBuf,

@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -69,6 +69,17 @@ impl Events {
         let ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let ms = (ms * 1000.0).round() / 1000.0;
         self.machine(&json!({"event": "restored", "generation": generation, "ms": ms}));
+    }
+
+    /// The guest sleeps: what it is made of is in a file.
+    pub fn asleep(&self) {
+        self.machine(&json!({"event": "asleep"}));
+    }
+
+    /// The guest goes on; bringing its memory back has taken so long.
+    pub fn awake(&self, taken: Duration) {
+        let ms = (taken.as_secs_f64() * 1_000_000.0).round() / 1000.0;
+        self.machine(&json!({"event": "awake", "ms": ms}));
     }
 
     /// The program says that it is ready.

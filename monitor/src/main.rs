@@ -58,6 +58,7 @@ use crate::net::{Net, NetConfig};
 use crate::run::Runner;
 use crate::signals::ProgramSignals;
 use crate::snapshot::freezer::Freezer;
+use crate::snapshot::origins::ImageFiles;
 use crate::snapshot::restore::Restore;
 use crate::standby::fork::Common;
 use crate::standby::shell::{self, Source};
@@ -397,7 +398,7 @@ fn start(
         Arc::clone(&clock),
         (
             config.snapshot.clone().unwrap_or_default(),
-            config.kernel.clone(),
+            ImageFiles::of(&config),
         ),
         &machine.features,
         (generation, config.trial && restore.is_some()),

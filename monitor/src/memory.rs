@@ -296,6 +296,34 @@ impl GuestMemory {
         }
     }
 
+    /// Gives all memory behind an address back to the host: it reads zero then. The guest
+    /// must not run, and nobody else use what lies there.
+    pub fn forget_from(&self, gpa: u64) -> io::Result<()> {
+        let len = self.ram_size().saturating_sub(gpa);
+        let start = self
+            .ram_pointer(gpa, len)
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        // Not advice: where a file is mapped, that would bring the file's bytes back.
+        // SAFETY: the range is a part of RAM, which this object owns; RAM is only ever
+        // reached by copies and atomics.
+        let mapped = unsafe {
+            libc::mmap(
+                start.cast(),
+                len as usize,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: advice about a part of RAM.
+        unsafe { libc::madvise(start.cast(), len as usize, libc::MADV_HUGEPAGE) };
+        Ok(())
+    }
+
     /// Takes small pages behind a frame of RAM: few of its pages will be used.
     pub fn want_small_pages(&self, gpa: u64) {
         if let Ok(start) = self.ram_pointer(gpa, HUGE) {

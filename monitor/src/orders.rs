@@ -6,6 +6,12 @@
 //!   to get ready for it; `"base": OTHER` is a snapshot in the same folder that may hold
 //!   most of its pages already. Answer: what was written.
 //!
+//! - `{"sleep": PATH}` puts the guest to sleep: its memory goes to a file at PATH, which
+//!   loses its name at once, and back to the host. Listeners and connections stay, and the
+//!   guest goes on as soon as there is something for it: a connection, bytes, the end of a
+//!   connection, a signal or an order. Its own timers do not wake it. Answer: what was
+//!   written.
+//!
 //! - `{"noteUse": PATH}`, of a machine on trial: notes in the snapshot that it was made
 //!   from which pages it has used so far.
 //!
@@ -26,7 +32,7 @@ use serde_json::{Value, json};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL, SPORE_LAUNCH_CONFIG};
 use crate::events::Events;
 use crate::finish::{self, Outcome};
-use crate::snapshot::freezer::Freezer;
+use crate::snapshot::freezer::{Afterwards, Asleep, Freezer};
 
 /// Longest order.
 const LIMIT: u64 = 64 << 10;
@@ -36,6 +42,8 @@ const LIMIT: u64 = 64 << 10;
 struct Order {
     /// Where the snapshot goes.
     freeze: Option<PathBuf>,
+    /// Where the memory of a guest that sleeps goes.
+    sleep: Option<PathBuf>,
     /// Another snapshot beside it that it may be made on.
     base: Option<PathBuf>,
     /// The snapshot that learns what was used.
@@ -109,7 +117,7 @@ fn serve(stream: UnixStream, freezer: &Freezer, events: &Events) {
 fn carry_out(
     line: &str,
     freezer: &Freezer,
-    stillness: &mut Option<SyncSender<()>>,
+    stillness: &mut Option<SyncSender<Asleep>>,
 ) -> Result<Value> {
     let order: Order = serde_json::from_str(line)
         .map_err(|error| MonitorError::new(SPORE_LAUNCH_CONFIG, format!("order: {error}")))?;
@@ -117,12 +125,21 @@ fn carry_out(
         freezer.note_working_set(path)?;
         return Ok(json!({"noted": true}));
     }
+    let patience = Duration::from_millis(order.patience_ms);
+    if let Some(path) = &order.sleep {
+        let frozen = freezer.freeze(patience, Afterwards::Sleep)?;
+        let written = frozen.put_to_sleep(path)?;
+        return Ok(json!({"slept": written}));
+    }
     let Some(path) = &order.freeze else {
         let what = "order: it asks for nothing";
         return Err(MonitorError::new(SPORE_LAUNCH_CONFIG, what));
     };
-    let patience = Duration::from_millis(order.patience_ms);
-    let mut frozen = freezer.freeze(patience, order.exit)?;
+    let afterwards = match order.exit {
+        true => Afterwards::End,
+        false => Afterwards::GoOn,
+    };
+    let mut frozen = freezer.freeze(patience, afterwards)?;
     *stillness = frozen.stillness.take();
     let written = frozen.write(path, order.base.as_deref())?;
     let answer = serde_json::to_value(written).unwrap_or(Value::Null);

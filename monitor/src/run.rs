@@ -188,7 +188,8 @@ impl Runner {
                 .get_regs()
                 .map_err(|e| kvm_failed("read registers", e))
         };
-        self.freezer.at_rest(&self.net, registers)?;
+        self.freezer.at_rest(&self.net, &self.events, registers)?;
+        self.housekeeping.vcpu_is_busy();
         self.answer(0)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::config::{PublishRule, Rights};
 use crate::error::{
@@ -45,6 +45,10 @@ impl Publication {
     /// Whether the guest listens here.
     pub fn is_listening(&self) -> bool {
         !self.listeners.is_empty()
+    }
+    /// The socket, if connections would be taken from it.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        (self.is_listening() && !self.waiting).then(|| self.fd.as_raw_fd())
     }
     /// Whose turn the next connection is.
     pub fn turn(&self) -> Option<usize> {

@@ -94,12 +94,32 @@ pub struct NetConfig {
 }
 
 /// The rings while nobody serves them.
-pub struct Still<'a>(MutexGuard<'a, Engine>);
+pub struct Still<'a> {
+    net: &'a Net,
+    engine: MutexGuard<'a, Engine>,
+}
 
 impl Still<'_> {
     /// What the guest has open.
     pub fn devices(&self) -> Devices {
-        self.0.devices()
+        self.engine.devices()
+    }
+
+    /// On the vCPU thread: waits until a peer of the guest wants something, or `wanted`,
+    /// which is asked again after every [`Net::wake`].
+    pub fn wait_for_work(&self, wanted: impl Fn() -> bool) {
+        let Net { nudge, asleep, .. } = self.net;
+        let mut watched = self.engine.peers();
+        watched.push(sys::watch(nudge.as_raw_fd(), libc::POLLIN));
+        loop {
+            asleep.store(ON_EVENTS, Ordering::SeqCst);
+            if wanted() || sys::wait_for_any(&mut watched) {
+                break;
+            }
+            let _ = nudge.read();
+        }
+        asleep.store(AWAKE, Ordering::SeqCst);
+        let _ = nudge.read();
     }
 }
 
@@ -211,7 +231,7 @@ impl Net {
     pub fn hold_still(&self) -> Still<'_> {
         let mut engine = self.lock();
         engine.pass(None);
-        Still(engine)
+        Still { net: self, engine }
     }
 
     /// IDLE, on the vCPU thread: waits until the rings have news, `deadline`

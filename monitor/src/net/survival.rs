@@ -14,6 +14,7 @@ use spore_abi::net::{SLOTS, STOCK, host_flag, slot, used};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL};
 use crate::net::engine::Engine;
 use crate::net::entry::{Descriptor, Entry, Kind};
+use crate::net::listen::Publication;
 use crate::net::{datagram, listen, sys};
 
 /// Backlog of a listener that is published again; the guest's own is not kept.
@@ -96,6 +97,30 @@ impl Engine {
             }
         }
         devices
+    }
+
+    /// What to watch while the guest sleeps: listeners, and connections on which news may
+    /// come.
+    pub fn peers(&self) -> Vec<libc::pollfd> {
+        let listeners = self.publications.iter().flatten();
+        let listeners = listeners.filter_map(Publication::descriptor);
+        let mut watched: Vec<_> = listeners.map(|fd| sys::watch(fd, libc::POLLIN)).collect();
+        for entry in self.entries[slot::FIRST..].iter().flatten() {
+            let over = entry.has(host_flag::HUP) || entry.has(host_flag::ERROR);
+            if entry.fd.raw() < 0 || over {
+                continue;
+            }
+            // What has ended would be readable for ever, and what is full is not read.
+            let mut wanted = match entry.has(host_flag::EOF) || entry.rx_stalled {
+                true => 0,
+                false => libc::POLLIN | libc::POLLRDHUP,
+            };
+            if entry.tx_blocked || !entry.has(host_flag::CONNECTED) {
+                wanted |= libc::POLLOUT;
+            }
+            watched.push(sys::watch(entry.fd.raw(), wanted));
+        }
+        watched
     }
 
     /// Serves again what a guest had open. Everything here is an allegation: of a

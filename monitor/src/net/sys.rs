@@ -445,6 +445,23 @@ pub fn wait_readable(fds: [RawFd; 2], deadline: u64) {
     unsafe { libc::ppoll(entries.as_mut_ptr(), 2, until, std::ptr::null()) };
 }
 
+/// Something for [`wait_for_any`].
+pub fn watch(fd: RawFd, events: i16) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }
+}
+
+/// Waits for any of those; false if it was only the last, or a signal.
+pub fn wait_for_any(watched: &mut [libc::pollfd]) -> bool {
+    // SAFETY: live entries, as many as stated.
+    unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, -1) };
+    let others = watched.split_last().map_or(&[][..], |(_, others)| others);
+    others.iter().any(|one| one.revents != 0)
+}
+
 /// An epoll instance.
 pub struct Epoll {
     fd: OwnedFd,

@@ -1,6 +1,7 @@
 //! Freezing: somebody asks, the vCPU comes to rest, a copy is made, and the guest
 //! goes on while the copy is written.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,38 +11,66 @@ use std::time::{Duration, Instant};
 use kvm_bindings::{CpuId, kvm_regs};
 use serde::Serialize;
 use spore_abi::hostcall::refused;
+use spore_abi::layout::FREE_GPA;
 use spore_abi::vcpu::attention;
 
 use super::capture::{self, Pages};
 use super::file::{self, Contents, Snapshot};
 use super::format::{Extent, Header, SECTIONS};
+use super::load;
+use super::origins::{ImageFiles, Origins};
 use super::pack;
 use super::restore::feature_bytes;
 use super::touched;
 use crate::clock::{self, Clock};
-use crate::config::{Kernel, SnapshotIdentity};
+use crate::config::SnapshotIdentity;
 use crate::control::VcpuControl;
 use crate::error::{MonitorError, Result, SPORE_SNAPSHOT_FAILED};
+use crate::events::Events;
 use crate::memory::GuestMemory;
-use crate::net::Net;
+use crate::net::{Net, Still};
 
 /// A copy of the guest, not written yet.
 pub struct Frozen {
     contents: Contents,
     pages: Pages,
     memory: Arc<GuestMemory>,
-    kernel: Kernel,
+    image: ImageFiles,
     /// How long the guest stood still, µs.
     pause_us: u64,
-    /// The guest stands still as long as this is there, if it is to end afterwards.
-    pub stillness: Option<SyncSender<()>>,
+    /// The guest stands still as long as this is there, unless it is to go on.
+    pub stillness: Option<SyncSender<Asleep>>,
 }
+
+/// What becomes of a guest after it was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It goes on.
+    GoOn,
+    /// It ends, and does not run on meanwhile.
+    End,
+    /// It sleeps: its memory is given back, until somebody wants something of it.
+    Sleep,
+}
+
+/// What a machine that sleeps goes on from.
+pub struct Asleep {
+    snapshot: Snapshot,
+    origins: Origins,
+}
+
+/// Memory from here on is given back; below it lies what the monitor's threads share with
+/// the guest, whether that runs or not.
+const GIVEN_BACK: u64 = FREE_GPA;
+
+/// What a machine that sleeps does not wake for: its own timers, and rings that nobody
+/// serves meanwhile.
+const SLEPT_THROUGH: u32 = attention::TICK | attention::TIMER | attention::RINGS;
 
 /// Who waits for a copy.
 struct Request {
     answer: SyncSender<Result<Frozen>>,
-    /// The guest ends afterwards, and does not run on meanwhile.
-    last: bool,
+    afterwards: Afterwards,
     /// Where the copy goes, large enough already: to get memory takes longer than to
     /// fill it.
     room: Vec<u8>,
@@ -72,8 +101,7 @@ pub struct Freezer {
     control: Arc<VcpuControl>,
     clock: Arc<Clock>,
     identity: SnapshotIdentity,
-    /// The library OS, as it lies in a file.
-    kernel: Kernel,
+    image: ImageFiles,
     features: Vec<u8>,
     /// Freezes between the boot and this machine.
     generation: u64,
@@ -89,7 +117,7 @@ impl Freezer {
         memory: Arc<GuestMemory>,
         control: Arc<VcpuControl>,
         clock: Arc<Clock>,
-        (identity, kernel): (SnapshotIdentity, Kernel),
+        (identity, image): (SnapshotIdentity, ImageFiles),
         features: &CpuId,
         (generation, on_trial): (u64, bool),
     ) -> Self {
@@ -98,7 +126,7 @@ impl Freezer {
             control,
             clock,
             identity,
-            kernel,
+            image,
             features: feature_bytes(features),
             generation,
             on_trial,
@@ -116,10 +144,10 @@ impl Freezer {
     }
 
     /// Asks the guest to come to rest and waits for the copy. Any thread but the vCPU's.
-    /// `patience`: how long the program may take to get ready for it; `last`: the guest
-    /// is not to run on, see [`Frozen::stillness`].
-    pub fn freeze(&self, patience: Duration, last: bool) -> Result<Frozen> {
-        let receiver = self.ask(last)?;
+    /// `patience`: how long the program may take to get ready for it; `afterwards`: see
+    /// [`Frozen::stillness`].
+    pub fn freeze(&self, patience: Duration, afterwards: Afterwards) -> Result<Frozen> {
+        let receiver = self.ask(afterwards)?;
         let word = &self.control.block().freeze_patience;
         word.store(patience.as_nanos() as u64, Ordering::Relaxed);
         self.control.raise(attention::FREEZE);
@@ -129,7 +157,7 @@ impl Freezer {
         })?
     }
 
-    fn ask(&self, last: bool) -> Result<Receiver<Result<Frozen>>> {
+    fn ask(&self, afterwards: Afterwards) -> Result<Receiver<Result<Frozen>>> {
         if self.on_trial {
             return Err(failed("a machine on trial is not frozen"));
         }
@@ -140,7 +168,11 @@ impl Freezer {
         if waiting.is_some() {
             return Err(failed("another snapshot is being taken"));
         }
-        *waiting = Some(Request { answer, last, room });
+        *waiting = Some(Request {
+            answer,
+            afterwards,
+            room,
+        });
         Ok(receiver)
     }
 
@@ -163,10 +195,20 @@ impl Freezer {
     }
 
     /// On the vCPU thread: the guest is at rest. Nothing happens if nobody has asked.
-    pub fn at_rest(&self, net: &Net, registers: impl FnOnce() -> Result<kvm_regs>) -> Result<()> {
-        let Some(Request { answer, last, room }) = self.whoever_waits() else {
+    pub fn at_rest(
+        &self,
+        net: &Net,
+        events: &Events,
+        registers: impl FnOnce() -> Result<kvm_regs>,
+    ) -> Result<()> {
+        let Some(request) = self.whoever_waits() else {
             return Ok(());
         };
+        let Request {
+            answer,
+            afterwards,
+            room,
+        } = request;
         let started = Instant::now();
         let registers = registers()?;
         let still = net.hold_still();
@@ -188,7 +230,8 @@ impl Freezer {
             registers,
             sections: [Extent::default(); SECTIONS],
         };
-        drop(still);
+        // Who sleeps keeps its rings still, and everything that is connected to them.
+        let still = (afterwards == Afterwards::Sleep).then_some(still);
         let contents = Contents {
             header,
             about: json(&self.identity.about),
@@ -202,12 +245,30 @@ impl Freezer {
             contents,
             pages,
             memory: Arc::clone(&self.memory),
-            kernel: self.kernel.clone(),
+            image: self.image.clone(),
             pause_us: started.elapsed().as_micros() as u64,
-            stillness: last.then_some(stillness),
+            stillness: (afterwards != Afterwards::GoOn).then_some(stillness),
         }));
-        // At once, unless the guest is to end.
-        let _ = ended.recv();
+        // At once, unless the guest is to end or to sleep.
+        match (ended.recv(), still) {
+            (Ok(asleep), Some(still)) => self.sleep(&asleep, &still, events),
+            _ => Ok(()),
+        }
+    }
+
+    /// On the vCPU thread: waits until there is something to do for the guest, and brings
+    /// its memory back.
+    fn sleep(&self, asleep: &Asleep, still: &Still, events: &Events) -> Result<()> {
+        events.asleep();
+        self.control.set_idle(true);
+        still.wait_for_work(|| {
+            self.control.attention().load(Ordering::SeqCst) & !SLEPT_THROUGH != 0
+        });
+        self.control.set_idle(false);
+        let started = Instant::now();
+        load::pages(&asleep.snapshot, &asleep.origins, &self.memory, GIVEN_BACK)?;
+        self.clock.refresh();
+        events.awake(started.elapsed());
         Ok(())
     }
 }
@@ -226,7 +287,7 @@ impl Frozen {
             false => layers,
         };
         let mut image: Vec<&[u8]> = layers.iter().map(|layer| layer.bytes()).collect();
-        let kernel = self.kernel.read().unwrap_or_default();
+        let kernel = self.image.kernel.read().unwrap_or_default();
         if !layers.is_empty() {
             image.push(&kernel);
         }
@@ -245,6 +306,28 @@ impl Frozen {
             generation,
             on_base: packed.on_base,
         })
+    }
+}
+
+impl Frozen {
+    /// Writes the copy to a file, which is nobody else's and has no name afterwards, and
+    /// gives the guest's memory back.
+    pub fn put_to_sleep(mut self, path: &Path) -> Result<Written> {
+        let stillness = self.stillness.take();
+        let (memory, image) = (Arc::clone(&self.memory), self.image.clone());
+        let written = self.write(path, None)?;
+        let snapshot = Snapshot::open(path);
+        let _ = fs::remove_file(path);
+        let snapshot = snapshot?;
+        let origins = Origins::open(&snapshot, &image)?;
+        memory
+            .forget_from(GIVEN_BACK)
+            .map_err(|error| failed(&format!("memory is not given back: {error}")))?;
+        if let Some(stillness) = stillness {
+            // The vCPU's thread waits for it.
+            let _ = stillness.send(Asleep { snapshot, origins });
+        }
+        Ok(written)
     }
 }
 

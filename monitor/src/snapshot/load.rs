@@ -24,10 +24,15 @@ const WINDOW: usize = 8;
 /// Reads in one window from which on copies of its pages cost less than a fault for each.
 const MANY_READS: u32 = 3;
 
-/// Copies every page into place and checks it. The guest must not run yet.
-pub fn pages(snapshot: &Snapshot, origins: &Origins, memory: &GuestMemory) -> Result<()> {
+/// Copies every page from an address on into place and checks it. The guest must not run.
+pub fn pages(
+    snapshot: &Snapshot,
+    origins: &Origins,
+    memory: &GuestMemory,
+    from: u64,
+) -> Result<()> {
     let mut bytes = Vec::new();
-    for frame in &snapshot.frames {
+    for frame in snapshot.frames.iter().filter(|frame| frame.gpa >= from) {
         copy((snapshot, origins), memory, frame, &mut bytes)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ mod file;
 mod format;
 pub mod freezer;
 mod load;
-mod origins;
+pub mod origins;
 mod pack;
 mod replace;
 pub mod restore;

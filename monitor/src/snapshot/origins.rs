@@ -8,9 +8,31 @@ use spore_abi::layout::{HUGE, PAGE};
 
 use super::file::Snapshot;
 use super::format::{Frame, LINE, Origin, PageRecord};
-use crate::config::Config;
+use crate::config::{Config, Kernel, LayerFile};
 use crate::error::Result;
 use crate::standby::shared;
+
+/// The files of an image.
+#[derive(Clone, Debug)]
+pub struct ImageFiles {
+    /// Layers, bottom first.
+    pub layers: Vec<LayerFile>,
+    /// They were left to this process as open files.
+    pub inherited: bool,
+    /// The library OS.
+    pub kernel: Kernel,
+}
+
+impl ImageFiles {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            layers: config.layers.clone(),
+            inherited: config.layers_inherited,
+            kernel: config.kernel.clone(),
+        }
+    }
+}
 
 /// A part of a file.
 struct Extract {
@@ -30,16 +52,16 @@ pub struct Origins {
 
 impl Origins {
     /// What a configuration names, and the base that the snapshot names.
-    pub fn open(snapshot: &Snapshot, config: &Config) -> Result<Self> {
-        let layers = config.layers.iter().enumerate().map(|(number, layer)| {
-            let inherited = config.layers_inherited.then(|| shared::inherited(number));
+    pub fn open(snapshot: &Snapshot, files: &ImageFiles) -> Result<Self> {
+        let layers = files.layers.iter().enumerate().map(|(number, layer)| {
+            let inherited = files.inherited.then(|| shared::inherited(number));
             match inherited.flatten() {
                 Some(file) => Some((file, 0, layer.length)),
                 None => Some((File::open(&layer.path).ok()?, layer.offset, layer.length)),
             }
         });
-        let kernel = File::open(&config.kernel.path).ok();
-        let kernel = kernel.map(|file| (file, config.kernel.offset, config.kernel.length));
+        let kernel = File::open(&files.kernel.path).ok();
+        let kernel = kernel.map(|file| (file, files.kernel.offset, files.kernel.length));
         let image = layers.chain([kernel]).map(|part| {
             part.map(|(file, offset, length)| Extract {
                 file,

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use super::file::{self, Snapshot};
 use super::format::Section;
 use super::load;
-use super::origins::Origins;
+use super::origins::{ImageFiles, Origins};
 use super::touched;
 use super::warm::{self, Stub};
 use crate::clock;
@@ -52,7 +52,7 @@ impl Restore {
         let devices = serde_json::from_slice(snapshot.section(Section::Devices))
             .map_err(|_| snapshot.damaged("its table of sockets makes no sense"))?;
         let features = snapshot.section(Section::Features).to_vec();
-        let origins = Origins::open(&snapshot, config)?;
+        let origins = Origins::open(&snapshot, &ImageFiles::of(config))?;
         Ok(Self {
             snapshot,
             origins,
@@ -113,7 +113,7 @@ impl Restore {
         let number = config.layers.len();
         match config.frames_inherited.then(|| shared::inherited(number)) {
             Some(Some(frames)) => load::map(&self.snapshot, &self.origins, memory, &frames)?,
-            _ => load::pages(&self.snapshot, &self.origins, memory)?,
+            _ => load::pages(&self.snapshot, &self.origins, memory, 0)?,
         }
         if config.trial {
             let end = self.snapshot.header.ram_size;

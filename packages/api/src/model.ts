@@ -103,6 +103,12 @@ export interface AppSettings {
    * the app awake, and is closed when it sleeps; null: it keeps it awake as long as it is open.
    */
   readonly connectionIdleMs: number | null;
+  /**
+   * Connections that no longer keep the app awake stay open while it sleeps, and it goes on with
+   * them, and with all that it had in memory. False: they are closed, and the next one finds
+   * the app as it was when its release was frozen.
+   */
+  readonly keepConnections: boolean;
 }
 
 /** Some of the fields; what is absent stays. */
@@ -119,6 +125,7 @@ export interface AppSettingsChange {
   readonly bodyLimit?: number | null | undefined;
   readonly drainTimeoutMs?: number | undefined;
   readonly connectionIdleMs?: number | null | undefined;
+  readonly keepConnections?: boolean | undefined;
 }
 
 /** A part of the requests that goes to another release. */

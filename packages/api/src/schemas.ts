@@ -94,6 +94,7 @@ const settingsFields = z.strictObject({
   bodyLimit: count.nullable(),
   drainTimeoutMs: timeout,
   connectionIdleMs: z.int().min(0).max(86_400_000).nullable(),
+  keepConnections: z.boolean(),
 });
 
 /** Settings of an app. */

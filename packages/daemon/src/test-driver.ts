@@ -85,6 +85,7 @@ function handle(end: () => void): Handle {
     start: "cold",
     phases: {},
     freeze: async () => {},
+    sleep: null,
     look: () => {},
     stop: end,
     kill: end,

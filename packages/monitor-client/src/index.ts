@@ -8,6 +8,7 @@ export {
   Instance,
   type InstanceOptions,
   type MonitorEvent,
+  sleepRunning,
   tryOut,
 } from "./instance.ts";
 export type { Json, JsonObject } from "./json.ts";

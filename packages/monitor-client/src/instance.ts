@@ -187,9 +187,24 @@ export async function freezeRunning(
   return frozen;
 }
 
+/**
+ * Puts the machine that takes orders at a socket to sleep: its memory goes to a file at `path`,
+ * which is gone at once. Listeners and connections stay; whatever comes there wakes it.
+ */
+export async function sleepRunning(
+  orders: string,
+  path: string,
+  options: Pick<FreezeOptions, "patienceMs"> = {},
+): Promise<Frozen> {
+  const { slept } = await order(orders, { sleep: path, ...options });
+  if (slept === undefined) throw answered(undefined);
+  return slept;
+}
+
 /** What a machine answers to an order. */
 interface Answer {
   readonly frozen?: Frozen;
+  readonly slept?: Frozen;
   readonly error?: { readonly code: string; readonly message: string };
 }
 

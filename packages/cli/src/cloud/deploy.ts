@@ -37,6 +37,7 @@ export interface DeployFlags extends ImageFlags {
   readonly allow: readonly string[];
   readonly tcp: number | undefined;
   readonly "connection-idle": number | null | undefined;
+  readonly connections: "keep" | "close" | undefined;
   readonly "no-snapshot": boolean;
   readonly json: boolean;
 }
@@ -131,6 +132,7 @@ function settingsOf(flags: DeployFlags): AppSettingsChange {
   const { idle: idleMs, domain, allow, tcp, "connection-idle": connectionIdleMs } = flags;
   return {
     connectionIdleMs,
+    ...(flags.connections !== undefined && { keepConnections: flags.connections === "keep" }),
     requestTimeoutMs: flags.timeout,
     startTimeoutMs: flags["start-timeout"],
     drainTimeoutMs: flags["drain-timeout"],

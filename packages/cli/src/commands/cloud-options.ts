@@ -42,6 +42,12 @@ export function readReady(text: string): "listen" | "signal" {
   return text;
 }
 
+/** What becomes of connections. */
+export function readConnections(text: string): "keep" | "close" {
+  if (text !== "keep" && text !== "close") throw new Mistake("expected keep or close");
+  return text;
+}
+
 /** A host name. */
 export function readHost(text: string): string {
   const host = text.toLowerCase();

@@ -3,7 +3,7 @@
 import { type Command, command, flag, list, value } from "../command.ts";
 import { imageOptions } from "../settings/options.ts";
 import { readCount, readGuestPath, readMemory, readPort, readText } from "../settings/values.ts";
-import { json, readDuration, readNumber, readPercent, readReady } from "./cloud-options.ts";
+import { json, readConnections, readDuration, readNumber, readPercent, readReady } from "./cloud-options.ts";
 import { about, target } from "./target.ts";
 
 /** Builds and rolls out. */
@@ -125,6 +125,12 @@ export const deploy: Command = command({
       doc: "Time without traffic after which an open WebSocket or TCP connection no longer keeps the app awake; never: it always does.",
       otherwise: "1m",
       read: (text) => (text === "never" ? null : readDuration(text)),
+    }),
+    connections: value({
+      value: "keep|close",
+      doc: "What becomes of open WebSocket and TCP connections when the app sleeps: keep lets them open, and the app goes on with them and with what it has in memory.",
+      otherwise: "close",
+      read: readConnections,
     }),
     allow: list({
       value: "DESTINATION",

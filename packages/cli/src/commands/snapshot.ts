@@ -11,7 +11,7 @@ export const snapshot: Command = command({
   summary: "Freeze a warm program into a file that `spore run` goes on from; inspect or verify such a file.",
   about: [
     "TARGET is what `spore run` takes. It is started, and once it is ready it is frozen: when it listens on its first port, unless --ready says otherwise. The file holds its memory and open sockets; `spore run FILE` goes on from there, as often as wanted.",
-    "`spore snapshot inspect FILE` prints what a file holds, `spore snapshot verify FILE` reads all of it and says whether it is whole. With --orders a machine that runs already is frozen, and runs on.",
+    "`spore snapshot inspect FILE` prints what a file holds, `spore snapshot verify FILE` reads all of it and says whether it is whole. With --orders a machine that runs already is frozen, and runs on, or sleeps with --sleep.",
   ],
   arguments: [
     { name: "TARGET", doc: "What to start and freeze; or `inspect` or `verify`.", optional: true },
@@ -47,6 +47,9 @@ export const snapshot: Command = command({
       value: "SOCKET",
       doc: "Freeze the machine that was started with `spore run --orders SOCKET`.",
       read: readText,
+    }),
+    sleep: flag({
+      doc: "With --orders: put that machine to sleep instead. Its memory goes to disk, its connections stay, and whatever comes there wakes it.",
     }),
     base: value({
       value: "FILE",

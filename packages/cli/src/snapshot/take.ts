@@ -12,6 +12,7 @@ import {
   inspectSnapshot,
   type LaunchConfig,
   launchConfig,
+  sleepRunning,
   tryOut,
 } from "@spore/monitor-client";
 import { root } from "../checkout.ts";
@@ -30,6 +31,7 @@ export interface SnapshotFlags extends ImageFlags {
   readonly patience: number | undefined;
   readonly orders: string | undefined;
   readonly base: string | undefined;
+  readonly sleep: boolean;
   readonly json: boolean;
 }
 
@@ -43,6 +45,7 @@ export async function takeSnapshot(
   rest: readonly string[] | undefined,
   context: Context,
 ): Promise<number> {
+  if (flags.sleep) return putToSleep(flags, context);
   if (flags.output === undefined) {
     throw sporeError("SPORE_USAGE", { problem: "--output FILE is missing", command: "snapshot" });
   }
@@ -76,6 +79,18 @@ export async function takeSnapshot(
   await instance.ended;
   await noteUse(monitor, { ...config, restore: output }, flags, patience);
   report(frozen, flags, context);
+  return 0;
+}
+
+/** Puts a machine that runs to sleep. */
+async function putToSleep({ orders, patience, json }: SnapshotFlags, context: Context): Promise<number> {
+  if (orders === undefined) {
+    throw sporeError("SPORE_USAGE", { problem: "--orders SOCKET is missing", command: "snapshot" });
+  }
+  const socket = resolve(context.cwd, orders);
+  const slept = await sleepRunning(socket, `${socket}.asleep`, { patienceMs: patience });
+  if (json) context.out(`${JSON.stringify({ event: "asleep", ...slept })}\n`);
+  else context.err(`spore: it sleeps, and takes ${(slept.bytes / 2 ** 20).toFixed(1)} MiB on disk\n`);
   return 0;
 }
 

@@ -61,6 +61,7 @@ export const defaultSettings: AppSettings = {
   bodyLimit: null,
   drainTimeoutMs: 30_000,
   connectionIdleMs: 60_000,
+  keepConnections: false,
 };
 
 const emptyConfig: ReleaseConfig = {

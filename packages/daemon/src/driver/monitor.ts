@@ -35,6 +35,7 @@ import {
   type LaunchConfig,
   launchConfig,
   type Shell,
+  sleepRunning,
   snapshotHead,
 } from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
@@ -120,6 +121,7 @@ function launch(
     for (const name of ["events", "output"]) closeSync(openSync(join(folder, name), "a", 0o600));
     const life = new Life(folder, { port: portOf(spec), ready: spec.ready }, spec.snapshot !== null, watch);
     const machine = new Machine(life);
+    machine.mayBeKept = Object.keys(spec.secrets).length === 0;
     if (shell === null) start(options, spec, machine);
     else wake(options, spec, machine, shell);
     // While the machine comes up.
@@ -315,6 +317,8 @@ class Machine implements Handle {
   phases: Readonly<Record<string, number>> = {};
   /** It was told to end. */
   leaving = false;
+  /** Its memory may be in a file: there are no secrets in it. */
+  mayBeKept = false;
   #pid: number;
   #ticks: string;
 
@@ -348,6 +352,14 @@ class Machine implements Handle {
       throw sporeError("SPORE_SNAPSHOT_FAILED", { problem: "the path of the state's folder is too long" });
     }
     await freezeRunning(orders, path, base === null ? {} : { base });
+  }
+
+  get sleep(): (() => Promise<void>) | null {
+    const orders = ordersOf(this.life.folder);
+    if (!this.mayBeKept || orders === null) return null;
+    return async () => {
+      await sleepRunning(orders, join(this.life.folder, "asleep"));
+    };
   }
 
   look(): void {
@@ -409,6 +421,8 @@ class Life {
       this.#watch.refused(event.message ?? "");
     } else if (event.event === "holds") {
       this.#watch.holds(event.count ?? 0);
+    } else if (event.event === "awake") {
+      this.#watch.awake();
     } else if (event.event === "ready") {
       this.#ready = true;
       this.#tellReady();

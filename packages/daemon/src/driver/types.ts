@@ -55,6 +55,8 @@ export interface InstanceWatch {
   listening(endpoint: Endpoint): void;
   /** The program holds its machine awake, for so many reasons; 0: it may sleep. */
   holds(count: number): void;
+  /** It slept, and goes on. */
+  awake(): void;
   ended(how: Ended): void;
 }
 
@@ -68,6 +70,11 @@ export interface Handle {
   readonly phases: Readonly<Record<string, number>>;
   /** Writes a snapshot of the instance, which runs on. `base`: another in the same folder that it may be made on. Rejects with a SporeError. */
   freeze(path: string, base: string | null): Promise<void>;
+  /**
+   * Puts the instance to sleep with its connections; whatever comes there wakes it. Rejects with a
+   * SporeError: it is awake. Null: its memory must be in no file.
+   */
+  readonly sleep: (() => Promise<void>) | null;
   /** Tells the watch of what has happened by now, before this returns. */
   look(): void;
   /** Asks the program to stop; after its grace period it is stopped. */

@@ -74,6 +74,7 @@ export class Fleet {
       settings: () => this.#settings(app),
       start: (pool, reason) => this.#start(pool, reason),
       stop: (member, reason) => this.#stop(member, reason),
+      asleep: (member) => this.#tell("instance.asleep", member, { connections: member.resting }),
       retire: (member) => {
         if (member.endpoint !== null) this.retired(member.endpoint);
       },
@@ -171,6 +172,7 @@ export class Fleet {
         refused: (why) => this.#onRefused(member, release, why),
         listening: (endpoint) => this.#onListening(member, endpoint),
         holds: (count) => this.#onHolds(member, count),
+        awake: () => this.#onAwake(member),
         ended: (how) => this.#onEnded(member, how),
       });
     } catch (thrown) {
@@ -252,6 +254,11 @@ export class Fleet {
 
   #onHolds(member: Member, count: number): void {
     this.pool(member.app, member.release).onHolds(member, count);
+  }
+
+  #onAwake(member: Member): void {
+    this.pool(member.app, member.release).onAwake(member);
+    this.#tell("instance.awake", member, {});
   }
 
   #stop(member: Member, reason: InstanceReason): void {
@@ -360,6 +367,7 @@ export class Fleet {
                 refused: () => {},
                 listening: (endpoint) => this.#onAdopted(member, endpoint),
                 holds: (count) => this.#onHolds(member, count),
+                awake: () => this.#onAwake(member),
                 ended: (how) => this.#onEnded(member, how),
               },
             );

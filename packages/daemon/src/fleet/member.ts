@@ -20,6 +20,10 @@ export class Member {
   inFlight = 0;
   /** Bytes that its guest may have. */
   memory = 0;
+  /** Open connections that do not keep it awake. */
+  resting = 0;
+  /** It was put to sleep with them, and has not been heard of since. */
+  asleep = false;
   /** Requests that went unanswered since it answered one. */
   unanswered = 0;
   /** Reasons of the program's own to stay awake. */

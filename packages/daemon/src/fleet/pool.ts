@@ -29,6 +29,8 @@ export interface PoolHost {
   stop(member: Member, reason: InstanceReason): void;
   /** Nothing idle may lead to the member. */
   retire(member: Member): void;
+  /** It sleeps with its connections. */
+  asleep(member: Member): void;
 }
 
 interface Waiter {
@@ -309,7 +311,8 @@ export class Pool {
     const release = (): void => {
       if (!open) return;
       open = false;
-      if (!resting) this.#release(member);
+      if (resting) member.resting -= 1;
+      else this.#release(member);
     };
     // It waited for this very start, or for a place.
     const wait = waiter === null ? 0 : performance.now() - waiter.since;
@@ -323,12 +326,15 @@ export class Pool {
       },
       release,
       rest: () => {
-        if (open && !resting) this.#release(member);
+        if (!open || resting) return;
         resting = true;
+        member.resting += 1;
+        this.#release(member);
       },
       resume: () => {
         if (!open || !resting) return;
         resting = false;
+        member.resting -= 1;
         member.inFlight += 1;
         this.#count(1);
         member.disarm();
@@ -378,14 +384,37 @@ export class Pool {
     const look = (): void => {
       // What the program said a moment ago counts.
       member.handle?.look();
-      if (member.state !== "ready" || !member.idle) return;
+      if (member.state !== "ready" || !member.idle || member.asleep) return;
       const awake = this.members.filter(({ state }) => state === "ready").length;
       // While anybody calls, as many stay as the load of late asks for.
       const wanted = this.#busy + this.#waiting.length > 0 ? this.#desired() : 0;
-      if (awake > Math.max(this.minimum, wanted)) this.drain(member, "idle");
+      if (awake > Math.max(this.minimum, wanted)) this.#sleep(member);
       else member.arm(Math.max(idleMs, windowMs / 60), look);
     };
     member.arm(idleMs, look);
+  }
+
+  /** With its connections, if there are any and they are to be kept; else it is stopped. */
+  #sleep(member: Member): void {
+    const sleep = member.handle?.sleep ?? null;
+    if (sleep === null || member.resting === 0 || !this.#host.settings().keepConnections) {
+      this.drain(member, "idle");
+      return;
+    }
+    member.asleep = true;
+    // Those that are closed later would wake it.
+    this.#host.retire(member);
+    sleep().then(
+      () => this.#host.asleep(member),
+      // It is awake, and may be tried again.
+      () => this.onAwake(member),
+    );
+  }
+
+  /** A member that slept with its connections goes on. */
+  onAwake(member: Member): void {
+    member.asleep = false;
+    if (member.state === "ready" && member.idle) this.#rest(member);
   }
 
   #refuseAll(why: Refusal): void {
