@@ -86,11 +86,8 @@ const targets: Readonly<Record<string, Target>> = {
     read: (bytes) =>
       orReason(() => {
         const object = new RelocatableObject(bytes);
-        for (let index = 0; index < object.symbolCount; index++) {
-          object.symbol(index);
-          object.symbolName(index);
-        }
-        for (const index of object.sections.keys()) for (const _ of object.relocations(index));
+        for (let index = 0; index < object.symbols.count; index++) object.symbolName(index);
+        for (let index = 0; index < object.sections.count; index++) object.sectionName(index);
         return "read";
       }),
   },

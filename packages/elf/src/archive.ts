@@ -18,6 +18,8 @@ export interface Archive {
 
 const MAGIC = "!<arch>\n";
 const HEADER_SIZE = 60;
+/** Name (16 bytes), what is of no use here (32), size (10), end. */
+const HEADER = /^(.{16}).{32}(?=.{10}`\n)(\d+) *`\n$/s;
 
 /** A member as it lies in the archive, its long name not yet looked up. */
 interface RawMember {
@@ -45,7 +47,7 @@ export function parseArchive(bytes: Uint8Array): Archive {
   for (const { at, name, offset, size } of raw) {
     if (name === "/" || name === "//") continue;
     byHeader.set(at, members.length);
-    members.push({ name: fullName(name, longNames), bytes: bytes.subarray(offset, offset + size) });
+    members.push({ name: fullName(name, longNames), bytes: view.bytes.subarray(offset, offset + size) });
   }
   const index = raw.find(({ name }) => name === "/");
   return { members, symbols: index ? symbolIndex(view, index, byHeader) : new Map() };
@@ -56,13 +58,12 @@ function rawMembers(view: View, text: (offset: number, length: number) => string
   let at = MAGIC.length;
   while (at < view.length) {
     const header = text(at, HEADER_SIZE);
-    const size = /^\d+ *$/.test(header.slice(48, 58)) ? Number(header.slice(48, 58)) : Number.NaN;
-    if (header.slice(58) !== "`\n" || Number.isNaN(size)) {
-      throw new ElfError("bad-archive", `the member header at offset ${at} is damaged`);
-    }
+    const [, name = "", digits = ""] = HEADER.exec(header) ?? [];
+    if (digits === "") throw new ElfError("bad-archive", `the member header at offset ${at} is damaged`);
+    const size = Number(digits);
     const offset = at + HEADER_SIZE;
     view.check(offset, size, "an archive member");
-    result.push({ at, name: header.slice(0, 16).trimEnd(), offset, size });
+    result.push({ at, name: name.trimEnd(), offset, size });
     // Members begin at even offsets.
     at = offset + size + (size % 2);
   }

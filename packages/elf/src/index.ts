@@ -23,11 +23,12 @@ export { type FrameCommon, type FrameRecord, frameFinder, readFrames } from "./f
 export { type GoFunction, readGoFunctions } from "./go.ts";
 export { buildId } from "./notes.ts";
 export {
-  type ObjectRelocation,
-  type ObjectSymbol,
   RelocatableObject,
+  type Relocations,
   type SectionGroup,
+  type Sections,
   SymbolSection,
+  type Symbols,
 } from "./object.ts";
 export { type Relocation, readRelocations } from "./relocations.ts";
 export { readSections, type Section, SectionFlag, SectionType } from "./sections.ts";

@@ -33,36 +33,48 @@ export interface Section {
   readonly entrySize: number;
 }
 
-const SECTION_HEADER_SIZE = 64;
+export const SECTION_HEADER_SIZE = 64;
 const LONGEST_NAME = 8192;
 const latin1 = new TextDecoder("latin1");
 
-/** All sections in table order; empty if the file has no section headers. */
-export function readSections(elf: ElfFile): Section[] {
-  const { view, header } = elf;
-  const table = header.sectionHeaderOffset;
-  if (table === 0) return [];
+/** Where the section header table lies, and the names. */
+export interface SectionTable {
+  readonly offset: number;
+  readonly count: number;
+  /** The name table, decoded once: names are cut out of it. */
+  readonly names: string;
+}
+
+/** Finds the section header table; a file without one has no sections. */
+export function sectionTable({ view, header }: ElfFile): SectionTable {
+  const offset = header.sectionHeaderOffset;
+  if (offset === 0) return { offset, count: 0, names: "" };
   if (view.u16(58) !== SECTION_HEADER_SIZE) {
     throw new ElfError("bad-header", "the section header table has an unknown form");
   }
-  view.check(table, SECTION_HEADER_SIZE, "the section header table");
+  view.check(offset, SECTION_HEADER_SIZE, "the section header table");
   // Counts that do not fit 16 bits are stored in section 0.
-  const count = header.sectionHeaderCount || view.u64(table + 32);
-  const nameIndex = header.sectionNameIndex === 0xffff ? view.u32(table + 40) : header.sectionNameIndex;
-  view.check(table, count * SECTION_HEADER_SIZE, "the section header table");
+  const count = header.sectionHeaderCount || view.u64(offset + 32);
+  const nameIndex = header.sectionNameIndex === 0xffff ? view.u32(offset + 40) : header.sectionNameIndex;
+  view.check(offset, count * SECTION_HEADER_SIZE, "the section header table");
   if (count > 0 && nameIndex >= count) {
     throw new ElfError("bad-header", "the section name table does not exist");
   }
-  const names = table + nameIndex * SECTION_HEADER_SIZE;
-  const nameOffset = count > 0 ? view.u64(names + 24) : 0;
-  const nameSize = count > 0 ? view.u64(names + 32) : 0;
-  // Decoded once: names are cut out of it.
-  const letterTable = latin1.decode(view.slice(nameOffset, nameSize, "the section name table"));
+  if (count === 0) return { offset, count, names: "" };
+  const at = offset + nameIndex * SECTION_HEADER_SIZE;
+  const names = latin1.decode(view.slice(view.u64(at + 24), view.u64(at + 32), "the section name table"));
+  return { offset, count, names };
+}
+
+/** All sections in table order; empty if the file has no section headers. */
+export function readSections(elf: ElfFile): Section[] {
+  const { view } = elf;
+  const { offset, count, names } = sectionTable(elf);
   const sections: Section[] = [];
   let letters = 0;
   for (let index = 0; index < count; index++) {
-    const at = table + index * SECTION_HEADER_SIZE;
-    const name = nameSize === 0 ? "" : nameAt(letterTable, view.u32(at));
+    const at = offset + index * SECTION_HEADER_SIZE;
+    const name = sectionName(names, view.u32(at));
     // Names may share bytes, but not so that they take more memory than the file.
     letters += name.length;
     if (letters > view.length + LONGEST_NAME) {
@@ -73,7 +85,9 @@ export function readSections(elf: ElfFile): Section[] {
   return sections;
 }
 
-function nameAt(table: string, start: number): string {
+/** The name that begins at a place of a name table; a file without a table has no names. */
+export function sectionName(table: string, start: number): string {
+  if (table === "") return "";
   if (start >= table.length) throw new ElfError("bad-string", "a string lies outside its table");
   const end = table.indexOf("\0", start);
   if (end < 0 || end >= start + LONGEST_NAME) throw new ElfError("bad-string", "a string has no end");

@@ -152,12 +152,15 @@ function catalogueText(archive: Archive, object: (member: number) => InputObject
     throw new LinkError("bad-catalogue", `this is no kernel archive: it has no symbol ${CATALOGUE}`);
   }
   const { file } = object(member);
-  for (let index = file.firstGlobal; index < file.symbolCount; index++) {
+  const { count, firstGlobal, sections, values, sizes } = file.symbols;
+  for (let index = firstGlobal; index < count; index++) {
     if (file.symbolName(index) !== CATALOGUE) continue;
-    const { section, value, size } = file.symbol(index);
-    const home = file.sections[section];
-    if (!home || size > LONGEST_TEXT || value + size > home.size) break;
-    return new TextDecoder().decode(file.bytes(home).subarray(value, value + size));
+    const section = sections[index] ?? 0;
+    const value = values[index] ?? 0;
+    const size = sizes[index] ?? 0;
+    if (section >= file.sections.count || size > LONGEST_TEXT) break;
+    if (value + size > (file.sections.sizes[section] ?? 0)) break;
+    return new TextDecoder().decode(file.bytes(section).subarray(value, value + size));
   }
   throw new LinkError("bad-catalogue", `the symbol ${CATALOGUE} holds no text`);
 }

@@ -52,29 +52,23 @@ const HEADER = 64;
 const PROGRAM_HEADER = 56;
 const SECTION_HEADER = 64;
 const SYMBOL = 24;
+const ASCII = /^[\0-\x7f]*$/;
 
 /** Strings one after another, each ended by a NUL; the empty one comes first. */
 class StringTable {
-  readonly #encoder = new TextEncoder();
-  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(4096);
+  readonly #texts: string[] = [""];
   #length = 1;
 
   add(text: string): number {
     if (text === "") return 0;
     const at = this.#length;
-    // A character takes three bytes at most (surrogates count as two).
-    const room = at + 3 * text.length + 1;
-    if (room > this.#bytes.length) {
-      const larger = new Uint8Array(2 * room);
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
-    this.#length += this.#encoder.encodeInto(text, this.#bytes.subarray(at)).written + 1;
+    this.#texts.push(text);
+    this.#length += (ASCII.test(text) ? text.length : new TextEncoder().encode(text).length) + 1;
     return at;
   }
 
   bytes(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    return new TextEncoder().encode(`${this.#texts.join("\0")}\0`);
   }
 }
 

@@ -3,8 +3,8 @@
  * header page, code, then the gate's page, which constants fill up, the vDSO's page, data, zeros.
  */
 
-import { type Section, SectionFlag, SectionType } from "@spore/elf";
-import type { Collected, KeptSection } from "./collect.ts";
+import { SectionFlag, SectionType } from "@spore/elf";
+import type { Collected } from "./collect.ts";
 import { LinkError } from "./error.ts";
 import type { PLACES, Resolved } from "./resolve.ts";
 
@@ -26,22 +26,15 @@ export interface OutputSection {
   readonly stored: boolean;
 }
 
-/** A kept section and its address. */
-export interface PlacedSection extends KeptSection {
-  readonly address: number;
-  /** Index in `Layout.output`. */
-  readonly output: number;
-}
-
 /** Addresses of everything. */
 export interface Layout {
   readonly window: Window;
   readonly output: readonly OutputSection[];
-  readonly sections: readonly PlacedSection[];
-  /** Address of a section; undefined if it is not kept. */
-  readonly addressOf: (object: number, section: number) => number | undefined;
+  /** By section: its address, 0 if it is not kept; and its place in `output`. */
+  readonly addresses: Float64Array;
+  readonly outputs: Uint8Array;
   readonly places: Readonly<Record<(typeof PLACES)[number], number>>;
-  /** Addresses of the entries of the table of addresses, by symbol. */
+  /** Addresses of the entries of the table of addresses, by what they are the address of. */
   readonly indirect: ReadonlyMap<string, number>;
   /** Bytes that are stored, and bytes of memory, both from the window's address on. */
   readonly storedLength: number;
@@ -52,31 +45,42 @@ const PAGE = 4096;
 const POINTER = 8;
 const { write, alloc, execute } = SectionFlag;
 
-/** The sections of the result, in order, and what goes into each. */
-const OUTPUT: readonly {
+/** Sections whose place is said by their names. */
+const OWN = ".spore.";
+
+/** A section of the result, and what goes into it; `name` is "" unless it begins as OWN does. */
+interface OutputRule {
   readonly name: string;
   readonly flags: number;
   readonly align: number;
   readonly stored?: false;
-  readonly takes: (section: Section) => boolean;
-}[] = [
-  { name: ".header", flags: alloc | execute, align: PAGE, takes: ({ name }) => name === ".spore.header" },
-  { name: ".entry", flags: alloc | execute, align: 64, takes: ({ name }) => name === ".spore.entry" },
+  readonly takes: (name: string, flags: number, type: number) => boolean;
+}
+
+/** The sections of the result, in order. */
+const OUTPUT: readonly OutputRule[] = [
+  { name: ".header", flags: alloc | execute, align: PAGE, takes: (name) => name === ".spore.header" },
+  { name: ".entry", flags: alloc | execute, align: 64, takes: (name) => name === ".spore.entry" },
   {
     name: ".text",
     flags: alloc | execute,
     align: 16,
-    takes: ({ name, flags }) => (flags & execute) !== 0 && !name.startsWith(".spore."),
+    takes: (name, flags) => (flags & execute) !== 0 && name === "",
   },
-  { name: ".gate", flags: alloc | execute, align: PAGE, takes: ({ name }) => name === ".spore.gate" },
+  { name: ".gate", flags: alloc | execute, align: PAGE, takes: (name) => name === ".spore.gate" },
   {
     name: ".rodata",
     flags: alloc,
     align: 64,
-    takes: ({ name, flags }) => (flags & write) === 0 && name !== ".spore.vdso",
+    takes: (name, flags) => (flags & write) === 0 && name !== ".spore.vdso",
   },
-  { name: ".vdso", flags: alloc | execute, align: PAGE, takes: ({ name }) => name === ".spore.vdso" },
-  { name: ".data", flags: alloc | write, align: 64, takes: ({ type }) => type !== SectionType.nobits },
+  { name: ".vdso", flags: alloc | execute, align: PAGE, takes: (name) => name === ".spore.vdso" },
+  {
+    name: ".data",
+    flags: alloc | write,
+    align: 64,
+    takes: (_name, _flags, type) => type !== SectionType.nobits,
+  },
   { name: ".bss", flags: alloc | write, align: 64, stored: false, takes: () => true },
 ];
 const TEXT_FIRST = ".entry";
@@ -85,36 +89,33 @@ const ADDRESSES = ".data";
 
 /** Places everything that is kept. */
 export function layout(resolved: Resolved, collected: Collected, window: Window): Layout {
-  const groups: KeptSection[][] = OUTPUT.map(() => []);
-  const sectionOf = ({ object, section }: KeptSection): Section => {
-    const found = resolved.objects[object]?.file.sections[section];
-    if (!found) throw new Error(`object ${object} has no section ${section}`);
-    return found;
-  };
-  for (const kept of collected.sections) {
-    const source = sectionOf(kept);
-    groups[OUTPUT.findIndex(({ takes }) => takes(source))]?.push(kept);
-  }
-  const addresses = resolved.objects.map(({ file }) => new Float64Array(file.sections.length));
-  const sections: PlacedSection[] = [];
+  const { objects, objectOf, sectionCount } = resolved;
+  const outputs = new Uint8Array(sectionCount);
+  const groups = sorted(resolved, collected, outputs);
+  const addresses = new Float64Array(sectionCount);
   const output: OutputSection[] = [];
   const indirect = new Map<string, number>();
   let at = window.address;
   for (const [index, { name, flags, align, stored = true }] of OUTPUT.entries()) {
     at = alignUp(at, align);
     const address = at;
-    for (const kept of groups[index] ?? []) {
-      const source = sectionOf(kept);
-      at = alignUp(at, checkedAlign(source));
-      sections.push({ ...kept, address: at, output: index });
-      const row = addresses[kept.object];
-      if (row) row[kept.section] = at;
-      at += source.size;
+    for (const number of groups[index] ?? []) {
+      const source = objects[objectOf[number] ?? 0];
+      if (!source) continue;
+      const section = number - source.firstSection;
+      const unit = source.file.sections.aligns[section] ?? 1;
+      if (!isAlignment(unit)) {
+        const what = source.file.sectionName(section);
+        throw new LinkError("too-large", `section ${what} wants to be aligned to ${unit} bytes`);
+      }
+      at = alignUp(at, Math.max(unit, 1));
+      addresses[number] = at;
+      at += source.file.sections.sizes[section] ?? 0;
     }
     if (name === ADDRESSES) {
       at = alignUp(at, POINTER);
-      for (const symbol of collected.indirect.keys()) {
-        indirect.set(symbol, at);
+      for (const place of collected.indirect.keys()) {
+        indirect.set(place, at);
         at += POINTER;
       }
     }
@@ -134,8 +135,8 @@ export function layout(resolved: Resolved, collected: Collected, window: Window)
   return {
     window,
     output,
-    sections,
-    addressOf: (object, section) => addresses[object]?.[section] || undefined,
+    addresses,
+    outputs,
     places: {
       spore_text_start: bounds(TEXT_FIRST).address,
       spore_text_end: last.address + last.size,
@@ -147,12 +148,29 @@ export function layout(resolved: Resolved, collected: Collected, window: Window)
   };
 }
 
-function checkedAlign({ name, align }: Section): number {
-  if (align <= 1) return 1;
-  if (align > PAGE || !Number.isInteger(Math.log2(align))) {
-    throw new LinkError("too-large", `section ${name} wants to be aligned to ${align} bytes`);
+/** The kept sections by the section of the result that they go to, which `outputs` notes as well. */
+function sorted(
+  { objects, objectOf }: Resolved,
+  { sections }: Collected,
+  outputs: Uint8Array,
+): readonly (readonly number[])[] {
+  const groups: number[][] = OUTPUT.map(() => []);
+  for (const number of sections) {
+    const source = objects[objectOf[number] ?? 0];
+    if (!source) continue;
+    const section = number - source.firstSection;
+    const { flags, types } = source.file.sections;
+    // The other names say nothing of the place.
+    const name = source.file.sectionNameBegins(section, OWN) ? source.file.sectionName(section) : "";
+    const index = OUTPUT.findIndex(({ takes }) => takes(name, flags[section] ?? 0, types[section] ?? 0));
+    outputs[number] = index;
+    groups[index]?.push(number);
   }
-  return align;
+  return groups;
+}
+
+function isAlignment(align: number): boolean {
+  return align <= PAGE && (align & (align - 1)) === 0;
 }
 
 function alignUp(value: number, unit: number): number {

@@ -3,38 +3,53 @@
  * lies within reach of a relative call or lea (x86-64 psABI, B.2).
  */
 
-/** R_X86_64_GOTPCREL, GOTPCRELX and REX_GOTPCRELX. */
-const INDIRECT: readonly number[] = [9, 41, 42];
-
 /** Whether a relocation asks for the place of an address, not for the address. */
 export function isIndirect(type: number): boolean {
-  return INDIRECT.includes(type);
+  // R_X86_64_GOTPCREL, GOTPCRELX and REX_GOTPCRELX.
+  return type === 9 || type === 41 || type === 42;
 }
 
-/** A rewritten instruction: bytes from `at` on, and where its distance stands. */
-export interface Relaxed {
-  readonly at: number;
-  readonly bytes: readonly number[];
-  readonly field: number;
-}
+/** How an instruction does without the table. */
+export const Relaxation = {
+  /** It cannot. */
+  none: 0,
+  /** call *place(%rip) -> addr32 call target */
+  call: 1,
+  /** jmp *place(%rip) -> jmp target; nop */
+  jump: 2,
+  /** mov place(%rip), %reg -> lea target(%rip), %reg */
+  load: 3,
+} as const;
 
 /**
- * How an instruction whose 32-bit field is at `field` does without the table; undefined if
- * it cannot. The field follows opcode and ModRM byte, as in every rip-relative instruction
- * without an immediate.
+ * How the instruction whose 32-bit field is at `field` does without the table. The field
+ * follows opcode and ModRM byte, as in every rip-relative instruction without an immediate;
+ * nothing before `start` belongs to it.
  */
-export function relaxation(bytes: Uint8Array, field: number): Relaxed | undefined {
+export function relaxation(bytes: Uint8Array, field: number, start: number): number {
+  if (field - 2 < start) return Relaxation.none;
   const opcode = bytes[field - 2];
-  const modrm = bytes[field - 1];
-  if (opcode === undefined || modrm === undefined) return undefined;
-  // call *place(%rip) -> addr32 call target; jmp *place(%rip) -> jmp target; nop
-  if (opcode === 0xff && modrm === 0x15) return { at: field - 2, bytes: [0x67, 0xe8], field };
-  if (opcode === 0xff && modrm === 0x25) {
-    return { at: field - 2, bytes: [0xe9, 0, 0, 0, 0, 0x90], field: field - 1 };
+  const modrm = bytes[field - 1] ?? 0;
+  if (opcode === 0xff && modrm === 0x15) return Relaxation.call;
+  if (opcode === 0xff && modrm === 0x25) return Relaxation.jump;
+  if (opcode !== 0x8b || (modrm & 0xc7) !== 0x05 || field - 3 < start) return Relaxation.none;
+  // Only with the 64-bit prefix.
+  return ((bytes[field - 3] ?? 0) & 0xf8) === 0x48 ? Relaxation.load : Relaxation.none;
+}
+
+/** Rewrites the instruction whose field is at `field`; answers where its distance stands now. */
+export function relax(bytes: Uint8Array, field: number, how: number): number {
+  switch (how) {
+    case Relaxation.call:
+      bytes[field - 2] = 0x67;
+      bytes[field - 1] = 0xe8;
+      return field;
+    case Relaxation.jump:
+      bytes[field - 2] = 0xe9;
+      bytes[field + 3] = 0x90;
+      return field - 1;
+    default:
+      bytes[field - 2] = 0x8d;
+      return field;
   }
-  // mov place(%rip), %reg -> lea target(%rip), %reg; only with the 64-bit prefix.
-  const rex = bytes[field - 3];
-  const wide = rex !== undefined && (rex & 0xf8) === 0x48;
-  if (opcode === 0x8b && (modrm & 0xc7) === 0x05 && wide) return { at: field - 2, bytes: [0x8d], field };
-  return undefined;
 }

@@ -1,13 +1,11 @@
 /** Pass 6, relocate: the bytes of the kernel as they stand in memory, all addresses filled in. */
 
-import type { ObjectRelocation } from "@spore/elf";
-import { type Collected, type Target, targetOf } from "./collect.ts";
+import { type Collected, placeOf } from "./collect.ts";
 import { setU64 } from "./elf-writer.ts";
 import { LinkError } from "./error.ts";
-import type { Layout, PlacedSection } from "./layout.ts";
-import type { InputObject } from "./parse.ts";
-import { isIndirect, relaxation } from "./relaxation.ts";
-import type { Resolved } from "./resolve.ts";
+import type { Layout } from "./layout.ts";
+import { isIndirect, Relaxation, relax, relaxation } from "./relaxation.ts";
+import { Home, type LinkedObject, PLACES, type Resolved } from "./resolve.ts";
 
 /** R_X86_64_*: the kinds that compilers emit for code like this. */
 const Kind = {
@@ -23,13 +21,10 @@ const Kind = {
 export function relocate(resolved: Resolved, collected: Collected, layout: Layout): Uint8Array {
   const image = new Uint8Array(layout.storedLength);
   const relocator = new Relocator(resolved, layout, image);
-  for (const section of layout.sections) {
-    if (layout.output[section.output]?.stored) relocator.section(section);
+  for (const section of collected.sections) {
+    if (layout.output[layout.outputs[section] ?? 0]?.stored) relocator.section(section);
   }
-  const data = new DataView(image.buffer);
-  for (const [symbol, at] of layout.indirect) {
-    setU64(data, at - layout.window.address, relocator.address(collected.indirect.get(symbol)));
-  }
+  relocator.table(collected.indirect);
   return image;
 }
 
@@ -46,93 +41,119 @@ class Relocator {
     this.#data = new DataView(image.buffer);
   }
 
-  section({ object, section, address }: PlacedSection): void {
-    const source = this.#resolved.objects[object];
-    const home = source?.file.sections[section];
-    if (!source || !home) return;
-    const bytes = source.file.bytes(home);
-    const base = address - this.#layout.window.address;
-    this.#image.set(bytes, base);
-    for (const relocation of source.file.relocations(section)) {
-      const target = targetOf(this.#resolved, object, relocation.symbol);
-      this.#apply(source, relocation, target, { name: home.name, bytes, base, address });
+  section(number: number): void {
+    const source = this.#resolved.objects[this.#resolved.objectOf[number] ?? 0];
+    if (!source) return;
+    const section = number - source.firstSection;
+    const bytes = source.file.bytes(section);
+    const address = this.#layout.addresses[number] ?? 0;
+    this.#image.set(bytes, address - this.#layout.window.address);
+    const { starts, ends } = source.file.relocations;
+    const end = ends[section] ?? 0;
+    for (let at = starts[section] ?? 0; at < end; at++) this.#apply(source, at, address, bytes.length);
+  }
+
+  /** The table of addresses. */
+  table(indirect: ReadonlyMap<string, number>): void {
+    for (const [place, symbol] of indirect) {
+      const at = this.#layout.indirect.get(place) ?? 0;
+      setU64(this.#data, at - this.#layout.window.address, this.#address(symbol));
     }
   }
 
-  /** The address of a target; 0 for a weak symbol that nobody defines. */
-  address(target: Target): number {
-    if (target === undefined) return 0;
-    if ("place" in target) return this.#layout.places[target.place];
-    const base = this.#layout.addressOf(target.object, target.section);
-    if (base === undefined) {
+  /** The address of a symbol; 0 for a weak one that nobody defines. */
+  #address(symbol: number): number {
+    const home = this.#resolved.homes[symbol] ?? Home.missing;
+    if (home === Home.none) return 0;
+    const place = PLACES[-home - 1];
+    if (place !== undefined) return this.#layout.places[place];
+    const base = this.#layout.addresses[home];
+    if (!base) {
       // Not part of the program (SHF_ALLOC), or past the end of its section: only a damaged object says so.
       throw new LinkError("missing-symbol", "a section is referred to that is no part of a program");
     }
-    return base + target.value;
+    return base + (this.#resolved.values[symbol] ?? 0);
   }
 
-  #apply(
-    source: InputObject,
-    { offset, type, symbol, addend }: ObjectRelocation,
-    target: Target,
-    home: { name: string; bytes: Uint8Array; base: number; address: number },
-  ): void {
-    const place = home.address + offset;
-    const at = home.base + offset;
-    const where = (): string =>
-      `${source.name}: ${home.name}+0x${offset.toString(16)}, which refers to ${source.file.symbolName(symbol) || "a section"}`;
-    const room = (size: number): void => {
-      if (offset + size > home.bytes.length)
-        throw new LinkError("relocation-overflow", `${where()}: the field is cut off`);
-    };
-    room(type === Kind.absolute64 || type === Kind.relative64 ? 8 : 4);
+  /** One relocation of a section of that length at that address. */
+  #apply(source: LinkedObject, index: number, address: number, length: number): void {
+    const { offsets, types, symbols, addends } = source.file.relocations;
+    const offset = offsets[index] ?? 0;
+    const type = types[index] ?? 0;
+    const symbol = source.firstSymbol + (symbols[index] ?? 0);
+    const place = address + offset;
+    const at = place - this.#layout.window.address;
+    if (offset + (type === Kind.absolute64 || type === Kind.relative64 ? 8 : 4) > length) {
+      throw failed("relocation-overflow", source, index, "the field is cut off");
+    }
     if (isIndirect(type)) {
-      const relaxed = target && relaxation(home.bytes, offset);
-      if (relaxed) {
-        this.#image.set(relaxed.bytes, home.base + relaxed.at);
-        const field = relaxed.field - offset;
-        // The distance counts from the end of the field, wherever that is now.
-        this.#set32(at + field, this.address(target) + addend - (place + field), where);
-        return;
-      }
-      const entry = this.#layout.indirect.get(source.file.symbolName(symbol));
-      if (entry === undefined) throw new LinkError("missing-symbol", `${where()}: it has no entry`);
-      this.#set32(at, entry + addend - place, where);
+      this.#applyIndirect(source, index, at, at - offset);
       return;
     }
-    const value = this.address(target) + addend;
+    const value = this.#address(symbol) + (addends[index] ?? 0);
     switch (type) {
+      case Kind.relative32:
+      case Kind.call32:
+        this.#set32(at, value - place, source, index);
+        return;
       case Kind.absolute64:
-        setU64(this.#data, at, this.#checked(value, where));
+        if (value < 0 || !Number.isSafeInteger(value)) throw overflow(source, index);
+        setU64(this.#data, at, value);
+        return;
+      case Kind.signed32:
+        this.#set32(at, value, source, index);
+        return;
+      case Kind.absolute32:
+        if (value < 0 || value > 0xffff_ffff) throw overflow(source, index);
+        this.#data.setUint32(at, value, true);
         return;
       case Kind.relative64:
         this.#data.setBigInt64(at, BigInt(value - place), true);
         return;
-      case Kind.relative32:
-      case Kind.call32:
-      case Kind.signed32:
-        this.#set32(at, type === Kind.signed32 ? value : value - place, where);
-        return;
-      case Kind.absolute32:
-        if (value < 0 || value > 0xffff_ffff) throw overflow(where());
-        this.#data.setUint32(at, value, true);
-        return;
       default:
-        throw new LinkError("unknown-relocation", `${where()}: relocation type ${type} is not used here`);
+        throw failed("unknown-relocation", source, index, `relocation type ${type} is not used here`);
     }
   }
 
-  #set32(at: number, value: number, where: () => string): void {
-    if (value < -0x8000_0000 || value > 0x7fff_ffff) throw overflow(where());
-    this.#data.setInt32(at, value, true);
+  /** An instruction that reads an address from the table, unless it can do without; `start`: of its section. */
+  #applyIndirect(source: LinkedObject, index: number, at: number, start: number): void {
+    const { symbols, addends } = source.file.relocations;
+    const symbol = source.firstSymbol + (symbols[index] ?? 0);
+    const addend = addends[index] ?? 0;
+    const { address } = this.#layout.window;
+    const isNone = this.#resolved.homes[symbol] === Home.none;
+    const how = isNone ? Relaxation.none : relaxation(this.#image, at, start);
+    if (how !== Relaxation.none) {
+      const field = relax(this.#image, at, how);
+      // The distance counts from the end of the field, wherever that is now.
+      this.#set32(field, this.#address(symbol) + addend - (address + field), source, index);
+      return;
+    }
+    const entry = this.#layout.indirect.get(placeOf(this.#resolved, symbol));
+    if (entry === undefined) throw failed("missing-symbol", source, index, "it has no entry");
+    this.#set32(at, entry + addend - (address + at), source, index);
   }
 
-  #checked(value: number, where: () => string): number {
-    if (value < 0 || !Number.isSafeInteger(value)) throw overflow(where());
-    return value;
+  #set32(at: number, value: number, source: LinkedObject, index: number): void {
+    if (value < -0x8000_0000 || value > 0x7fff_ffff) throw overflow(source, index);
+    this.#data.setInt32(at, value, true);
   }
 }
 
-function overflow(where: string): LinkError {
-  return new LinkError("relocation-overflow", `${where}: the address does not fit its field`);
+function overflow(source: LinkedObject, index: number): LinkError {
+  return failed("relocation-overflow", source, index, "the address does not fit its field");
+}
+
+/** An error that names the relocation. */
+function failed(
+  reason: "relocation-overflow" | "missing-symbol" | "unknown-relocation",
+  { name, file }: LinkedObject,
+  index: number,
+  problem: string,
+): LinkError {
+  const { starts, ends, offsets, symbols } = file.relocations;
+  const section = starts.findIndex((start, at) => start <= index && index < (ends[at] ?? 0));
+  const place = `${file.sectionName(section)}+0x${(offsets[index] ?? 0).toString(16)}`;
+  const target = file.symbolName(symbols[index] ?? 0) || "a section";
+  return new LinkError(reason, `${name}: ${place}, which refers to ${target}: ${problem}`);
 }

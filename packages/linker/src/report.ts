@@ -42,16 +42,19 @@ export function report(
     zeros: 0,
     parts: [] as { name: string; size: number }[],
   }));
-  for (const { object, section, piece } of collected.sections) {
-    const source = resolved.objects[object]?.file.sections[section];
-    const row = rows[piece];
-    if (!source || !row || source.size === 0) continue;
-    if (source.type === SectionType.nobits) row.zeros += source.size;
-    else row.size += source.size;
-    row.parts.push({
-      name: source.name.replace(/^\.(text|rodata|data\.rel\.ro|data|bss)\.(unlikely\.)?/, ""),
-      size: source.size,
-    });
+  for (const number of collected.sections) {
+    const source = resolved.objects[resolved.objectOf[number] ?? 0];
+    const row = rows[(collected.owners[number] ?? 0) - 1];
+    if (!source || !row) continue;
+    const section = number - source.firstSection;
+    const size = source.file.sections.sizes[section] ?? 0;
+    if (size === 0) continue;
+    if (source.file.sections.types[section] === SectionType.nobits) row.zeros += size;
+    else row.size += size;
+    const name = source.file
+      .sectionName(section)
+      .replace(/^\.(text|rodata|data\.rel\.ro|data|bss)\.(unlikely\.)?/, "");
+    row.parts.push({ name, size });
   }
   const present = new Set(rows.map(({ name }) => name));
   for (const { parts } of rows) parts.sort((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1));

@@ -57,20 +57,24 @@ function* symbolsOf(
   layout: Layout,
   indices: readonly number[],
 ): IterableIterator<SymbolSpec> {
-  const outputs = resolved.objects.map(({ file }) => new Uint8Array(file.sections.length));
-  for (const { object, section, output } of layout.sections) {
-    const row = outputs[object];
-    if (row) row[section] = indices[output] ?? 0;
-  }
-  for (const [object, { file }] of resolved.objects.entries()) {
-    for (let index = 1; index < file.symbolCount; index++) {
-      const { value, size, type, binding, section } = file.symbol(index);
-      const output = section < SymbolSection.reserved ? outputs[object]?.[section] : 0;
-      const address = layout.addressOf(object, section);
-      if (!output || address === undefined || type > SymbolType.function) continue;
+  for (const { file, firstSection } of resolved.objects) {
+    const { count, sections, types, bindings, values, sizes } = file.symbols;
+    for (let index = 1; index < count; index++) {
+      const section = sections[index] ?? 0;
+      const type = types[index] ?? 0;
+      if (section >= SymbolSection.reserved || type > SymbolType.function) continue;
+      const address = layout.addresses[firstSection + section] ?? 0;
+      if (address === 0) continue;
       const name = file.symbolName(index);
       if (name === "" || name.startsWith(".L")) continue;
-      yield { name, value: address + value, size, type, binding, section: output };
+      yield {
+        name,
+        value: address + (values[index] ?? 0),
+        size: sizes[index] ?? 0,
+        type,
+        binding: bindings[index] ?? 0,
+        section: indices[layout.outputs[firstSection + section] ?? 0] ?? 0,
+      };
     }
   }
   const home = indices.at(-1) ?? 0;

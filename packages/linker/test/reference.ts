@@ -23,10 +23,13 @@ export function keptByBoth(
   const selection = select(input.catalogue, choice);
   const resolved = resolve(input, selection.object);
   const ours = new Map<string, number>();
-  for (const { object, section } of collect(resolved, selection).sections) {
-    const source = resolved.objects[object];
-    const { name, size } = source?.file.sections[section] ?? { name: "", size: 0 };
-    if (size > 0 && !MERGED.test(name)) ours.set(`${source?.name}:${name}`, size);
+  for (const number of collect(resolved, selection).sections) {
+    const source = resolved.objects[resolved.objectOf[number] ?? 0];
+    if (!source) continue;
+    const section = number - source.firstSection;
+    const name = source.file.sectionName(section);
+    const size = source.file.sections.sizes[section] ?? 0;
+    if (size > 0 && !MERGED.test(name)) ours.set(`${source.name}:${name}`, size);
   }
   return { ours, reference: keptByLd(selection.object, archive, scratch) };
 }
