@@ -17,6 +17,7 @@ import { ElfError, parseArchive, RelocatableObject } from "../packages/elf/src/i
 import { hostileFiles } from "../packages/elf/test/hostile.ts";
 import { readAll } from "../packages/elf/test/read-all.ts";
 import { everything, LinkError, link, parse } from "../packages/linker/src/index.ts";
+import { select } from "../packages/linker/src/select.ts";
 import { summarise } from "../packages/needs/src/index.ts";
 import { patchSyscalls } from "../packages/patch/src/index.ts";
 import { corpusFolder as imageCorpus, writeCorpus } from "./fuzz-images/corpus.ts";
@@ -59,7 +60,13 @@ const orReason = (read: () => string): string => {
   }
 };
 const elfFiles = { corpus: () => filesOf(elfCorpus), make: changed };
-const members = (): Uint8Array[] => parseArchive(readFileSync(kernel)).members.map(({ bytes }) => bytes);
+/** The object of the kernel, and a small one: the tables that a link generates. */
+const objects = (): Uint8Array[] => {
+  const bytes = readFileSync(kernel);
+  const { catalogue } = parse(bytes);
+  const generated = select(catalogue, everything(catalogue)).object;
+  return [generated, ...parseArchive(bytes).members.map((member) => member.bytes)];
+};
 
 const targets: Readonly<Record<string, Target>> = {
   elf: { ...elfFiles, read: (bytes) => readAll(bytes) ?? "read" },
@@ -81,7 +88,7 @@ const targets: Readonly<Record<string, Target>> = {
       }),
   },
   object: {
-    corpus: members,
+    corpus: objects,
     make: changed,
     read: (bytes) =>
       orReason(() => {

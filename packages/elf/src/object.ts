@@ -1,11 +1,12 @@
 /**
  * Relocatable object files: sections, symbols and relocations for a linker. There are tens of
  * thousands, and a link takes milliseconds: they are kept in columns, checked and decoded once.
+ * Their 64-bit fields must fit 32 bits: nobody links more than 4 GiB here.
  */
 import { ElfError } from "./error.ts";
 import { type ElfFile, FileType, parseElf } from "./file.ts";
 import { SECTION_HEADER_SIZE, SectionType, sectionName, sectionTable } from "./sections.ts";
-import { HIGH_LIMIT, TWO_32, type View } from "./view.ts";
+import type { View } from "./view.ts";
 
 /** st_shndx values with a meaning of their own. */
 export const SymbolSection = { undefined: 0, reserved: 0xff00, absolute: 0xfff1, common: 0xfff2 } as const;
@@ -17,9 +18,9 @@ export interface Sections {
   readonly types: Uint32Array;
   /** Bits of SectionFlag. */
   readonly flags: Uint32Array;
-  readonly offsets: Float64Array;
-  readonly sizes: Float64Array;
-  readonly aligns: Float64Array;
+  readonly offsets: Uint32Array;
+  readonly sizes: Uint32Array;
+  readonly aligns: Uint32Array;
 }
 
 /** The symbols of an object, by index; the one at index 0 is empty. */
@@ -34,8 +35,8 @@ export interface Symbols {
   /** Index of the section, or one of {@link SymbolSection}. */
   readonly sections: Uint16Array;
   /** Offset in the section. */
-  readonly values: Float64Array;
-  readonly sizes: Float64Array;
+  readonly values: Uint32Array;
+  readonly sizes: Uint32Array;
 }
 
 /** The relocations (RELA) of an object; those of one section lie together, in its order. */
@@ -44,12 +45,12 @@ export interface Relocations {
   readonly starts: Uint32Array;
   readonly ends: Uint32Array;
   /** Where in the section; it begins there, and may reach beyond. */
-  readonly offsets: Float64Array;
+  readonly offsets: Uint32Array;
   /** R_X86_64_*. */
   readonly types: Uint32Array;
   /** Index of the symbol. */
   readonly symbols: Uint32Array;
-  readonly addends: Float64Array;
+  readonly addends: Int32Array;
 }
 
 /** A section group of which one copy is enough (SHT_GROUP with GRP_COMDAT). */
@@ -69,7 +70,7 @@ interface Links {
   readonly names: Uint32Array;
   readonly links: Uint32Array;
   readonly infos: Uint32Array;
-  readonly entrySizes: Float64Array;
+  readonly entrySizes: Uint32Array;
 }
 
 /** A checked relocatable object. */
@@ -158,17 +159,14 @@ export class RelocatableObject {
   }
 }
 
+function tooLarge(): ElfError {
+  return new ElfError("out-of-range", "a number in a table of the object is too large");
+}
+
 /** Index in `words` of a table; throws if it does not begin at a word. */
 function wordAt(offset: number, what: string): number {
   if (offset % WORD !== 0) throw new ElfError("bad-header", `${what} does not begin at a word`);
   return offset / WORD;
-}
-
-/** The 64-bit number at an index, which must fit a double exactly. */
-function u64(words: Uint32Array, at: number): number {
-  const high = words[at + 1] ?? 0;
-  if (high >= HIGH_LIMIT) throw new ElfError("out-of-range", "a number in a table is too large");
-  return high * TWO_32 + (words[at] ?? 0);
 }
 
 function readHeaders(elf: ElfFile, words: Uint32Array): { sections: Sections; links: Links; names: string } {
@@ -177,23 +175,25 @@ function readHeaders(elf: ElfFile, words: Uint32Array): { sections: Sections; li
     count,
     types: new Uint32Array(count),
     flags: new Uint32Array(count),
-    offsets: new Float64Array(count),
-    sizes: new Float64Array(count),
-    aligns: new Float64Array(count),
+    offsets: new Uint32Array(count),
+    sizes: new Uint32Array(count),
+    aligns: new Uint32Array(count),
   };
   const links = {
     names: new Uint32Array(count),
     links: new Uint32Array(count),
     infos: new Uint32Array(count),
-    entrySizes: new Float64Array(count),
+    entrySizes: new Uint32Array(count),
   };
   const { length } = elf.view;
   let at = wordAt(offset, "the section header table");
   for (let index = 0; index < count; index++, at += SECTION_HEADER_SIZE / WORD) {
     const type = words[at + 1] ?? 0;
-    const start = u64(words, at + 6);
-    const size = u64(words, at + 8);
-    if (type !== SectionType.nobits && type !== SectionType.null && start + size > length) {
+    const start = words[at + 6] ?? 0;
+    const size = words[at + 8] ?? 0;
+    // Offset, size, alignment, size of an entry.
+    if (words[at + 7] || words[at + 9] || words[at + 13] || words[at + 15]) throw tooLarge();
+    if (start + size > length && type !== SectionType.nobits && type !== SectionType.null) {
       throw new ElfError("truncated", `section ${index} reaches beyond the end of the file`);
     }
     links.names[index] = words[at] ?? 0;
@@ -203,8 +203,8 @@ function readHeaders(elf: ElfFile, words: Uint32Array): { sections: Sections; li
     sections.sizes[index] = size;
     links.links[index] = words[at + 10] ?? 0;
     links.infos[index] = words[at + 11] ?? 0;
-    sections.aligns[index] = u64(words, at + 12);
-    links.entrySizes[index] = u64(words, at + 14);
+    sections.aligns[index] = words[at + 12] ?? 0;
+    links.entrySizes[index] = words[at + 14] ?? 0;
   }
   return { sections, links, names };
 }
@@ -222,14 +222,15 @@ function readSymbols(
   const types = new Uint8Array(count);
   const bindings = new Uint8Array(count);
   const sections = new Uint16Array(count);
-  const values = new Float64Array(count);
-  const sizes = new Float64Array(count);
+  const values = new Uint32Array(count);
+  const sizes = new Uint32Array(count);
   const nameAt = new Uint32Array(count);
   let at = wordAt(offsets[table] ?? 0, "the symbol table");
   for (let index = 0; index < count; index++, at += SYMBOL_SIZE / WORD) {
     const packed = words[at + 1] ?? 0;
     const section = packed >>> 16;
-    const value = u64(words, at + 2);
+    const value = words[at + 2] ?? 0;
+    if (words[at + 3] || words[at + 5]) throw tooLarge();
     if (section > 0 && section < SymbolSection.reserved) {
       if (section >= homes || value > (lengths[section] ?? 0)) {
         throw new ElfError("bad-symbols", "a symbol lies outside its section");
@@ -240,7 +241,7 @@ function readSymbols(
     bindings[index] = (packed >>> 4) & 15;
     sections[index] = section;
     values[index] = value;
-    sizes[index] = u64(words, at + 4);
+    sizes[index] = words[at + 4] ?? 0;
   }
   return { symbols: { count, firstGlobal, types, bindings, sections, values, sizes }, nameAt };
 }
@@ -286,25 +287,24 @@ function readRelocations(
   words: Uint32Array,
 ): Relocations {
   const { starts, ends, tables, total } = relocationTables(sections, links, words.length * WORD);
-  const offsets = new Float64Array(total);
+  const offsets = new Uint32Array(total);
   const types = new Uint32Array(total);
   const symbols = new Uint32Array(total);
-  const addends = new Float64Array(total);
+  const addends = new Int32Array(total);
   let next = 0;
   for (const table of tables) {
     const limit = sections.sizes[links.infos[table] ?? 0] ?? 0;
     let at = wordAt(sections.offsets[table] ?? 0, "a relocation table");
     const end = at + (sections.sizes[table] ?? 0) / WORD;
     for (; at < end; at += RELOCATION_SIZE / WORD, next++) {
-      const offset = u64(words, at);
+      const offset = words[at] ?? 0;
       const symbol = words[at + 3] ?? 0;
       if (offset >= limit || symbol >= symbolCount) {
         throw new ElfError("bad-relocation", `section ${table} holds a relocation of something else`);
       }
-      const addend = ((words[at + 5] ?? 0) | 0) * TWO_32 + (words[at + 4] ?? 0);
-      if (!Number.isSafeInteger(addend)) {
-        throw new ElfError("out-of-range", "an addend is too large");
-      }
+      const addend = (words[at + 4] ?? 0) | 0;
+      // The upper half of the addend is its sign.
+      if (words[at + 1] || ((words[at + 5] ?? 0) | 0) !== addend >> 31) throw tooLarge();
       offsets[next] = offset;
       types[next] = words[at + 2] ?? 0;
       symbols[next] = symbol;

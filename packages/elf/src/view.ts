@@ -1,9 +1,9 @@
 /** Checked little-endian reads: out of bounds is an ElfError, never a RangeError. */
 import { ElfError, type ElfErrorReason } from "./error.ts";
 
-export const TWO_32: number = 2 ** 32;
+const TWO_32 = 2 ** 32;
 /** High words from here up would make a number that a double cannot hold exactly. */
-export const HIGH_LIMIT: number = 2 ** 21;
+const HIGH_LIMIT = 2 ** 21;
 const utf8 = new TextDecoder();
 
 /** A window of a file with reads that check their bounds. */
@@ -13,7 +13,7 @@ export class View {
   readonly #length: number;
 
   constructor(bytes: Uint8Array) {
-    // A Buffer of Node.js takes ten times as long to cut.
+    // A subclass, as Node.js reads files into, takes ten times as long to cut.
     this.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#length = bytes.length;
     this.#data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

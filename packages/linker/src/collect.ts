@@ -126,7 +126,8 @@ class Walk {
     this.#owners[section] = this.#pieces.length;
     // What the generated tables refer to is walked piece by piece.
     if (object !== 0) this.#pending.push(section);
-    for (const other of this.#groups.get(section) ?? []) this.#reach(other);
+    const group = this.#groups.get(section);
+    if (group) for (const other of group) this.#reach(other);
   }
 
   #drain(): void {

@@ -72,37 +72,58 @@ class StringTable {
   }
 }
 
+/** Symbols as they stand in the file. */
+class SymbolRecords {
+  #data = new DataView(new ArrayBuffer(64 * SYMBOL));
+  #length = 0;
+
+  add(nameAt: number, { value, size, type, binding, section }: Omit<SymbolSpec, "name">): void {
+    if (this.#length + SYMBOL > this.#data.byteLength) {
+      const larger = new Uint8Array(2 * this.#data.byteLength);
+      larger.set(new Uint8Array(this.#data.buffer));
+      this.#data = new DataView(larger.buffer);
+    }
+    const data = this.#data;
+    const at = this.#length;
+    data.setUint32(at, nameAt, true);
+    data.setUint8(at + 4, (binding << 4) | type);
+    data.setUint16(at + 6, section, true);
+    setU64(data, at + 8, value);
+    setU64(data, at + 16, size);
+    this.#length += SYMBOL;
+  }
+
+  bytes(): Uint8Array {
+    return new Uint8Array(this.#data.buffer, 0, this.#length);
+  }
+}
+
 /** Collects symbols; written with the local ones first, otherwise in order. */
 export class SymbolWriter {
   /** Index of the symbol table's section. */
   readonly index: number;
-  readonly #symbols: SymbolSpec[] = [];
+  readonly #names = new StringTable();
+  readonly #local = new SymbolRecords();
+  readonly #others = new SymbolRecords();
 
   constructor(index: number) {
     this.index = index;
+    this.#local.add(0, { value: 0, size: 0, type: 0, binding: 0, section: 0 });
   }
 
   add(symbol: SymbolSpec): void {
-    this.#symbols.push(symbol);
+    const records = symbol.binding === SymbolBinding.local ? this.#local : this.#others;
+    records.add(this.#names.add(symbol.name), symbol);
   }
 
   /** Bytes of the table, of its names, and the index of the first symbol that is not local. */
   finish(): { table: Uint8Array; names: Uint8Array; firstGlobal: number } {
-    const local = this.#symbols.filter(({ binding }) => binding === SymbolBinding.local);
-    const others = this.#symbols.filter(({ binding }) => binding !== SymbolBinding.local);
-    const names = new StringTable();
-    const table = new Uint8Array((1 + this.#symbols.length) * SYMBOL);
-    const data = new DataView(table.buffer);
-    let at = SYMBOL;
-    for (const { name, value, size, type, binding, section } of [...local, ...others]) {
-      data.setUint32(at, names.add(name), true);
-      data.setUint8(at + 4, (binding << 4) | type);
-      data.setUint16(at + 6, section, true);
-      setU64(data, at + 8, value);
-      setU64(data, at + 16, size);
-      at += SYMBOL;
-    }
-    return { table, names: names.bytes(), firstGlobal: 1 + local.length };
+    const local = this.#local.bytes();
+    const others = this.#others.bytes();
+    const table = new Uint8Array(local.length + others.length);
+    table.set(local);
+    table.set(others, local.length);
+    return { table, names: this.#names.bytes(), firstGlobal: local.length / SYMBOL };
   }
 }
 

@@ -3,7 +3,7 @@
  * header page, code, then the gate's page, which constants fill up, the vDSO's page, data, zeros.
  */
 
-import { SectionFlag, SectionType } from "@spore/elf";
+import { type RelocatableObject, SectionFlag, SectionType } from "@spore/elf";
 import type { Collected } from "./collect.ts";
 import { LinkError } from "./error.ts";
 import type { PLACES, Resolved } from "./resolve.ts";
@@ -48,41 +48,47 @@ const { write, alloc, execute } = SectionFlag;
 /** Sections whose place is said by their names. */
 const OWN = ".spore.";
 
-/** A section of the result, and what goes into it; `name` is "" unless it begins as OWN does. */
+/** A section of the result. */
 interface OutputRule {
   readonly name: string;
   readonly flags: number;
   readonly align: number;
   readonly stored?: false;
-  readonly takes: (name: string, flags: number, type: number) => boolean;
 }
 
 /** The sections of the result, in order. */
 const OUTPUT: readonly OutputRule[] = [
-  { name: ".header", flags: alloc | execute, align: PAGE, takes: (name) => name === ".spore.header" },
-  { name: ".entry", flags: alloc | execute, align: 64, takes: (name) => name === ".spore.entry" },
-  {
-    name: ".text",
-    flags: alloc | execute,
-    align: 16,
-    takes: (name, flags) => (flags & execute) !== 0 && name === "",
-  },
-  { name: ".gate", flags: alloc | execute, align: PAGE, takes: (name) => name === ".spore.gate" },
-  {
-    name: ".rodata",
-    flags: alloc,
-    align: 64,
-    takes: (name, flags) => (flags & write) === 0 && name !== ".spore.vdso",
-  },
-  { name: ".vdso", flags: alloc | execute, align: PAGE, takes: (name) => name === ".spore.vdso" },
-  {
-    name: ".data",
-    flags: alloc | write,
-    align: 64,
-    takes: (_name, _flags, type) => type !== SectionType.nobits,
-  },
-  { name: ".bss", flags: alloc | write, align: 64, stored: false, takes: () => true },
+  { name: ".header", flags: alloc | execute, align: PAGE },
+  { name: ".entry", flags: alloc | execute, align: 64 },
+  { name: ".text", flags: alloc | execute, align: 16 },
+  { name: ".gate", flags: alloc | execute, align: PAGE },
+  { name: ".rodata", flags: alloc, align: 64 },
+  { name: ".vdso", flags: alloc | execute, align: PAGE },
+  { name: ".data", flags: alloc | write, align: 64 },
+  { name: ".bss", flags: alloc | write, align: 64, stored: false },
 ];
+/** By the names of sections that go to a section of the result of their own. */
+const NAMED: ReadonlyMap<string, string> = new Map([
+  [".spore.header", ".header"],
+  [".spore.entry", ".entry"],
+  [".spore.gate", ".gate"],
+  [".spore.vdso", ".vdso"],
+]);
+const [TEXT, RODATA, DATA, BSS] = [".text", ".rodata", ".data", ".bss"].map((name) =>
+  OUTPUT.findIndex((rule) => rule.name === name),
+);
+
+/** Index in OUTPUT of the section that takes one. */
+function outputOf(file: RelocatableObject, section: number): number {
+  const flags = file.sections.flags[section] ?? 0;
+  if (file.sectionNameBegins(section, OWN)) {
+    const home = NAMED.get(file.sectionName(section));
+    if (home !== undefined) return OUTPUT.findIndex(({ name }) => name === home);
+  } else if ((flags & execute) !== 0) return TEXT ?? 0;
+  if ((flags & write) === 0) return RODATA ?? 0;
+  return (file.sections.types[section] === SectionType.nobits ? BSS : DATA) ?? 0;
+}
+
 const TEXT_FIRST = ".entry";
 const TEXT_LAST = ".text";
 const ADDRESSES = ".data";
@@ -159,10 +165,7 @@ function sorted(
     const source = objects[objectOf[number] ?? 0];
     if (!source) continue;
     const section = number - source.firstSection;
-    const { flags, types } = source.file.sections;
-    // The other names say nothing of the place.
-    const name = source.file.sectionNameBegins(section, OWN) ? source.file.sectionName(section) : "";
-    const index = OUTPUT.findIndex(({ takes }) => takes(name, flags[section] ?? 0, types[section] ?? 0));
+    const index = outputOf(source.file, section);
     outputs[number] = index;
     groups[index]?.push(number);
   }

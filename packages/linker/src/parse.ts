@@ -30,5 +30,6 @@ export function parse(bytes: Uint8Array): Input {
     objects[index] = parsed;
     return parsed;
   };
-  return { archive, object, catalogue: readCatalogue(archive, object) };
+  const catalogue = readCatalogue(archive, object);
+  return { archive, object, catalogue };
 }

@@ -65,8 +65,10 @@ class Relocator {
   #address(symbol: number): number {
     const home = this.#resolved.homes[symbol] ?? Home.missing;
     if (home === Home.none) return 0;
-    const place = PLACES[-home - 1];
-    if (place !== undefined) return this.#layout.places[place];
+    if (home < 0) {
+      const place = PLACES[-home - 1];
+      if (place !== undefined) return this.#layout.places[place];
+    }
     const base = this.#layout.addresses[home];
     if (!base) {
       // Not part of the program (SHF_ALLOC), or past the end of its section: only a damaged object says so.

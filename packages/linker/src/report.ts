@@ -42,7 +42,7 @@ export function report(
     zeros: 0,
     parts: [] as { name: string; size: number }[],
   }));
-  for (const number of collected.sections) {
+  for (const number of largestFirst(resolved, collected)) {
     const source = resolved.objects[resolved.objectOf[number] ?? 0];
     const row = rows[(collected.owners[number] ?? 0) - 1];
     if (!source || !row) continue;
@@ -57,7 +57,6 @@ export function report(
     row.parts.push({ name, size });
   }
   const present = new Set(rows.map(({ name }) => name));
-  for (const { parts } of rows) parts.sort((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1));
   return rows.map((row) => {
     const feature = row.kind === "call" ? homeOf(catalogue, row.name) : undefined;
     const bring = row.kind === "core" ? [] : whoNeeds(catalogue, row.name, feature);
@@ -78,4 +77,19 @@ function whoNeeds({ services, features }: Catalogue, piece: string, feature: str
     ...features.filter(({ needs }) => needs.some(isMeant)).flatMap(({ calls }) => calls),
     ...services.filter(({ needs }) => needs.some(isMeant)).map(({ name }) => name),
   ].filter((name) => name !== piece);
+}
+
+/** The kept sections by size, and otherwise in their order: sorted as numbers, which costs nothing. */
+function* largestFirst(
+  { objects, objectOf, sectionCount }: Resolved,
+  { sections }: Collected,
+): IterableIterator<number> {
+  const keys = new Float64Array(sections.length);
+  for (const [index, number] of sections.entries()) {
+    const source = objects[objectOf[number] ?? 0];
+    const size = source?.file.sections.sizes[number - source.firstSection] ?? 0;
+    keys[index] = size * sectionCount + (sectionCount - 1 - number);
+  }
+  keys.sort();
+  for (const key of keys.reverse()) yield sectionCount - 1 - (key % sectionCount);
 }

@@ -7,7 +7,7 @@ import { parse } from "../src/parse.ts";
 import { resolve } from "../src/resolve.ts";
 import { type Choice, select } from "../src/select.ts";
 
-/** A kept section, as `OBJECT:SECTION`, and its size. */
+/** Kept sections, as `OBJECT:SECTION`, and the size of all of that name. */
 export type Kept = ReadonlyMap<string, number>;
 
 /** Constants that ld merges with equal ones of other objects, which we do not. */
@@ -29,7 +29,7 @@ export function keptByBoth(
     const section = number - source.firstSection;
     const name = source.file.sectionName(section);
     const size = source.file.sections.sizes[section] ?? 0;
-    if (size > 0 && !MERGED.test(name)) ours.set(`${source.name}:${name}`, size);
+    if (size > 0 && !MERGED.test(name)) add(ours, `${source.name}:${name}`, size);
   }
   return { ours, reference: keptByLd(selection.object, archive, scratch) };
 }
@@ -64,7 +64,11 @@ function parseMap(map: string, generated: string): Kept {
     const bytes = Number.parseInt(size ?? "", 16);
     const object = file === generated ? "generated" : (/\(([^)]+)\)$/.exec(file)?.[1] ?? file);
     if (bytes > 0 && !section.startsWith(".got") && !MERGED.test(section))
-      kept.set(`${object}:${section}`, bytes);
+      add(kept, `${object}:${section}`, bytes);
   }
   return kept;
+}
+
+function add(kept: Map<string, number>, name: string, size: number): void {
+  kept.set(name, (kept.get(name) ?? 0) + size);
 }
