@@ -90,6 +90,7 @@ fn carry_out(started: Instant) -> Result<Infallible> {
             finish::with_status(0)
         }
         ["--fork", config, count] => {
+            shell::end_with_starter();
             match standby::fork::run(config.as_ref(), count.parse().unwrap_or(1))? {
                 None => finish::with_status(0),
                 Some((common, starter)) => {
@@ -106,6 +107,7 @@ fn carry_out(started: Instant) -> Result<Infallible> {
             finish::with_status(outcome.status())
         }
         ["--pool", config, count, socket] => {
+            shell::end_with_starter();
             let count = count.parse().unwrap_or(1);
             standby::pool::keep(config.as_ref(), count, socket.as_ref())?;
             finish::with_status(0)
@@ -120,6 +122,7 @@ fn carry_out(started: Instant) -> Result<Infallible> {
             finish::with_status(0)
         }
         ["--activate", config, pool] => {
+            shell::end_with_starter();
             standby::activator::run(config.as_ref(), standby::pool::socket(pool).as_deref())?;
             finish::with_status(0)
         }

@@ -44,6 +44,15 @@ function children(parent: number): readonly number[] {
   });
 }
 
+/** The letter for what a process does; null: it is gone. */
+function doing(pid: number): string | null {
+  try {
+    return /^State:\t(\S)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? null;
+  } catch {
+    return null;
+  }
+}
+
 function threads(pid: number): readonly string[] {
   return readdirSync(`/proc/${pid}/task`).map((thread) =>
     readFileSync(`/proc/${pid}/task/${thread}/comm`, "utf8").trim(),
@@ -153,5 +162,23 @@ describe("spore shells", () => {
     expect(children).not.toBe("");
     pool.signal("SIGINT");
     expect((await pool.ended).status).toBe(0);
+  });
+
+  test("a command that is killed takes its pool with it", async () => {
+    const started = [
+      { words: ["shells", file, "-n", "2", "--json"], until: /"event":"standby"[\s\S]*"event":"standby"/ },
+      { words: ["fork", file, "-n", "2", "--json"], until: /"event":"listening"[\s\S]*"event":"listening"/ },
+    ];
+    for (const { words, until } of started) {
+      await using command = startSpore(words, { env });
+      await command.says("stdout", until);
+      const pools = children(command.pid);
+      const machines = pools.flatMap(children);
+      expect(machines).toHaveLength(2);
+      command.signal("SIGKILL");
+      // What has ended is not there, or waits to be buried by whoever is in charge of orphans.
+      const left = () => [...pools, ...machines].filter((pid) => ![null, "Z"].includes(doing(pid)));
+      await expect.poll(left, { timeout: 10_000 }).toEqual([]);
+    }
   });
 });

@@ -168,7 +168,7 @@ fn progress(byte: u8) {
     let _ = file.write_all(&[byte]);
 }
 
-/// A shell that waits ends with its starter.
+/// A shell that waits ends with its starter, and so does what was started for a command.
 pub fn end_with_starter() {
     // SAFETY: takes only numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
