@@ -4,15 +4,25 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use kvm_bindings::kvm_regs;
 use serde_json::{Value, json};
 use spore_abi::hostcall::{CallRecord, CrashRecord, DebugRegisters, ModuleRecord};
+use spore_abi::layout::{KERNEL_END, KERNEL_GPA, KERNEL_VA, PML4_GPA};
 
 use crate::error::{MonitorError, SPORE_GUEST_CRASH};
 use crate::events::signal_name;
 use crate::finish::eprintln_quietly;
 use crate::memory::GuestMemory;
+use crate::pagetable::translate;
+
+/// How far a stack of the library OS is looked through, in words.
+const STACK_WORDS: u64 = 2048;
+/// More callers tell nobody more.
+const MOST_WORDS: usize = 128;
+const KERNEL_LENGTH: u64 = KERNEL_END - KERNEL_GPA;
 
 /// What a report needs besides the guest's record.
 pub struct CrashContext {
@@ -20,6 +30,8 @@ pub struct CrashContext {
     pub program: String,
     /// Layers as the launch configuration lists them.
     pub layers: Value,
+    /// The file with the library OS.
+    pub kernel: PathBuf,
     /// Command that explains a crash.
     pub reporter: Option<Vec<String>>,
 }
@@ -84,7 +96,48 @@ fn to_json(record: &CrashRecord, context: &CrashContext) -> Value {
         "stack": stack.iter().copied().map(hex).collect::<Vec<_>>(),
         "layers": context.layers,
         "program": context.program,
+        "kernel": kernel(context),
     })
+}
+
+/// The library OS in memory: the reporter knows where its symbols are.
+fn kernel(context: &CrashContext) -> Value {
+    json!({ "path": context.kernel, "start": hex(KERNEL_VA), "end": hex(KERNEL_VA + KERNEL_LENGTH) })
+}
+
+/// Says where the library OS stopped, for whoever mends it; the error itself follows.
+pub fn report_kernel(
+    memory: &GuestMemory,
+    context: &CrashContext,
+    registers: &kvm_regs,
+    problem: &str,
+) {
+    let Some(command) = &context.reporter else {
+        return;
+    };
+    let stack = kernel_words(memory, registers.rsp);
+    run_reporter(
+        command,
+        &json!({
+            "problem": problem,
+            "rip": hex(registers.rip),
+            "stack": stack.into_iter().map(hex).collect::<Vec<_>>(),
+            "kernel": kernel(context),
+        }),
+    );
+}
+
+/// Words on a stack that may be addresses in the library OS, innermost first.
+fn kernel_words(memory: &GuestMemory, stack: u64) -> Vec<u64> {
+    (0..STACK_WORDS)
+        .map_while(|index| {
+            let at = (stack & !7).checked_add(index * 8)?;
+            let (gpa, _) = translate(memory, PML4_GPA, at)?;
+            memory.read::<u64>(gpa).ok()
+        })
+        .filter(|word| (KERNEL_VA..KERNEL_VA + KERNEL_LENGTH).contains(word))
+        .take(MOST_WORDS)
+        .collect()
 }
 
 /// The valid head of an array whose count the guest wrote.
@@ -184,6 +237,7 @@ mod tests {
         let context = CrashContext {
             program: "/bin/x".into(),
             layers: json!([]),
+            kernel: PathBuf::new(),
             reporter: None,
         };
         let crash = to_json(&record(), &context);

@@ -429,6 +429,7 @@ fn start(
         crash: CrashContext {
             program: config.program.path,
             layers: config.layers_as_written,
+            kernel: config.kernel.path,
             reporter: config.reporter,
         },
         recorder: config.record.then(|| Arc::clone(events)),

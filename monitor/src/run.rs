@@ -78,6 +78,17 @@ enum Left {
 impl Runner {
     /// Runs the guest until it ends.
     pub fn run(mut self, machine: &'static mut Machine) -> Result<Outcome> {
+        let result = self.turn(machine);
+        if let Err(error) = &result
+            && error.code == SPORE_KERNEL_PANIC
+            && let Ok(registers) = machine.vcpu.get_regs()
+        {
+            crash::report_kernel(&self.memory, &self.crash, &registers, &error.what);
+        }
+        result
+    }
+
+    fn turn(&mut self, machine: &mut Machine) -> Result<Outcome> {
         let run_page = &raw mut machine.vcpu.get_kvm_run().immediate_exit;
         // SAFETY: the run page belongs to the vCPU, which is never dropped.
         unsafe { self.control.attach(run_page) };

@@ -163,6 +163,12 @@ test.each([
   expect(formatCall({ ...call, tid: 1, unfinished: false })).toBe(text);
 });
 
+test("an address in the library OS is named by the symbols beside it, and without them by its place", () => {
+  const kernel = { path: "/nowhere/1.kernel", start: 0x7f8000200000n, end: 0x7f8000600000n };
+  const lines = crashReport({ ...parseCrash(JSON.stringify(crash())), rip: 0x7f8000201003n, kernel });
+  expect(lines[1]).toBe("  at   0x7f8000201003  in the library OS+0x1003");
+});
+
 test("the command reads standard input, writes standard error and succeeds", () => {
   const main = join(import.meta.dirname, "../main.ts");
   const run = (input: string) =>

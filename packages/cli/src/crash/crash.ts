@@ -10,6 +10,8 @@ const address = z
   .regex(/^0x[0-9a-f]{1,16}$/)
   .transform((text) => BigInt(text));
 
+const kernel = z.object({ path: z.string(), start: address, end: address });
+
 const schema = z.object({
   signal: z.int(),
   code: z.int(),
@@ -34,7 +36,27 @@ const schema = z.object({
     z.object({ path: z.string(), offset: z.int().nonnegative().default(0), length: z.int().nonnegative() }),
   ),
   program: z.string(),
+  kernel: kernel.optional(),
 });
+
+const stop = z.object({ problem: z.string(), rip: address, stack: z.array(address), kernel });
+
+/** The library OS in memory. */
+export interface KernelPlace {
+  /** The file that the monitor loaded. */
+  readonly path: string;
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** A stop of the library OS itself. */
+export interface KernelStop {
+  readonly problem: string;
+  readonly rip: bigint;
+  /** Words on its stack that may be return addresses, innermost first. */
+  readonly stack: readonly bigint[];
+  readonly kernel: KernelPlace;
+}
 
 /** One system call before the crash. */
 export interface Call {
@@ -79,9 +101,15 @@ export interface Crash {
   readonly layers: readonly Layer[];
   /** Path of the program in the guest. */
   readonly program: string;
+  readonly kernel?: KernelPlace | undefined;
 }
 
 /** Reads the description. Throws what JSON.parse or the schema say. */
 export function parseCrash(text: string): Crash {
   return schema.parse(JSON.parse(text));
+}
+
+/** Reads what the monitor says of either. */
+export function parseReport(text: string): Crash | KernelStop {
+  return z.union([schema, stop]).parse(JSON.parse(text));
 }

@@ -20,7 +20,7 @@ export function demangle(symbol: string): string {
     if (digits === undefined) break;
     const name = rest.slice(digits.length, digits.length + Number(digits));
     if (name.length < Number(digits)) return symbol;
-    parts.push(name === "_GLOBAL__N_1" ? "(anonymous)" : name);
+    parts.push(name === "_GLOBAL__N_1" ? "(anonymous)" : unescaped(name));
     rest = rest.slice(digits.length + name.length);
     if (match[1] === undefined) break;
   }
@@ -33,4 +33,25 @@ export function demangle(symbol: string): string {
   // What follows an argument list of templates is not read; an operator neither.
   const complete = match[1] === undefined || /^(E|C[1-3]|D[0-2])/.test(rest);
   return parts.length === 0 ? symbol : parts.join("::").concat(complete ? "" : "…");
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  SP: "@",
+  BP: "*",
+  RF: "&",
+  LT: "<",
+  GT: ">",
+  LP: "(",
+  RP: ")",
+  C: ",",
+};
+
+/** What Rust writes for characters that no symbol may have. */
+function unescaped(name: string): string {
+  return name
+    .replace(/^_\$/, "$")
+    .replace(/\$(?:u([0-9a-f]{1,4})|([A-Z]{1,2}))\$/g, (all, code?: string, short?: string) =>
+      code === undefined ? (ESCAPES[short ?? ""] ?? all) : String.fromCharCode(Number.parseInt(code, 16)),
+    )
+    .replace(/\.\./g, "::");
 }

@@ -8,7 +8,7 @@ import { type Place, Symbolizer } from "./symbols.ts";
 
 /** The lines of a report, the error line last. */
 export function crashReport(crash: Crash): readonly string[] {
-  const symbolizer = new Symbolizer(crash.modules, crash.layers);
+  const symbolizer = new Symbolizer(crash.modules, crash.layers, crash.kernel);
   const at = symbolizer.place(crash.rip);
   const stack = crash.stack.filter((address) => address !== crash.rip);
   const lines = [

@@ -3,8 +3,9 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { type ElfFile, parseElf, readSymbols, type SymbolTable } from "@spore/elf";
 import { type ImageReader, openImage } from "@spore/erofs";
-import type { Layer, Module } from "./crash.ts";
+import type { KernelPlace, Layer, Module } from "./crash.ts";
 import { demangle } from "./demangle.ts";
+import { KernelSymbols } from "./kernel-symbols.ts";
 
 /** Where an address lies. */
 export interface Place {
@@ -25,8 +26,10 @@ export class Symbolizer {
   readonly #modules: readonly Module[];
   readonly #layers: readonly Layer[];
   readonly #binaries = new Map<string, Binary | undefined>();
+  readonly #kernel: KernelSymbols | undefined;
 
-  constructor(modules: readonly Module[], layers: readonly Layer[]) {
+  constructor(modules: readonly Module[], layers: readonly Layer[], kernel?: KernelPlace) {
+    this.#kernel = kernel && new KernelSymbols(kernel);
     this.#modules = modules;
     this.#layers = layers;
   }
@@ -38,6 +41,10 @@ export class Symbolizer {
    */
   place(address: bigint, kind: "exact" | "return" = "exact"): Place | undefined {
     const module = this.#modules.find(({ start, end }) => start <= address && address < end);
+    if (module === undefined && this.#kernel?.has(address)) {
+      const start = this.#kernel.place.start;
+      return { module: "the library OS", symbol: this.#kernel.name(address, kind), offset: address - start };
+    }
     if (module === undefined) return undefined;
     const offset = address - module.start + BigInt(Math.trunc(module.fileOffset));
     const symbol = this.#symbol(module.path, Number(offset), kind === "return" ? 1 : 0);
