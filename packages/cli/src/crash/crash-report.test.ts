@@ -6,6 +6,7 @@ import { parseElf, readSymbols } from "@spore/elf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { formatCall } from "./calls.ts";
 import { parseCrash } from "./crash.ts";
+import { kernelReport } from "./kernel-report.ts";
 import { crashReport } from "./report.ts";
 import { Symbolizer } from "./symbols.ts";
 
@@ -167,6 +168,35 @@ test("an address in the library OS is named by the symbols beside it, and withou
   const kernel = { path: "/nowhere/1.kernel", start: 0x7f8000200000n, end: 0x7f8000600000n };
   const lines = crashReport({ ...parseCrash(JSON.stringify(crash())), rip: 0x7f8000201003n, kernel });
   expect(lines[1]).toBe("  at   0x7f8000201003  in the library OS+0x1003");
+});
+
+test("a stop of the library OS: the functions on its stack, by the symbols that were kept beside it", () => {
+  const folder = mkdtempSync(join(tmpdir(), "spore-crash-"));
+  // A call at 0x1000 of the text, then what it returns to.
+  const source = ".globl outer\nouter: call inner\nnop\n.globl inner\ninner: ud2\n";
+  execFileSync("as", ["-o", join(folder, "k.o")], { input: source });
+  execFileSync("ld", [
+    "-Ttext=0x7f8000201000",
+    "-e",
+    "outer",
+    "-o",
+    join(folder, "k.elf"),
+    join(folder, "k.o"),
+  ]);
+  const kernel = { path: join(folder, "k.kernel"), start: 0x7f8000200000n, end: 0x7f8000600000n };
+  const stop = {
+    problem: "bad: 0x7f8000201006 0xd",
+    rip: 0x7f8000201007n,
+    stack: [0x7f8000201006n, 0x7f8000201005n],
+  };
+  expect(kernelReport({ ...stop, kernel })).toEqual([
+    "spore: the library OS stopped; functions on its stack, some of them maybe left from before:",
+    "  at   0x7f8000201006  inner+0x0",
+    "  in   0x7f8000201007  inner+0x1",
+    // The other word stands behind no call.
+    "  from 0x7f8000201005  outer+0x5",
+  ]);
+  rmSync(folder, { recursive: true });
 });
 
 test("the command reads standard input, writes standard error and succeeds", () => {

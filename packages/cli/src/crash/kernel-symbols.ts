@@ -35,7 +35,7 @@ export class KernelSymbols {
   isBehindCall(address: bigint): boolean {
     const elf = this.#elf()?.elf;
     const at = Number(address);
-    const load = elf?.loads.find(({ vaddr, fileSize }) => vaddr + 7 <= at && at <= vaddr + fileSize);
+    const load = elf?.loads.find(({ vaddr, fileSize }) => vaddr < at && at <= vaddr + fileSize);
     if (!elf || !load) return false;
     const end = load.offset + at - load.vaddr;
     const byte = (back: number): number => elf.view.bytes[end - back] ?? 0;
