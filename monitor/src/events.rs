@@ -105,6 +105,13 @@ impl Events {
         self.published("listening", guest_port, &format!("http://{host}"));
     }
 
+    /// The program listens on a port that leads nowhere.
+    pub fn unpublished(&self, guest_port: u16) {
+        if guest_port != 0 {
+            self.machine(&json!({"event": "unpublished", "guestPort": guest_port}));
+        }
+    }
+
     fn published(&self, event: &str, guest_port: u16, url: &str) {
         self.machine(&json!({"event": event, "guestPort": guest_port, "url": url}));
         if self.style == Style::Human {

@@ -145,9 +145,9 @@ test("a monitor that is killed is noticed, also by a daemon that did not start i
 });
 
 test("a release goes back and forth", async () => {
-  expect(await spore.json(["rollback", "hello", "--to", "1"])).toMatchObject({ release: 1, state: "live" });
+  expect(await spore.json(["rollback", "hello", "1"])).toMatchObject({ release: 1, state: "live" });
   expect(await spore.get("hello")).toMatchObject({ status: 200 });
-  expect(await spore.json(["rollback", "hello", "--to", "4"])).toMatchObject({ release: 4 });
+  expect(await spore.json(["rollback", "hello", "4"])).toMatchObject({ release: 4 });
   const [newest] = await spore.json<{ number: number; live: boolean }[]>(["releases", "hello"]);
   expect(newest).toMatchObject({ number: 4, live: true });
   // A release alone, at an address of its own.
@@ -158,7 +158,7 @@ test("a release that cannot start gets no request, and says why", async () => {
   const { status, stderr } = await spore.spore(["deploy", "--name", "hello", "/bin/false"]);
   expect(status).toBe(69);
   expect(stderr).toMatch(
-    /error\[SPORE_START_FAILED\]: hello did not start: exit status 1 — see `spore logs hello`/,
+    /error\[SPORE_START_FAILED\]: hello did not start: exit status 1 before it listened — see `spore logs hello`/,
   );
   expect(await spore.get("hello")).toMatchObject({ status: 200, text: "Hello from Spore\n" });
 });

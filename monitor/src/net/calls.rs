@@ -114,6 +114,7 @@ impl Engine {
             negated(&error)
         })?;
         if mine.is_empty() {
+            self.events.unpublished(at.port());
             return Ok(0);
         }
         self.install(entry).map_err(|error| negated(&error))?;

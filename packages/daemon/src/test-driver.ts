@@ -84,6 +84,7 @@ function handle(end: () => void): Handle {
     ticks: "1",
     start: "cold",
     phases: {},
+    missing: "it did not listen on port 8080 in time",
     freeze: async () => {},
     sleep: null,
     look: () => {},

@@ -38,9 +38,14 @@ export async function releases(flags: Json, app: string, context: Context): Prom
 export async function rollback(
   flags: Json,
   app: string,
-  release: number | undefined,
+  wanted: string | undefined,
   context: Context,
 ): Promise<number> {
+  if (wanted !== undefined && !/^[1-9]\d{0,8}$/.test(wanted)) {
+    const problem = `RELEASE: expected a whole number such as 3, not ${JSON.stringify(wanted)}`;
+    throw sporeError("SPORE_USAGE", { problem, command: "rollback" });
+  }
+  const release = wanted === undefined ? undefined : Number(wanted);
   const daemon = connectDaemon(context.env);
   const begin = () => daemon.call("rollback", { params: { app }, body: { release } });
   report(await rolledOut(daemon, begin), flags, context);

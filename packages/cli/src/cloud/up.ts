@@ -146,8 +146,13 @@ function failed(problem: string, context: Context): Error {
 
 function report(status: Status, already: boolean, flags: UpFlags, context: Context): number {
   if (flags.json) context.out(`${JSON.stringify({ ...status, already })}\n`);
-  else if (already) context.err(`spore: the daemon runs already (process ${status.pid})\n`);
-  else context.err(`spore: the daemon runs (process ${status.pid}), state in ${status.home}\n`);
+  else if (already) {
+    const asked = Object.entries(flags).some(
+      ([name, value]) => name !== "json" && value !== undefined && value !== false && String(value) !== "",
+    );
+    const hint = asked ? "; what was asked for holds after `spore down` and `spore up`" : "";
+    context.err(`spore: the daemon runs already (process ${status.pid})${hint}\n`);
+  } else context.err(`spore: the daemon runs (process ${status.pid}), state in ${status.home}\n`);
   if (!flags.json) context.out(`${status.gateway}\n`);
   return 0;
 }

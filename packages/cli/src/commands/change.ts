@@ -1,7 +1,7 @@
 /** Commands that change apps: `releases`, `rollback`, `promote`, `env`, `secret`, `flag`, `stop`, `rm`. */
 
 import { flag as bare, type Command, command, list, value } from "../command.ts";
-import { readCount, readText, readVariable } from "../settings/values.ts";
+import { readText, readVariable } from "../settings/values.ts";
 import { appArgument, json } from "./cloud-options.ts";
 
 /** Lists releases. */
@@ -19,19 +19,17 @@ export const releases: Command = command({
 export const rollback: Command = command({
   name: "rollback",
   summary: "Give the requests of an app to an earlier release.",
-  arguments: [appArgument],
-  options: {
-    to: value({
-      value: "RELEASE",
-      doc: "Number of the release.",
-      otherwise: "the one before",
-      read: readCount,
-    }),
-    json,
-  },
-  examples: [{ line: "spore rollback hello --to 3", doc: "Go back to release 3." }],
-  handle: async ({ options, words }, context) =>
-    (await import("../cloud/change.ts")).rollback(options, words[0] ?? "", options.to, context),
+  arguments: [
+    appArgument,
+    { name: "RELEASE", doc: "Number of the release; if absent, the one before.", optional: true },
+  ],
+  options: { json },
+  examples: [
+    { line: "spore rollback hello", doc: "Go back to the release before." },
+    { line: "spore rollback hello 3", doc: "Go back to release 3." },
+  ],
+  handle: async ({ options, words: [app = "", release] }, context) =>
+    (await import("../cloud/change.ts")).rollback(options, app, release, context),
 });
 
 /** Goes on. */

@@ -346,6 +346,10 @@ class Machine implements Handle {
     return this.life.restored ? "snapshot" : "cold";
   }
 
+  get missing(): string {
+    return this.life.missing;
+  }
+
   async freeze(path: string, base: string | null): Promise<void> {
     const orders = ordersOf(this.life.folder);
     if (orders === null) {
@@ -395,6 +399,8 @@ class Life {
   #ended: Ended | null = null;
   #endpoint: Endpoint | null = null;
   #ready: boolean;
+  /** A port that it listens on, and that nobody asked for. */
+  #elsewhere: number | null = null;
   #over = false;
 
   constructor(folder: string, wanted: Readiness, restored: boolean, watch: InstanceWatch) {
@@ -430,6 +436,8 @@ class Life {
       const url = new URL(event.url ?? "");
       this.#endpoint = { guestPort: this.#wanted.port, host: url.hostname, port: Number(url.port) };
       this.#tellReady();
+    } else if (event.event === "unpublished") {
+      this.#elsewhere ??= event.guestPort ?? null;
     } else if (event.event === "exited") {
       const { exitCode, signal } = event;
       this.#ended =
@@ -437,6 +445,13 @@ class Life {
           ? { kind: "exited", outcome: `exit status ${exitCode ?? 0}` }
           : { kind: "crashed", outcome: signal };
     }
+  }
+
+  get missing(): string {
+    const { port } = this.#wanted;
+    if (this.#endpoint !== null) return "it did not call ready() in time";
+    if (this.#elsewhere === null) return `it did not listen on port ${port} in time`;
+    return `it listens on port ${this.#elsewhere}, not on ${port} (PORT says which, or \`spore deploy --port\`)`;
   }
 
   #tellReady(): void {

@@ -68,6 +68,8 @@ export interface Handle {
   readonly start: StartKind;
   /** Once it listens, parts of the time that it took, in milliseconds; those that are known. */
   readonly phases: Readonly<Record<string, number>>;
+  /** What keeps it from being ready, in words. */
+  readonly missing: string;
   /** Writes a snapshot of the instance, which runs on. `base`: another in the same folder that it may be made on. Rejects with a SporeError. */
   freeze(path: string, base: string | null): Promise<void>;
   /**

@@ -43,7 +43,7 @@ describe("an app that sleeps", () => {
       const { status, text } = await cloud.get(host);
       expect({ status, text }).toEqual({
         status: 502,
-        text: "SPORE_START_FAILED: the app did not start: exit status 3\n",
+        text: "SPORE_START_FAILED: the app did not start: exit status 3 before it listened\n",
       });
     }
     expect((await cloud.get(host)).status).toBe(503);

@@ -236,7 +236,7 @@ export class Fleet {
   #onStartTimeout(member: Member): void {
     if (member.state !== "starting") return;
     member.reason = "start-timeout";
-    member.outcome = "it did not listen on its port in time";
+    member.outcome = member.handle?.missing ?? "it was not begun in time";
     if (member.handle === null) this.#onEnded(member, { kind: "start-failed", outcome: member.outcome });
     else member.handle.kill();
   }
@@ -451,6 +451,5 @@ export function newId(): string {
 
 /** The error of a start that did not come to an end. */
 export function startFailed(member: Member): Error {
-  const problem = member.outcome ?? member.reason;
-  return sporeError("SPORE_START_FAILED", { app: member.app, problem });
+  return sporeError("SPORE_START_FAILED", { app: member.app, problem: member.problem });
 }

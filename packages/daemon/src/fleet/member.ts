@@ -50,6 +50,12 @@ export class Member {
     return this.inFlight === 0 && this.holds === 0;
   }
 
+  /** Why it was never ready. */
+  get problem(): string {
+    if (this.outcome === null) return this.reason;
+    return this.reason === "exited" ? `${this.outcome} before it listened` : this.outcome;
+  }
+
   /** Sets the timer; there is one at a time. */
   arm(ms: number, then: () => void): void {
     this.disarm();

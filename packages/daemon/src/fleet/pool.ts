@@ -254,7 +254,7 @@ export class Pool {
       this.#blockedUntil = performance.now() + Math.min(BACKOFF_MS * 2 ** (step - 1), BACKOFF_LIMIT_MS);
     if (this.members.length > 0) return;
     const timeout = member.reason === "start-timeout";
-    const text = `the app did not start: ${member.outcome ?? member.reason}`;
+    const text = `the app did not start: ${member.problem}`;
     const why = new Refusal(timeout ? 504 : 502, timeout ? "SPORE_WAKE_TIMEOUT" : "SPORE_START_FAILED", text);
     this.#refuseAll(why);
   }
