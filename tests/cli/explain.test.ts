@@ -77,6 +77,14 @@ test("a project with a configuration: the image that `spore image` shows and `sp
   expect(await explained(built)).toMatchObject({ digest });
 });
 
+test("instructions that leave the guest are counted: system calls and cpuid, jumps and traps", async () => {
+  const { stdout, status } = await spore(["explain", join(root, "examples/hello")], { deadline: 240_000 });
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/ld-linux\S+: (\d+) of \1 system-call .* 0 trap; (\d+) of \2 cpuid .* 0 trap$/m);
+  // Node.js itself is too large to be read.
+  expect(stdout).toMatch(/\/node: 0 of (\d+) cpuid instructions are jumps, \1 trap$/m);
+});
+
 test("two images: what one has over the other", async () => {
   const threads = compile(place, "threads.c", "musl-gcc", "-O1", "-w", "-static", "-pthread");
   const { stdout, status } = await spore(["explain", hello, threads]);

@@ -5,7 +5,16 @@ import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SporeError } from "@spore/errors";
-import type { AppObject, Needs, Passed, PiecesMode, Reason, Recording, Summary } from "@spore/needs";
+import type {
+  AppObject,
+  Needs,
+  Passed,
+  PiecesMode,
+  Reason,
+  Recording,
+  SiteCount,
+  Summary,
+} from "@spore/needs";
 import { writeRecord } from "./atomic-file.ts";
 import { fingerprint } from "./build-record.ts";
 import type { LayerObject } from "./guest-tree.ts";
@@ -24,15 +33,30 @@ export async function findNeeds(
 ): Promise<Needs> {
   const jumps = new Map(patches.map(({ object, counts }) => [object, counts.syscall.patched]));
   const seen = objects.map(({ path, host }) => [path, host, fingerprint(host), jumps.get(path) ?? 0]);
-  const needs = await kept(store, ["derived", seen, mode, recording ?? null], () =>
+  const found = await kept(store, ["derived", seen, mode, recording ?? null], () =>
     derive(objects, jumps, mode, recording, store),
   );
+  const needs = { ...found, sites: withCpuid(found.sites, patches) };
   decisions.push({
     topic: "needs",
     what: needs.everything.length > 0 ? "everything" : `${needs.calls.length} system calls`,
     why: reasonFor(needs),
   });
   return needs;
+}
+
+/** The counts of system-call instructions, with those of `cpuid`. */
+function withCpuid(known: readonly SiteCount[], patches: readonly PatchedObject[]): SiteCount[] {
+  const counts = new Map<string, SiteCount>(known.map((each) => [each.object, each]));
+  for (const { object, counts: found } of patches) {
+    const { sites, patched } = found.cpuid;
+    if (sites === 0) continue;
+    counts.set(object, {
+      ...(counts.get(object) ?? { object, sites: 0, patched: 0 }),
+      cpuid: { sites, patched },
+    });
+  }
+  return [...counts.values()];
 }
 
 /** Reads the objects, or remembers what each showed, and derives the needs. */

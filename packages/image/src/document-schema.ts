@@ -43,7 +43,12 @@ export const NEEDS_SCHEMA: Schema = object(
     services: list(object({ name, by: reasons })),
     everything: reasons,
     without: list(name),
-    sites: list(object({ object: text, sites: count, patched: count })),
+    sites: list(
+      object(
+        { object: text, sites: count, patched: count, cpuid: object({ sites: count, patched: count }) },
+        ["cpuid"],
+      ),
+    ),
   },
   ["without"],
 );

@@ -66,6 +66,8 @@ export interface SiteCount {
   readonly object: string;
   readonly sites: number;
   readonly patched: number;
+  /** The same of its `cpuid` instructions, if it was looked for them and has any. */
+  readonly cpuid?: { readonly sites: number; readonly patched: number };
 }
 
 /** What an app needs; calls by number, services and sites by name. Plain data, as JSON keeps it. */

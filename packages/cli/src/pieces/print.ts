@@ -40,8 +40,16 @@ export function printReport(report: PieceReport, context: Context): void {
     line(`asked for and not there, answered ENOSYS: ${report.missing.map(({ name }) => name).join(", ")}`);
   }
   if (report.sites.length > 0) line("");
-  for (const { object, sites, patched } of report.sites) {
-    line(`${object}: ${patched} of ${sites} system-call instructions are jumps, ${sites - patched} trap`);
+  const jumps = (
+    what: string,
+    { sites, patched }: { readonly sites: number; readonly patched: number },
+  ): string => `${patched} of ${sites} ${what} instructions are jumps, ${sites - patched} trap`;
+  for (const site of report.sites) {
+    const counts = [
+      ...(site.sites > 0 ? [jumps("system-call", site)] : []),
+      ...(site.cpuid ? [jumps("cpuid", site.cpuid)] : []),
+    ];
+    line(`${site.object}: ${counts.join("; ")}`);
   }
 }
 
