@@ -7,6 +7,9 @@ import type { EventRange, NewEvent, Range, Records, Store } from "./types.ts";
 
 /** Version of the tables. */
 const VERSION = 2;
+/** What every request and every wake asks for is kept at hand: parsed, and so many of them. */
+const AT_HAND: ReadonlySet<keyof Records> = new Set(["apps", "releases"]);
+const AT_HAND_LIMIT = 4000;
 /** Events are kept up to so many. */
 const EVENTS_KEPT = 100_000;
 
@@ -69,6 +72,7 @@ class SqliteStore implements Store {
   readonly #append: StatementSync;
   readonly #events: StatementSync;
   readonly #forget: StatementSync;
+  readonly #atHand = new Map<string, unknown>();
   #depth = 0;
   /** To be done after the commit. */
   #after: (() => void)[] = [];
@@ -95,15 +99,29 @@ class SqliteStore implements Store {
   }
 
   get<B extends keyof Records>(bucket: B, key: string): Records[B] | null {
+    if (!AT_HAND.has(bucket)) return this.#read(bucket, key);
+    const name = `${bucket} ${key}`;
+    const known = this.#atHand.get(name);
+    if (known !== undefined) return known as Records[B];
+    const found = this.#read(bucket, key);
+    if (found === null) return null;
+    if (this.#atHand.size >= AT_HAND_LIMIT) this.#atHand.clear();
+    this.#atHand.set(name, found);
+    return found;
+  }
+
+  #read<B extends keyof Records>(bucket: B, key: string): Records[B] | null {
     const row = this.#get.get(bucket, key) as { readonly value: string } | undefined;
     return row === undefined ? null : (JSON.parse(row.value) as Records[B]);
   }
 
   put<B extends keyof Records>(bucket: B, key: string, value: Records[B]): void {
+    this.#atHand.delete(`${bucket} ${key}`);
     this.#write(() => this.#put.run(bucket, key, JSON.stringify(value)));
   }
 
   delete(bucket: keyof Records, key: string): void {
+    this.#atHand.delete(`${bucket} ${key}`);
     this.#write(() => this.#delete.run(bucket, key));
   }
 
@@ -153,6 +171,7 @@ class SqliteStore implements Store {
       this.#write(() => this.#database.exec("COMMIT"));
     } catch (thrown) {
       this.#after = [];
+      this.#atHand.clear();
       // A full disk has rolled back already.
       if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw thrown;

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { defaultSettings } from "../cloud/apps.ts";
 import { memoryStore } from "./memory.ts";
 import { openSqlite } from "./sqlite.ts";
 import type { FlagRecord, NewEvent, Store } from "./types.ts";
@@ -143,4 +144,27 @@ test("events of a daemon that knew of no projects stay", () => {
   ]);
   expect(store.events({ after: 0, limit: 10, project: "shop" })).toMatchObject([{ seq: 8 }]);
   store.close();
+});
+
+test("what is kept at hand is never what was rolled back, or has changed since", () => {
+  const store = openSqlite(join(folder, "state.db"));
+  try {
+    const app = { name: "a", tenant: "t", createdAt: 1, live: 1, canary: null, lastRelease: 1 };
+    const put = (live: number): void => store.put("apps", "a", { ...app, live, settings: defaultSettings });
+    put(1);
+    expect(store.get("apps", "a")?.live).toBe(1);
+    const fails = (): void => {
+      put(2);
+      expect(store.get("apps", "a")?.live).toBe(2);
+      throw new Error("no");
+    };
+    expect(() => store.transaction(fails)).toThrow("no");
+    expect(store.get("apps", "a")?.live).toBe(1);
+    put(3);
+    expect(store.get("apps", "a")?.live).toBe(3);
+    store.delete("apps", "a");
+    expect(store.get("apps", "a")).toBeNull();
+  } finally {
+    store.close();
+  }
 });
