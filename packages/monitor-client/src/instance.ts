@@ -144,6 +144,8 @@ export class Instance implements AsyncDisposable {
 
 /** An app that waits for something outside has used by then what it uses. */
 const TRIAL_MS = 3000;
+/** What has not come to an end by then is ended. */
+const TRIAL_END_MS = 10_000;
 
 /**
  * Goes on once from the snapshot `config.restore`, on trial, and notes in the file what the
@@ -160,10 +162,15 @@ export async function tryOut(
   const rights = { ...config.rights, destinations: [] };
   const trial = { ...config, rights, publish: null, anyPort: true, pool: null, trial: true };
   await using instance = Instance.start(monitor, trial, { output: "ignore" });
-  const listening = await instance.event("listening", ({ guestPort }) => (port ?? guestPort) === guestPort);
-  if (listening === null) throw answered(undefined);
-  await Promise.race([ask(listening.url).catch(() => {}), delay(TRIAL_MS, undefined, { ref: false })]);
-  await instance.noteUse(config.restore);
+  const end = setTimeout(() => instance.signal("SIGKILL"), TRIAL_END_MS);
+  try {
+    const listening = await instance.event("listening", ({ guestPort }) => (port ?? guestPort) === guestPort);
+    if (listening === null) throw answered(undefined);
+    await Promise.race([ask(listening.url).catch(() => {}), delay(TRIAL_MS, undefined, { ref: false })]);
+    await instance.noteUse(config.restore);
+  } finally {
+    clearTimeout(end);
+  }
 }
 
 /** How a machine is frozen. */

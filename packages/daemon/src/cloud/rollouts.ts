@@ -8,6 +8,7 @@ import { request } from "node:http";
 import type { DeploymentState } from "@spore/api";
 import { asSporeError, sporeError } from "@spore/errors";
 import { Refusal } from "@spore/gateway";
+import type { Endpoint } from "../driver/types.ts";
 import type { Events } from "../events.ts";
 import { type Fleet, newId, startFailed } from "../fleet/fleet.ts";
 import type { Member } from "../fleet/member.ts";
@@ -18,6 +19,9 @@ import type { FaultPoint } from "./faults.ts";
 /** How long the health check is tried. */
 const HEALTH_MS = 10_000;
 const HEALTH_RETRY_MS = 100;
+/** Requests before a release is frozen: so many, and as long as this takes. */
+const WARM_UP_REQUESTS = 100;
+const WARM_UP_MS = 300;
 /** When what could not be kept is tried again: somebody has to make room. */
 const KEEP_RETRY_MS = 1000;
 
@@ -159,7 +163,7 @@ export class Rollouts {
 
   /** A snapshot of the warm instance. A release without one is as good, and wakes more slowly. */
   async #freeze(release: ReleaseRecord, member: Member): Promise<void> {
-    const { snapshots, events, store } = this.#parts;
+    const { snapshots, events, store, fleet } = this.#parts;
     if (!Snapshots.allowed(release) || snapshots.of(release) !== null) return;
     const { app, number } = release;
     const record = store.get("apps", app);
@@ -167,13 +171,13 @@ export class Rollouts {
     try {
       const { endpoint, handle } = member;
       if (endpoint === null || handle === null) return;
-      // The code behind the first request is compiled before, not after, every wake.
-      if (record?.settings.tcp == null) {
-        await ask(endpoint.host, endpoint.port, release.config.health ?? "/", `${app}.localhost`);
-      }
-      await snapshots.take(release, (path, base) => handle.freeze(path, base));
+      const question = record?.settings.tcp == null ? (release.config.health ?? "/") : null;
+      const first = async ({ host, port }: Endpoint): Promise<number | string> =>
+        question === null ? "" : await ask(host, port, question, `${app}.localhost`);
+      if (question !== null) await warmUp(() => first(endpoint));
+      await snapshots.take(release, (path, base) => fleet.freeze(release, member, { path, base }, first));
       events.tell("snapshot.taken", about);
-      await this.#parts.fleet.standBy(release);
+      await fleet.standBy(release);
     } catch (thrown) {
       const why = asSporeError(thrown).message;
       events.tell("snapshot.failed", about, { why });
@@ -249,6 +253,15 @@ function problemOf(thrown: unknown): NonNullable<DeploymentRecord["problem"]> {
   const { code, message, next } = asSporeError(thrown);
   if (!(thrown instanceof Refusal)) return { code, message, next };
   return { code: thrown.code, message: thrown.message, next: "see `spore events` for what happened" };
+}
+
+/** The code behind a request is compiled before, not after, every wake. */
+async function warmUp(ask: () => Promise<number | string>): Promise<void> {
+  const end = performance.now() + WARM_UP_MS;
+  for (let count = 0; count < WARM_UP_REQUESTS && performance.now() < end; count += 1) {
+    const answer = await ask();
+    if (typeof answer !== "number" || answer >= 400) return;
+  }
 }
 
 /** The status of an answer, or what went wrong. */
