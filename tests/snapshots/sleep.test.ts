@@ -1,10 +1,12 @@
 // A machine that sleeps keeps who is connected to it, and goes on when one of them says something.
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { freePort } from "../support/cloud.ts";
 import { folder } from "../support/programs.ts";
 import { fixtures, type Server, serve, spore } from "../support/spore.ts";
 
@@ -79,4 +81,26 @@ test("Node.js: WebSockets, what they have counted, and timers", async () => {
   }
   expect((await fetch(server.url)).status).toBe(426);
   for (const socket of sockets) socket.close();
+});
+
+test("a datagram wakes it", async () => {
+  const orders = join(place, "datagrams.sock");
+  const program = join(place, "echo.mjs");
+  writeFileSync(
+    program,
+    `import { createSocket } from "node:dgram";
+     import { createServer } from "node:http";
+     let count = 0;
+     const socket = createSocket("udp4", (_, { port, address }) => socket.send(String(++count), port, address));
+     socket.bind(5300, () => createServer().listen(8080));`,
+  );
+  const port = await freePort();
+  await using server = await serve(8080, ["--orders", orders, "-p", `${port}:5300/udp`, program]);
+  const client = createSocket("udp4");
+  for (let round = 1; round <= 3; round++) {
+    client.send("hello", port, "127.0.0.1");
+    expect(String((await once(client, "message"))[0])).toBe(String(round));
+    await sleep(server, orders);
+  }
+  client.close();
 });

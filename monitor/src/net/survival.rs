@@ -115,10 +115,13 @@ impl Engine {
                 true => 0,
                 false => libc::POLLIN | libc::POLLRDHUP,
             };
-            if entry.tx_blocked || !entry.has(host_flag::CONNECTED) {
+            let connecting = entry.kind == Kind::Stream && !entry.has(host_flag::CONNECTED);
+            if entry.tx_blocked || connecting {
                 wanted |= libc::POLLOUT;
             }
-            watched.push(sys::watch(entry.fd.raw(), wanted));
+            let published = entry.published.as_ref().map(|published| published.raw());
+            let fds = published.into_iter().chain([entry.fd.raw()]);
+            watched.extend(fds.map(|fd| sys::watch(fd, wanted)));
         }
         watched
     }
