@@ -142,6 +142,19 @@ describe("a machine that runs", () => {
     expect(last).toMatchObject({ event: "restore", restored: true, generation: 1 });
   });
 
+  test("comes to rest between two turns of a busy event loop: no other code is the first to run", async () => {
+    const orders = join(place, "busy.sock");
+    const copy = join(place, "busy.snap");
+    await using server = await serve(8080, ["--orders", orders, fixture]);
+    await ask(server, "/busy");
+    for (let count = 0; count < 3; count++) {
+      const frozen = await spore(["snapshot", "--orders", orders, "-o", copy]);
+      expect(frozen.status, frozen.stderr).toBe(0);
+      await using restored = await serve(8080, [copy]);
+      expect(await ask<number>(restored, "/strays")).toBe(0);
+    }
+  });
+
   test("does nothing of this without a machine that could be frozen", async () => {
     await using server = await serve(8080, [fixture]);
     await ask(server, "/hold");

@@ -91,15 +91,6 @@ impl Client {
         self.state.lock().owes_word
     }
 
-    /// Tells it to come to rest. False if it does not take part in that.
-    pub fn begin_park(&self) -> bool {
-        let parks = self.state.lock().parks;
-        if parks {
-            self.tell(&message::park());
-        }
-        parks
-    }
-
     /// It waits for news, or takes no part.
     pub fn is_parked(&self) -> bool {
         let state = self.state.lock();

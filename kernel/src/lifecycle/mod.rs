@@ -32,7 +32,7 @@ pub fn initialise(_info: &BootInfo) {
 
 /// How long event loops may take to come to rest once everybody is done, ns. A thread
 /// that computes for longer is copied as it is.
-const PARKING_NS: u64 = 20_000_000;
+const PARKING_NS: u64 = 100_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -131,8 +131,12 @@ fn freeze() {
             return;
         }
     }
-    let loops: Vec<_> = all.iter().filter(|client| client.begin_park()).collect();
-    if loops.is_empty() {
+    // To everybody: an event loop hears of it through another file than the one in which
+    // it comes to rest.
+    for client in &all {
+        client.tell(&message::park());
+    }
+    if all.iter().all(|client| client.is_parked()) {
         copy();
     } else {
         enter(Phase::Parking(now + PARKING_NS));
