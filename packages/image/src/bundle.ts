@@ -215,6 +215,7 @@ export async function writeBundle(
   try {
     result = await build({
       ...commonOptions(request, format),
+      metafile: false,
       entryPoints: points,
       outdir: project,
       chunkNames: ".chunks/[name]-[hash]",
