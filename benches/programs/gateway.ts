@@ -5,6 +5,7 @@ import { Gateway, type Lease } from "@spore/gateway";
 const [port = 0, upstream = 0] = process.argv.slice(2).map(Number);
 const lease: Lease = {
   address: { host: "127.0.0.1", port: upstream },
+  started: null,
   start: "warm",
   phases: {},
   release: () => {},

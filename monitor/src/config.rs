@@ -319,6 +319,9 @@ pub struct PublishRule {
     /// A socket that listens there already, if somebody has left one.
     #[serde(skip)]
     pub listener: Option<Arc<OwnedFd>>,
+    /// Others hold that socket too.
+    #[serde(skip)]
+    pub lent: bool,
 }
 
 /// What outgoing connections may not reach.

@@ -244,6 +244,10 @@ fn clone(common: Common, starter: UnixStream) -> Result<Outcome> {
 fn run(config: Config, events: &Arc<Events>) -> Result<Outcome> {
     let signals = ProgramSignals::block().map_err(|e| host_failed("watch signals", &e))?;
     control::install_kick_handler();
+    if config.trial {
+        // Nobody else will want it.
+        shell::end_with_starter();
+    }
     if let (Some(pool), Some(_)) = (&config.pool, &config.restore)
         && let Some(status) = standby::client::run(pool, &config, &signals)
     {

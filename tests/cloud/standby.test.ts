@@ -47,6 +47,22 @@ test("an app that sleeps is woken in a machine that stands by, and another takes
     .toEqual([0, 0]);
 }, 120_000);
 
+test("a request that went to a machine which never came to run gets another start", async () => {
+  await using spore = await cloud();
+  await spore.json(["deploy", "--name", "app", "--idle", "1h", vars]);
+  for (const pid of spore.monitors()) process.kill(pid, "SIGKILL");
+  const hangs = await standby(spore);
+  process.kill(hangs, "SIGSTOP");
+  const answer = spore.get("app");
+  const starting = async (): Promise<number> => {
+    const { instances } = await spore.json<{ instances: { state: string }[] }>(["ps", "app"]);
+    return instances.filter(({ state }) => state === "starting").length;
+  };
+  await expect.poll(starting, { timeout: 30_000 }).toBe(1);
+  process.kill(hangs, "SIGKILL");
+  expect(await answer).toMatchObject({ status: 200 });
+}, 120_000);
+
 test("every instance has a host name and an id of its own", async () => {
   await using spore = await cloud();
   await spore.json(["deploy", "--name", "app", "--idle", "100ms", vars]);

@@ -124,7 +124,7 @@ pub fn check_declared(rules: &[PublishRule], rights: &Rights) -> Result<()> {
 /// Binds the host socket of a rule.
 pub fn bind(rule: &PublishRule) -> Result<Publication> {
     if let Some(listener) = &rule.listener {
-        return lent(rule, listener)
+        return open(rule, listener)
             .map_err(|error| explain(&SocketAddr::new(rule.address, rule.host), &error));
     }
     let address = SocketAddr::new(rule.address, rule.host);
@@ -132,7 +132,7 @@ pub fn bind(rule: &PublishRule) -> Result<Publication> {
 }
 
 /// A socket that listens already.
-fn lent(rule: &PublishRule, listener: &OwnedFd) -> io::Result<Publication> {
+fn open(rule: &PublishRule, listener: &OwnedFd) -> io::Result<Publication> {
     let fd = listener.try_clone()?;
     sys::unblock(fd.as_raw_fd());
     Ok(Publication {
@@ -144,7 +144,7 @@ fn lent(rule: &PublishRule, listener: &OwnedFd) -> io::Result<Publication> {
         given: 0,
         waiting: false,
         fixed: true,
-        lent: true,
+        lent: rule.lent,
     })
 }
 
@@ -219,6 +219,7 @@ mod tests {
             guest: 80,
             protocol: Protocol::Tcp,
             listener: None,
+            lent: false,
         };
         let error = bind(&rule).err().expect("the port is taken");
         assert_eq!(error.code, SPORE_PORT_TAKEN);
@@ -233,6 +234,7 @@ mod tests {
             guest: 80,
             protocol: Protocol::Tcp,
             listener: None,
+            lent: false,
         };
         let first = bind(&rule).unwrap();
         let again = PublishRule {
@@ -253,6 +255,7 @@ mod tests {
             guest: 80,
             protocol: Protocol::Tcp,
             listener: None,
+            lent: false,
         };
         let mut publication = bind(&rule).unwrap();
         let any = SocketAddr::from(([0; 4], 80));

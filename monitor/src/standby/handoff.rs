@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +85,7 @@ impl Wake {
         if let Some(mut publish) = self.publish {
             for (rule, fd) in publish.iter_mut().zip(descriptors.take(self.listeners)) {
                 rule.listener = Some(std::sync::Arc::new(fd));
+                rule.lent = true;
             }
             config.publish = Some(publish);
         }
@@ -96,9 +98,13 @@ impl Wake {
     }
 }
 
-/// The waker has made the file.
+/// The waker has made the folder.
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn become_stream(file: &impl AsRawFd, number: RawFd) {

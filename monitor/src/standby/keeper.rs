@@ -5,7 +5,8 @@
 //!
 //! - `{"start": CONFIG}` starts a shell of that launch configuration. It has a
 //!   connection to the keeper's socket, on which `{"event":"preparing","config":CONFIG}`
-//!   comes at once, `{"event":"standby","pid":PID}` when it stands by, and a wish
+//!   comes at once, `{"event":"standby","pid":PID,"listening":[...]}` when it stands by, with
+//!   the ports that already listen, and a wish
 //!   ([`super::handoff`]) is waited for. If that connection ends, so does the shell.
 //! - `{"forget": CONFIG}`: its layers are not needed any more.
 //!

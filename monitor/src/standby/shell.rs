@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::handoff;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL};
 use crate::finish;
+use crate::net::listen_at;
 
 /// Where a shell finds what its pool has left for it.
 const SOURCE: RawFd = 3;
@@ -82,7 +84,9 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
         Source::Starter(stream) => stream,
         Source::Kept(mut stream) => {
             call_process(c"spore-standby");
-            let ready = json!({"event": "standby", "pid": std::process::id()});
+            let listening = listen(config)?;
+            let pid = std::process::id();
+            let ready = json!({"event": "standby", "pid": pid, "listening": listening});
             stream
                 .write_all(format!("{ready}\n").as_bytes())
                 .map_err(lost)?;
@@ -117,6 +121,20 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
     }
     finish::tell_at_end(stream);
     Ok(woken)
+}
+
+/// Has the ports of the program listen ahead of it: whoever wakes the machine may
+/// connect in the same moment. Answers where.
+fn listen(config: &mut Config) -> Result<Vec<Value>> {
+    let rules = config.publish.iter_mut().flatten();
+    rules
+        .filter(|rule| rule.protocol == Protocol::Tcp)
+        .map(|rule| {
+            let (fd, host) = listen_at(rule)?;
+            rule.listener = Some(Arc::new(fd));
+            Ok(json!({"guestPort": rule.guest, "url": format!("http://{host}")}))
+        })
+        .collect()
 }
 
 /// The guest is about to run: the waker hears when each step was done, and the pool,

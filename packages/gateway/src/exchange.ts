@@ -25,6 +25,9 @@ const ATTEMPTS = 4;
 /** A client that goes away after so long may well have given up on the app. */
 const PATIENCE_MS = 10_000;
 
+/** Numbers of a wake are told so much later: the client needs the processor. */
+const LATER_MS = 5;
+
 /** As status of a request whose client went away before there was an answer; no client ever sees it. */
 const CLIENT_GONE = 499;
 
@@ -157,14 +160,20 @@ export class Exchange implements AnswerSink, Caller {
     if (request.framing.kind === "none") {
       this.#bodyEnded = true;
       connection.sent();
-    } else if (connection.socket.connecting) {
-      // It may yet turn out to lead nowhere: the body waits until the connection stands.
-      connection.socket.once("connect", () => {
-        if (this.#connection === connection && !this.#over) this.#inbound.openBody();
-      });
     } else {
-      this.#inbound.openBody();
+      this.#openBody(connection);
     }
+  }
+
+  /** What leads nowhere, or to an instance that never runs, must not cost the body: it is read only once. */
+  #openBody(connection: UpstreamConnection): void {
+    const started = this.#lease?.started ?? null;
+    const open = (): void => {
+      if (this.#connection === connection && !this.#over) this.#inbound.openBody();
+    };
+    if (started !== null) void started.then((how) => how === "runs" && open());
+    else if (connection.socket.connecting) connection.socket.once("connect", open);
+    else open();
   }
 
   /** A part of the request's body. */
@@ -238,10 +247,18 @@ export class Exchange implements AnswerSink, Caller {
 
   head(head: ResponseHead): void {
     this.#responded = true;
-    this.#lease?.answered();
     this.#clearTimer();
-    this.#tell(head.status);
-    this.#inbound.respond(own(head), this.#extra());
+    this.#told = this.#answer(head.status);
+    this.#inbound.respond(own(head), extraOf(this.#told));
+    this.#tellLater(this.#told);
+  }
+
+  /** Nobody waits for it: what was written in this turn leaves, and whoever waited for a wake has its answer first. */
+  #tellLater(told: Answered): void {
+    const tell = (): void => this.#shared.answered(told);
+    this.#lease?.answered();
+    if (this.#lease?.started == null) process.nextTick(tell);
+    else setTimeout(tell, LATER_MS);
   }
 
   data(bytes: Buffer): void {
@@ -258,11 +275,13 @@ export class Exchange implements AnswerSink, Caller {
   upgraded(head: ResponseHead, socket: Socket, rest: Buffer | null): void {
     this.#responded = true;
     this.#clearTimer();
-    this.#tell(head.status);
+    const told = this.#answer(head.status);
+    this.#told = told;
+    this.#tellLater(told);
     const lease = this.#lease;
     this.#over = true;
     this.#connection = null;
-    this.#inbound.upgrade(head, this.#extra(), socket, rest, {
+    this.#inbound.upgrade(head, extraOf(told), socket, rest, {
       idleMs: this.#target?.connectionIdleMs ?? null,
       rest: () => lease?.rest(),
       resume: () => lease?.resume(),
@@ -274,6 +293,13 @@ export class Exchange implements AnswerSink, Caller {
   }
 
   unreachable(): void {
+    const started = this.#lease?.started ?? null;
+    if (started === null) this.#another();
+    else void started.then((how) => this.#another(how instanceof Refusal ? how : null));
+  }
+
+  /** Nothing has reached the app. */
+  #another(why: Refusal | null = null): void {
     this.#clearTimer();
     const lease = this.#lease;
     this.#lease = null;
@@ -281,7 +307,8 @@ export class Exchange implements AnswerSink, Caller {
     lease?.unreachable();
     const target = this.#target;
     if (target === null || this.#over) return;
-    if (this.#attempts < ATTEMPTS) this.#acquire(target);
+    if (why !== null) this.#refuse(why);
+    else if (this.#attempts < ATTEMPTS) this.#acquire(target);
     else this.#refuse(new Refusal(502, "SPORE_APP_ANSWER", "the app does not take connections"));
   }
 
@@ -289,8 +316,15 @@ export class Exchange implements AnswerSink, Caller {
     if (this.#responded) {
       this.#end(false);
       this.#inbound.abort();
-    } else {
-      this.#refuse(why);
+      return;
+    }
+    const started = this.#lease?.started ?? null;
+    if (started === null) this.#refuse(why);
+    else {
+      void started.then((how) => {
+        if (how === "runs") this.#refuse(why);
+        else this.#another(how instanceof Refusal ? how : null);
+      });
     }
   }
 
@@ -348,18 +382,6 @@ export class Exchange implements AnswerSink, Caller {
     this.#timer = null;
   }
 
-  /** Header lines that say how the answer came about. */
-  #extra(): string {
-    const lease = this.#lease;
-    if (lease === null) return "";
-    let timing = "";
-    for (const [name, ms] of Object.entries(this.#phases())) {
-      timing += `${timing === "" ? "" : ", "}spore-${name};dur=${ms.toFixed(2)}`;
-    }
-    const line = timing === "" ? "" : `server-timing: ${timing}\r\n`;
-    return `x-spore-start: ${lease.start}\r\n${line}`;
-  }
-
   #tell(status: number): void {
     this.#told = this.#answer(status);
     this.#shared.answered(this.#told);
@@ -383,12 +405,24 @@ export class Exchange implements AnswerSink, Caller {
     if (phases?.["wait"] === undefined) return phases ?? {};
     const now = performance.now();
     if (this.#answeredAt === 0) this.#answeredAt = now;
+    // It may have been sent to an instance that had yet to come to life.
+    const asked = Math.max(this.#sentAt, this.#begun + phases["wait"]);
     return {
       accept: this.#begun - this.#inbound.started,
       ...phases,
-      first_byte: this.#answeredAt - this.#sentAt,
+      first_byte: Math.max(0, this.#answeredAt - asked),
     };
   }
+}
+
+/** Header lines that say how the answer came about. */
+function extraOf({ start, phases }: Answered): string {
+  let timing = "";
+  for (const [name, ms] of Object.entries(phases)) {
+    timing += `${timing === "" ? "" : ", "}spore-${name};dur=${ms.toFixed(2)}`;
+  }
+  const line = timing === "" ? "" : `server-timing: ${timing}\r\n`;
+  return `x-spore-start: ${start}\r\n${line}`;
 }
 
 /** An answer without what only the gateway may say. */

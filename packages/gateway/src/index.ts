@@ -10,6 +10,7 @@ export {
   type Lease,
   Refusal,
   type Router,
+  type Started,
   type StartKind,
   type Target,
 } from "./target.ts";

@@ -11,9 +11,17 @@ export interface Address {
   readonly port: number;
 }
 
+/**
+ * What became of an instance that takes connections before it runs. If it is gone, it
+ * has read none of them; a `Refusal` says so to the client, else another may be tried.
+ */
+export type Started = "runs" | "gone" | Refusal;
+
 /** The right to send one request to an instance, which stays awake until it is given back. */
 export interface Lease {
   readonly address: Address;
+  /** It does not run yet: connections to it wait until this settles. Null: it runs. */
+  readonly started: Promise<Started> | null;
   readonly start: StartKind;
   /** Parts of the wait, in milliseconds, for `server-timing`; empty for a warm instance. */
   readonly phases: Readonly<Record<string, number>>;

@@ -2,7 +2,7 @@
 
 import { connect, type Socket } from "node:net";
 import { splice } from "./splice.ts";
-import type { Caller, Lease, Target } from "./target.ts";
+import { type Caller, type Lease, Refusal, type Target } from "./target.ts";
 
 /** An instance that is gone when it is connected to is replaced so many times. */
 const ATTEMPTS = 4;
@@ -34,14 +34,24 @@ async function attempt(client: Socket, target: Target, caller: Caller, left: num
   }
   // Either side may end what it says and still listen.
   const app = connect({ ...lease.address, noDelay: true, allowHalfOpen: true });
-  const refused = (): void => {
+  const refused = async (): Promise<void> => {
+    const how = await lease.started;
     lease.unreachable();
-    if (left > 1 && !client.destroyed) void attempt(client, target, caller, left - 1);
+    if (left > 1 && !client.destroyed && !(how instanceof Refusal))
+      void attempt(client, target, caller, left - 1);
     else client.destroy();
   };
-  app.once("error", refused);
-  app.once("connect", () => {
-    app.off("error", refused);
+  let open = true;
+  app.on("error", () => {});
+  app.once("close", () => {
+    if (open) void refused();
+    open = false;
+  });
+  app.once("connect", async () => {
+    // What the client says is read once: not before somebody is there to hear it.
+    if (lease.started !== null && (await lease.started) !== "runs") app.destroy();
+    if (!open || app.destroyed) return;
+    open = false;
     splice(
       client,
       app,

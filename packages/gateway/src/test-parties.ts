@@ -3,7 +3,7 @@
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { Gateway } from "./gateway.ts";
-import type { Address, Answered, Caller, Finished, Lease, StartKind, Target } from "./target.ts";
+import type { Address, Answered, Caller, Finished, Lease, Started, StartKind, Target } from "./target.ts";
 
 /** What a client has got of a connection so far. */
 export interface Client {
@@ -110,6 +110,7 @@ export function target(
   address: Address,
   before?: (caller: Caller) => Promise<StartKind>,
   requestTimeoutMs: number = 5000,
+  started: Promise<Started> | null = null,
 ): TestTarget {
   const lease = (start: StartKind): Lease => {
     made.open += 1;
@@ -121,6 +122,7 @@ export function target(
     };
     return {
       address,
+      started,
       start,
       phases: start === "warm" ? {} : { wait: 1.5 },
       release,

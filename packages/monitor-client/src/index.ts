@@ -12,7 +12,15 @@ export {
   tryOut,
 } from "./instance.ts";
 export type { Json, JsonObject } from "./json.ts";
-export { Keeper, type KeeperWatch, Shell, type WakeTimes, type WakeWatch, type Wish } from "./keeper.ts";
+export {
+  Keeper,
+  type KeeperWatch,
+  type Listening,
+  Shell,
+  type WakeTimes,
+  type WakeWatch,
+  type Wish,
+} from "./keeper.ts";
 export {
   type Address,
   type BuiltEvent,

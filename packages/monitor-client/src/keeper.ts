@@ -6,7 +6,7 @@ import { createServer, type Server, type Socket } from "node:net";
 
 /** How a machine that stands by is to go on. */
 export interface Wish {
-  /** Files that exist: what the monitor tells, and what the program writes. */
+  /** Files that it makes: what the monitor tells, and what the program writes. */
   readonly files: { readonly events: string; readonly output: string };
   /** Unix socket on which the machine takes orders; null: on none. */
   readonly orders: string | null;
@@ -41,18 +41,27 @@ export interface KeeperWatch {
   closed(): void;
 }
 
+/** A port of a program, and where on the host it is reached. */
+export interface Listening {
+  readonly guestPort: number;
+  readonly url: string;
+}
+
 /** One machine that stands by. */
 export class Shell {
   /** Process id of its monitor. */
   readonly pid: number;
+  /** Its ports: connections wait there until it is woken. */
+  readonly listening: readonly Listening[];
   /** Launch configuration that it was started of. */
   readonly config: string;
   readonly #socket: Socket;
   #watch: WakeWatch | null = null;
   #status: number | null = null;
 
-  constructor(pid: number, config: string, socket: Socket) {
+  constructor(pid: number, listening: readonly Listening[], config: string, socket: Socket) {
     this.pid = pid;
+    this.listening = listening;
     this.config = config;
     this.#socket = socket;
   }
@@ -152,10 +161,14 @@ export class Keeper {
         shell.said(line);
         return;
       }
-      const said = JSON.parse(line) as { readonly config?: string; readonly pid?: number };
+      const said = JSON.parse(line) as {
+        readonly config?: string;
+        readonly pid?: number;
+        readonly listening?: readonly Listening[];
+      };
       config ??= said.config ?? null;
       if (config === null || said.pid === undefined) return;
-      shell = new Shell(said.pid, config, connection);
+      shell = new Shell(said.pid, said.listening ?? [], config, connection);
       this.#watch.standby(shell);
     };
     connection.setEncoding("utf8");

@@ -37,6 +37,7 @@ pub fn engine(memory: &Arc<GuestMemory>) -> Engine {
         guest: 80,
         protocol: Protocol::Tcp,
         listener: None,
+        lent: false,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));
     let gate = Gate::new(Policy::default(), &Rights::default(), None);

@@ -24,6 +24,7 @@ fn engine(memory: &Arc<GuestMemory>, streams: [RawFd; 4]) -> Engine {
         guest: 80,
         protocol: Protocol::Tcp,
         listener: None,
+        lent: false,
     };
     let events = Arc::new(Events::new(Style::Quiet, Instant::now()));
     let rings = Rings::new(memory.clone()).unwrap();

@@ -30,6 +30,8 @@ const SOCKET_PATH = 107;
 const HELLO_LIMIT = 200;
 const HELLO_MS = 5000;
 const HTTP = 80;
+/** Grants that are remembered. */
+const KNOWN = 5000;
 /** Connections that the instances of one app may have to others. */
 const CONNECTIONS = 1000;
 const hello = /^([a-z][a-z0-9-]{0,41})\.([A-Za-z0-9_-]{43}) (\d{1,3}(?:\.\d{1,3}){3}) (\d{1,5})$/;
@@ -59,6 +61,8 @@ const OWN_NAME = "spore";
 export class Grants {
   readonly #key: Buffer;
   readonly socket: string;
+  /** By app. */
+  readonly #known = new Map<string, InternalGrant>();
 
   constructor(home: string) {
     this.socket = join(home, "internal.sock");
@@ -75,7 +79,12 @@ export class Grants {
   /** For the instances of an app; null: no socket can have such a long name. */
   of(app: string): InternalGrant | null {
     if (this.socket.length > SOCKET_PATH) return null;
-    return { socket: this.socket, token: `${app}.${this.#signature(app).toString("base64url")}` };
+    const known = this.#known.get(app);
+    if (known !== undefined) return known;
+    const grant = { socket: this.socket, token: `${app}.${this.#signature(app).toString("base64url")}` };
+    if (this.#known.size >= KNOWN) this.#known.clear();
+    this.#known.set(app, grant);
+    return grant;
   }
 
   /** Tells texts apart without telling what is in them: who has the store alone cannot even guess. */

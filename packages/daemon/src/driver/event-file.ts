@@ -28,7 +28,8 @@ export class EventFile {
 
   constructor(path: string, told: (event: MonitorEvent) => void) {
     this.#told = told;
-    this.#fd = openSync(path, "r");
+    // A machine that was just woken may not have made it yet.
+    this.#fd = openSync(path, "a+", 0o600);
     this.#watcher = watch(path, { persistent: false }, () => this.read());
     this.#watcher.on("error", () => {});
   }

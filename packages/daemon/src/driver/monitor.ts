@@ -33,14 +33,15 @@ import { launchPlan, storeAt } from "@spore/image";
 import {
   freezeRunning,
   type LaunchConfig,
+  type Listening,
   launchConfig,
-  type Shell,
   sleepRunning,
   snapshotHead,
+  tryOut,
 } from "@spore/monitor-client";
 import { EventFile, type MonitorEvent } from "./event-file.ts";
 import { processesWith, signalProcess, startTicks } from "./process.ts";
-import { type StandbyLimits, type StandbyPlan, Standbys } from "./standby.ts";
+import { type StandbyLimits, type StandbyPlan, Standbys, type Standing } from "./standby.ts";
 import type { Ended, Endpoint, Found, Handle, InstanceDriver, InstanceWatch, LaunchSpec } from "./types.ts";
 
 /** How often a monitor that is not a child is looked for: nobody tells of its end. */
@@ -79,14 +80,20 @@ export function monitorDriver(options: MonitorOptions): InstanceDriver {
   return {
     launch: (spec, watch) => {
       const plan = standbyPlan(options, spec);
-      const shell = plan === null ? null : standbys.take(plan.key);
-      const handle = launch(options, spec, watch, shell);
+      const standing = plan === null ? null : standbys.take(plan.key);
+      const handle = launch(options, spec, watch, standing);
       if (plan !== null) standbys.use(plan);
       return handle;
     },
     standBy: (spec) => {
       const plan = standbyPlan(options, spec);
       if (plan !== null) standbys.use(plan);
+    },
+    tryOut: async (spec, ask) => {
+      const port = portOf(spec);
+      const orders = socketIn(standing, `trial-${spec.id}`);
+      const config = { ...configOf(options, spec), orders, internal: null };
+      await tryOut(options.monitor, config, (url) => ask(endpointOf({ guestPort: port, url })), port);
     },
     get standing() {
       return standbys.standing;
@@ -113,19 +120,16 @@ function launch(
   options: MonitorOptions,
   spec: LaunchSpec,
   watch: InstanceWatch,
-  shell: Shell | null,
+  standing: Standing | null,
 ): Handle {
   const folder = join(options.folder, spec.id);
   try {
     mkdirSync(folder, { mode: 0o700 });
-    for (const name of ["events", "output"]) closeSync(openSync(join(folder, name), "a", 0o600));
     const life = new Life(folder, { port: portOf(spec), ready: spec.ready }, spec.snapshot !== null, watch);
     const machine = new Machine(life);
     machine.mayBeKept = Object.keys(spec.secrets).length === 0;
-    if (shell === null) start(options, spec, machine);
-    else wake(options, spec, machine, shell);
-    // While the machine comes up.
-    life.begin();
+    if (standing === null) start(options, spec, machine);
+    else wake(options, spec, machine, standing);
     return machine;
   } catch (thrown) {
     rmSync(folder, { recursive: true, force: true });
@@ -144,7 +148,7 @@ function start(options: MonitorOptions, spec: LaunchSpec, machine: Machine): voi
   );
   const launch = { ...config, env: own, envPipe: secrets.length > 0 ? ENV_PIPE : null };
   writeFileSync(file, JSON.stringify(launch), { mode: 0o600 });
-  const [events, output] = ["events", "output"].map((name) => openSync(join(life.folder, name), "a"));
+  const [events, output] = ["events", "output"].map((name) => openSync(join(life.folder, name), "a", 0o600));
   try {
     const child = spawn(options.monitor, ["--config", file], {
       detached: true,
@@ -161,16 +165,21 @@ function start(options: MonitorOptions, spec: LaunchSpec, machine: Machine): voi
       pipe.on("error", () => {});
       pipe.end(JSON.stringify(secrets));
     }
-    machine.is(child.pid ?? 0);
+    machine.is(child.pid ?? 0, startTicks(child.pid ?? 0) ?? "");
+    life.begin();
   } finally {
     for (const descriptor of [events, output]) if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 
 /** As one that stands by. */
-function wake(options: MonitorOptions, spec: LaunchSpec, machine: Machine, shell: Shell): void {
+function wake(options: MonitorOptions, spec: LaunchSpec, machine: Machine, { shell, ticks }: Standing): void {
   const { life } = machine;
+  machine.is(shell.pid, ticks);
   const told = monotonic();
+  const port = portOf(spec);
+  const ahead = shell.listening.find(({ guestPort }) => guestPort === port);
+  machine.ahead = ahead === undefined ? null : endpointOf(ahead);
   let woken = false;
   const wish = {
     files: { events: join(life.folder, "events"), output: join(life.folder, "output") },
@@ -186,7 +195,8 @@ function wake(options: MonitorOptions, spec: LaunchSpec, machine: Machine, shell
         restore: (prepared - received) / 1e6,
         resume: (resumed - prepared) / 1e6,
       };
-      life.look();
+      if (machine.ahead !== null) life.listens(machine.ahead);
+      else life.look();
     },
     ended: (status) => {
       if (woken || machine.leaving) life.onExit(status, null);
@@ -194,10 +204,11 @@ function wake(options: MonitorOptions, spec: LaunchSpec, machine: Machine, shell
       else startInstead(options, spec, machine);
     },
   });
-  machine.is(shell.pid);
 }
 
 function startInstead(options: MonitorOptions, spec: LaunchSpec, machine: Machine): void {
+  machine.ahead = null;
+  machine.life.moved();
   try {
     start(options, spec, machine);
   } catch (thrown) {
@@ -227,6 +238,11 @@ function fileOf({ dev, ino, mtimeMs }: Stats): string {
   return `${dev}:${ino}:${mtimeMs}`;
 }
 
+function endpointOf({ guestPort, url }: Listening): Endpoint {
+  const { hostname, port } = new URL(url);
+  return { guestPort, host: hostname, port: Number(port) };
+}
+
 /** The port that gets the requests. */
 function portOf(spec: LaunchSpec): number {
   return (
@@ -236,7 +252,7 @@ function portOf(spec: LaunchSpec): number {
   );
 }
 
-function configOf(options: MonitorOptions, spec: LaunchSpec): Pick<LaunchConfig, "env"> {
+function configOf(options: MonitorOptions, spec: LaunchSpec): LaunchConfig {
   const { image, snapshot, destinations } = spec;
   const port = portOf(spec);
   const run = {
@@ -276,7 +292,11 @@ function narrowed(image: readonly string[] | null, host: readonly string[] | nul
 
 /** Null: no socket can have such a long name, and the instance is never frozen. */
 function ordersOf(folder: string): string | null {
-  const path = join(folder, "orders");
+  return socketIn(folder, "orders");
+}
+
+function socketIn(folder: string, name: string): string | null {
+  const path = join(folder, name);
   return path.length > SOCKET_PATH ? null : path;
 }
 
@@ -315,6 +335,7 @@ function sweep({ folder }: MonitorOptions, known: ReadonlyMap<string, number | n
 class Machine implements Handle {
   readonly life: Life;
   phases: Readonly<Record<string, number>> = {};
+  ahead: Endpoint | null = null;
   /** It was told to end. */
   leaving = false;
   /** Its memory may be in a file: there are no secrets in it. */
@@ -329,9 +350,9 @@ class Machine implements Handle {
   }
 
   /** It is this process from now on. */
-  is(pid: number): void {
+  is(pid: number, ticks: string): void {
     this.#pid = pid;
-    this.#ticks = startTicks(pid) ?? "";
+    this.#ticks = ticks;
   }
 
   get pid(): number {
@@ -414,9 +435,7 @@ class Life {
 
   /** Follows its events, not before the caller has its handle. */
   begin(): this {
-    const events = new EventFile(join(this.folder, "events"), (event) => this.#onEvent(event));
-    this.#events = events;
-    setImmediate(() => events.read());
+    setImmediate(() => this.look());
     return this;
   }
 
@@ -433,9 +452,7 @@ class Life {
       this.#ready = true;
       this.#tellReady();
     } else if (event.event === "listening" && event.guestPort === this.#wanted.port) {
-      const url = new URL(event.url ?? "");
-      this.#endpoint = { guestPort: this.#wanted.port, host: url.hostname, port: Number(url.port) };
-      this.#tellReady();
+      this.listens(endpointOf({ guestPort: event.guestPort, url: event.url ?? "" }));
     } else if (event.event === "unpublished") {
       this.#elsewhere ??= event.guestPort ?? null;
     } else if (event.event === "exited") {
@@ -458,15 +475,28 @@ class Life {
     if (this.#ready && this.#endpoint !== null) this.#watch.listening(this.#endpoint);
   }
 
-  /** There are news, without waiting for the file system to say so. */
+  /** It listens there. */
+  listens(endpoint: Endpoint): void {
+    this.#endpoint = endpoint;
+    this.#tellReady();
+  }
+
+  /** It comes to life in another process than it was to. */
+  moved(): void {
+    this.#watch.moved();
+  }
+
+  /** There are news, without waiting for the file system to say so; it is followed from now on. */
   look(): void {
-    this.#events?.read();
+    if (this.#over) return;
+    this.#events ??= new EventFile(join(this.folder, "events"), (event) => this.#onEvent(event));
+    this.#events.read();
   }
 
   /** Neither is known of a process that was not started by this one. */
   onExit(code: number | null, signal: NodeJS.Signals | null): void {
     if (this.#over) return;
-    this.#events?.read();
+    this.look();
     if (this.#ended !== null) this.end(this.#ended);
     else {
       const kind = this.#endpoint !== null || signal !== null ? "crashed" : "start-failed";

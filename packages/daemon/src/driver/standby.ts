@@ -7,6 +7,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Keeper, type Shell } from "@spore/monitor-client";
+import { startTicks } from "./process.ts";
 
 /** How many machines may stand by, and how much memory they may take. */
 export interface StandbyLimits {
@@ -38,6 +39,12 @@ export interface StandbyPlan {
   readonly config: () => object;
 }
 
+/** A machine that stands by, and the start time of its process. */
+export interface Standing {
+  readonly shell: Shell;
+  readonly ticks: string;
+}
+
 /** A snapshot for which there is a machine, or will be. */
 interface Place {
   readonly app: string;
@@ -46,7 +53,7 @@ interface Place {
   readonly file: string;
   readonly bytes: number;
   used: number;
-  shell: Shell | null;
+  standing: Standing | null;
 }
 
 /** Keeps them. */
@@ -75,7 +82,7 @@ export class Standbys {
   /** How many stand by. */
   get standing(): number {
     let count = 0;
-    for (const { shell } of this.#places.values()) if (shell?.waits) count += 1;
+    for (const { standing } of this.#places.values()) if (standing?.shell.waits) count += 1;
     return count;
   }
 
@@ -83,18 +90,19 @@ export class Standbys {
   bytesOf(belongs: (app: string) => boolean): number {
     let bytes = 0;
     for (const place of this.#places.values()) {
-      if ((place.shell?.waits || place === this.#preparing) && belongs(place.app)) bytes += place.bytes;
+      if ((place.standing?.shell.waits || place === this.#preparing) && belongs(place.app))
+        bytes += place.bytes;
     }
     return bytes;
   }
 
   /** The machine of a snapshot, if it stands by; it is the caller's from now on. */
-  take(key: string): Shell | null {
+  take(key: string): Standing | null {
     const place = this.#places.get(key);
-    const shell = place?.shell ?? null;
-    if (place === undefined || shell === null || !shell.waits) return null;
-    place.shell = null;
-    return shell;
+    const standing = place?.standing ?? null;
+    if (place === undefined || standing === null || !standing.shell.waits) return null;
+    place.standing = null;
+    return standing;
   }
 
   /** A snapshot is used: another machine of it may be wanted soon. */
@@ -113,7 +121,7 @@ export class Standbys {
     this.#files += 1;
     const file = join(this.#folder, `${this.#files}.json`);
     const { app, snapshot, key } = plan;
-    const place: Place = { app, snapshot, key, file, bytes, used: now, shell: null };
+    const place: Place = { app, snapshot, key, file, bytes, used: now, standing: null };
     writeFileSync(file, JSON.stringify({ ...plan.config(), deleteConfig: false }), { mode: 0o600 });
     this.#places.set(key, place);
     this.#want(place);
@@ -159,7 +167,7 @@ export class Standbys {
   }
 
   #want(place: Place): void {
-    if (place.shell?.waits || this.#preparing === place || this.#wanted.includes(place)) return;
+    if (place.standing?.shell.waits || this.#preparing === place || this.#wanted.includes(place)) return;
     this.#wanted.push(place);
     this.#later();
   }
@@ -192,8 +200,8 @@ export class Standbys {
 
   #onStandby(shell: Shell): void {
     const place = this.#of(shell.config);
-    if (place === undefined || place.shell?.waits) shell.dismiss();
-    else place.shell = shell;
+    if (place === undefined || place.standing?.shell.waits) shell.dismiss();
+    else place.standing = { shell, ticks: startTicks(shell.pid) ?? "" };
     this.#prepared(shell.config);
   }
 
@@ -218,7 +226,7 @@ export class Standbys {
     this.#places.delete(place.key);
     const index = this.#wanted.indexOf(place);
     if (index >= 0) this.#wanted.splice(index, 1);
-    place.shell?.dismiss();
+    place.standing?.shell.dismiss();
     this.#keeper?.forget(place.file);
     rmSync(place.file, { force: true });
     if (this.#places.size > 0) return;

@@ -53,6 +53,8 @@ export interface InstanceWatch {
   refused(why: string): void;
   /** It is ready, and listens there. */
   listening(endpoint: Endpoint): void;
+  /** Nobody listens where `ahead` said, nor ever has; it comes to life elsewhere. */
+  moved(): void;
   /** The program holds its machine awake, for so many reasons; 0: it may sleep. */
   holds(count: number): void;
   /** It slept, and goes on. */
@@ -64,6 +66,8 @@ export interface InstanceWatch {
 export interface Handle {
   readonly pid: number;
   readonly ticks: string;
+  /** Where connections may be made before it listens; they wait. Null: nowhere. */
+  readonly ahead: Endpoint | null;
   /** Once it listens, how it came to do so. */
   readonly start: StartKind;
   /** Once it listens, parts of the time that it took, in milliseconds; those that are known. */
@@ -77,7 +81,10 @@ export interface Handle {
    * SporeError: it is awake. Null: its memory must be in no file.
    */
   readonly sleep: (() => Promise<void>) | null;
-  /** Tells the watch of what has happened by now, before this returns. */
+  /**
+   * Tells the watch of what has happened by now, before this returns, and from then on
+   * of what happens. One that takes connections ahead tells of little before.
+   */
   look(): void;
   /** Asks the program to stop; after its grace period it is stopped. */
   stop(): void;
@@ -103,6 +110,11 @@ export interface InstanceDriver {
   launch(spec: LaunchSpec, watch: InstanceWatch): Handle;
   /** An instance of this kind may be wanted soon. */
   standBy(spec: LaunchSpec): void;
+  /**
+   * Notes in the snapshot what the first request uses after a restore, in a machine that
+   * reaches nobody: `ask` gets where it listens. Rejects if that cannot be found out.
+   */
+  tryOut(spec: LaunchSpec, ask: (endpoint: Endpoint) => Promise<unknown>): Promise<void>;
   /** How many stand by. */
   readonly standing: number;
   /** Bytes of those that stand by for some apps. */

@@ -215,6 +215,24 @@ test("a queue that is full says when to come again, and who gives up makes room"
   expect(wait).not.toThrow();
 });
 
+test("a request that waits for a release when another takes over is answered by it", async () => {
+  const listens = Promise.withResolvers<void>();
+  const plain = testDriver();
+  const driver = testDriver({
+    instead: (spec, watch) => {
+      if (driver.launched.length === 1) listens.resolve();
+      else plain.launch(spec, watch);
+    },
+  });
+  await using cloud = await testCloud(driver);
+  cloud.app("a");
+  const waits = cloud.get(host);
+  await listens.promise;
+  cloud.fleet.pool("a", 1).drainAll("superseded");
+  expect(await waits).toMatchObject({ status: 200 });
+  for (const server of plain.running.values()) server.close();
+});
+
 test("a quota of instances keeps a tenant from starting more", async () => {
   const driver = testDriver();
   await using cloud = await testCloud(driver);

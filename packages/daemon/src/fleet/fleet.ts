@@ -10,7 +10,7 @@ import type { Events } from "../events.ts";
 import type { Logs } from "../logs/logs.ts";
 import { type InstanceRecord, namedKey, type ReleaseRecord, releaseKey, type Store } from "../store/types.ts";
 import { Member } from "./member.ts";
-import { Pool, type PoolHost } from "./pool.ts";
+import { Pool, type PoolHost, tooLate } from "./pool.ts";
 
 /** Stopped instances that are remembered, for each app. */
 const REMEMBERED = 20;
@@ -74,7 +74,10 @@ export class Fleet {
       settings: () => this.#settings(app),
       start: (pool, reason) => this.#start(pool, reason),
       stop: (member, reason) => this.#stop(member, reason),
-      asleep: (member) => this.#tell("instance.asleep", member, { connections: member.resting }),
+      asleep: (member) => {
+        member.catchUp();
+        this.#tell("instance.asleep", member, { connections: member.resting });
+      },
       retire: (member) => {
         if (member.endpoint !== null) this.retired(member.endpoint);
       },
@@ -156,7 +159,7 @@ export class Fleet {
       this.#launch(member, release, prepared);
     }
     // The machine comes up meanwhile; its own news come in a later turn.
-    this.#tell("instance.starting", member, { reason });
+    member.later(() => this.#tell("instance.starting", member, { reason }));
     return member;
   }
 
@@ -171,6 +174,7 @@ export class Fleet {
       member.handle = this.#parts.driver.launch(this.#spec(id, release, prepared), {
         refused: (why) => this.#onRefused(member, release, why),
         listening: (endpoint) => this.#onListening(member, endpoint),
+        moved: () => this.#onMoved(member),
         holds: (count) => this.#onHolds(member, count),
         awake: () => this.#onAwake(member),
         ended: (how) => this.#onEnded(member, how),
@@ -179,10 +183,21 @@ export class Fleet {
       this.#onLaunchFailed(member, thrown);
       return;
     }
-    member.start = member.handle.start;
-    this.#parts.place(app, member.handle.pid);
-    this.#keep(member);
-    this.#attempt(() => this.#parts.logs.begin({ id, app, release: release.number }));
+    const { handle } = member;
+    member.start = handle.start;
+    if (handle.ahead !== null) {
+      member.takesAhead(handle.ahead);
+      this.pool(app, release.number).onTakes(member);
+    }
+    // While the machine comes up: an instance that is not known does not outlive the daemon.
+    setImmediate(() => {
+      if (member.state !== "stopped") this.#keep(member);
+    });
+    member.later(() => {
+      this.#parts.place(app, handle.pid);
+      this.#attempt(() => this.#parts.logs.begin({ id, app, release: release.number }));
+      this.#attempt(() => handle.look());
+    });
   }
 
   #spec(id: string, release: ReleaseRecord, prepared: Prepared): LaunchSpec {
@@ -203,6 +218,23 @@ export class Fleet {
       internal: this.#parts.internal(app),
       graceMs: GRACE_MS,
     };
+  }
+
+  /** Freezes an instance of a release, which runs on, and finds out what the file's first request needs. */
+  async freeze(
+    release: ReleaseRecord,
+    { handle }: Member,
+    { path, base }: { readonly path: string; readonly base: string | null },
+    ask: (endpoint: Endpoint) => Promise<unknown>,
+  ): Promise<void> {
+    const { driver, prepare } = this.#parts;
+    await handle?.freeze(path, base);
+    try {
+      const spec = this.#spec(newId(), release, await prepare(release));
+      await driver.tryOut({ ...spec, snapshot: path }, ask);
+    } catch {
+      // Restores are right without it, only slower.
+    }
   }
 
   /** An instance of the release may be wanted soon. */
@@ -242,14 +274,23 @@ export class Fleet {
   }
 
   #onListening(member: Member, endpoint: Endpoint): void {
+    if (member.wakeMs === 0) member.wakeMs = performance.now() - member.begun;
+    member.nowStarted("runs");
     // A program may listen anew; the first time counts.
     if (member.state !== "starting") return;
     member.readyAt = Date.now();
-    member.wakeMs = performance.now() - member.begun;
     this.#onReady(member, endpoint, "listening");
-    this.#parts.woken(member);
-    const ms = Math.round(member.wakeMs * 1000) / 1000;
-    this.#tell("instance.ready", member, { start: member.start, ms });
+    member.later(() => {
+      this.#parts.woken(member);
+      const ms = Math.round(member.wakeMs * 1000) / 1000;
+      this.#tell("instance.ready", member, { start: member.start, ms });
+    });
+  }
+
+  /** What was to be woken is gone, and it starts in another way. */
+  #onMoved(member: Member): void {
+    member.endpoint = null;
+    member.nowStarted("gone");
   }
 
   #onHolds(member: Member, count: number): void {
@@ -263,6 +304,7 @@ export class Fleet {
 
   #stop(member: Member, reason: InstanceReason): void {
     if (member.state === "stopped") return;
+    member.catchUp();
     member.state = "draining";
     member.reason = reason;
     if (member.handle === null) return;
@@ -273,11 +315,14 @@ export class Fleet {
 
   #onEnded(member: Member, how: Ended): void {
     if (member.state === "stopped") return;
+    member.catchUp();
     const before = member.state;
     member.state = "stopped";
     member.stoppedAt = Date.now();
     member.outcome ??= how.outcome;
-    const asked = before === "draining" || member.reason === "start-timeout";
+    const late = member.reason === "start-timeout";
+    member.nowStarted(late ? tooLate() : "gone");
+    const asked = before === "draining" || late;
     if (!asked) member.reason = how.kind;
     member.disarm();
     this.#members.delete(member.id);
@@ -365,6 +410,7 @@ export class Fleet {
               },
               {
                 refused: () => {},
+                moved: () => {},
                 listening: (endpoint) => this.#onAdopted(member, endpoint),
                 holds: (count) => this.#onHolds(member, count),
                 awake: () => this.#onAwake(member),
@@ -407,8 +453,7 @@ export class Fleet {
     member.disarm();
     this.pool(member.app, member.release).onReady(member);
     for (const settled of member.settled.splice(0)) settled();
-    // After the requests are on their way.
-    this.#keep(member);
+    member.later(() => this.#keep(member));
   }
 
   /** Stops everything; resolves when all has stopped. */
@@ -426,7 +471,10 @@ export class Fleet {
           look();
         }),
     );
-    for (const member of members) this.pool(member.app, member.release).drain(member, "requested");
+    for (const member of members) {
+      member.catchUp();
+      this.pool(member.app, member.release).drain(member, "requested");
+    }
     await Promise.all(stopped);
   }
 }

@@ -72,21 +72,24 @@ export class Pool {
   /** An instance for a request; throws or rejects with a `Refusal`. */
   acquire(caller: Caller): Lease | Promise<Lease> {
     const { scaling, startTimeoutMs } = this.#host.settings();
+    const since = performance.now();
     const member = this.#waiting.length === 0 ? this.#withRoom(scaling) : null;
     if (member !== null) {
-      const lease = this.#lease(member, null);
+      const lease = this.#lease(member, member.state === "ready" ? null : since);
       this.#scaleAhead();
       return lease;
     }
     if (this.#waiting.length >= QUEUE_LIMIT) {
       throw new Refusal(503, "SPORE_OVERLOADED", "too many requests wait for the app", 1);
     }
-    const since = performance.now();
     this.#scaleUp(1);
+    // One that stood by takes requests from the moment that it is told to run.
+    const woken = this.#waiting.length === 0 ? this.#withRoom(scaling) : null;
+    if (woken !== null) return this.#lease(woken, since);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#drop(waiter);
-        waiter.refuse(new Refusal(504, "SPORE_WAKE_TIMEOUT", "no instance of the app was ready in time", 1));
+        waiter.refuse(tooLate());
       }, startTimeoutMs);
       const waiter: Waiter = {
         caller,
@@ -109,7 +112,7 @@ export class Pool {
     const target = targetOf(scaling);
     let fewest: Member | null = null;
     for (const member of this.members) {
-      if (member.state !== "ready" || member.inFlight >= scaling.concurrency) continue;
+      if (!member.takes || member.inFlight >= scaling.concurrency) continue;
       if (member.inFlight < target) return member;
       if (fewest === null || member.inFlight < fewest.inFlight) fewest = member;
     }
@@ -141,9 +144,11 @@ export class Pool {
   /** Starts what waiting requests and the minimum ask for. */
   #scaleUp(more: number): void {
     const { scaling } = this.#host.settings();
-    const starting = this.members.filter(({ state }) => state === "starting").length;
     const wanted = this.#waiting.length + more;
-    let promised = starting * scaling.concurrency;
+    let promised = 0;
+    for (const { state, inFlight } of this.members) {
+      if (state === "starting") promised += scaling.concurrency - inFlight;
+    }
     while (promised < wanted && this.members.length < scaling.max) {
       if (!this.#start("demand")) return;
       promised += scaling.concurrency;
@@ -201,14 +206,24 @@ export class Pool {
 
   /** Keeps a member awake until what this gives is called. */
   hold(member: Member): () => void {
-    member.inFlight += 1;
-    this.#count(1);
-    member.disarm();
+    this.#use(member);
     let held = true;
     return () => {
       if (held) this.#release(member);
       held = false;
     };
+  }
+
+  /** A request begins; a start has its own timer. */
+  #use(member: Member): void {
+    member.inFlight += 1;
+    this.#count(1);
+    if (member.state !== "starting") member.disarm();
+  }
+
+  /** Requests may be sent to a member, which is about to run. */
+  onTakes(member: Member): void {
+    this.#serve(member);
   }
 
   /** A member listens. */
@@ -240,11 +255,10 @@ export class Pool {
     member.disarm();
     this.draining.delete(member);
     const index = this.members.indexOf(member);
-    if (index < 0) return;
-    this.members.splice(index, 1);
-    if (failed) this.#onFailure(member);
+    if (index >= 0) this.members.splice(index, 1);
+    if (index >= 0 && failed) this.#onFailure(member);
     if (this.#waiting.length > 0) this.#retry();
-    this.ensureMinimum();
+    if (index >= 0) this.ensureMinimum();
   }
 
   #onFailure(member: Member): void {
@@ -274,12 +288,11 @@ export class Pool {
     if (member.state === "stopped" || member.state === "draining") return;
     const index = this.members.indexOf(member);
     if (index >= 0) this.members.splice(index, 1);
-    const starting = member.state === "starting";
     member.state = "draining";
     member.reason = reason;
     this.draining.add(member);
     this.#host.retire(member);
-    if (member.idle || starting) {
+    if (member.idle) {
       this.#host.stop(member, reason);
       return;
     }
@@ -300,12 +313,14 @@ export class Pool {
     this.ensureMinimum();
   }
 
-  #lease(member: Member, waiter: Waiter | null): Lease {
-    const endpoint = member.endpoint;
+  /** `since`: when the request came, if it had to wait. */
+  #lease(member: Member, since: number | null): Lease {
+    const { endpoint, started } = member;
     if (endpoint === null) throw new Error("a member without an endpoint is not ready");
-    member.inFlight += 1;
-    this.#count(1);
-    member.disarm();
+    this.#use(member);
+    const granted = performance.now();
+    // It waited for this very start, or for a place.
+    const woken = (): boolean => since !== null && since <= member.runsSince;
     let open = true;
     let resting = false;
     const release = (): void => {
@@ -314,15 +329,17 @@ export class Pool {
       if (resting) member.resting -= 1;
       else this.#release(member);
     };
-    // It waited for this very start, or for a place.
-    const wait = waiter === null ? 0 : performance.now() - waiter.since;
-    const woken = waiter !== null && waiter.since <= member.begun + member.wakeMs;
     return {
       address: endpoint,
-      start: woken ? member.start : "warm",
-      // How a machine that stood by was woken is known a moment later than that it listens.
+      started,
+      // How a machine that stood by was woken is known once it runs.
+      get start() {
+        return woken() ? member.start : "warm";
+      },
       get phases() {
-        return waiter === null ? noPhases : phasesOf(member, wait, woken);
+        if (since === null) return noPhases;
+        const wait = Math.max(granted, started === null ? 0 : member.runsSince) - since;
+        return phasesOf(member, wait, woken());
       },
       release,
       rest: () => {
@@ -335,9 +352,7 @@ export class Pool {
         if (!open || !resting) return;
         resting = false;
         member.resting -= 1;
-        member.inFlight += 1;
-        this.#count(1);
-        member.disarm();
+        this.#use(member);
       },
       unreachable: () => {
         release();
@@ -358,6 +373,8 @@ export class Pool {
     member.inFlight -= 1;
     this.#count(-1);
     if (member.state === "stopped") return;
+    // Awake, it has a while before it sleeps.
+    if (member.state === "starting") return;
     if (member.state === "draining") {
       if (member.idle) this.#host.stop(member, member.reason);
       return;
@@ -369,12 +386,12 @@ export class Pool {
   /** Gives waiting requests to a member as long as it has room. */
   #serve(member: Member): void {
     const { concurrency } = this.#host.settings().scaling;
-    while (member.state === "ready" && member.inFlight < concurrency) {
+    while (member.takes && member.inFlight < concurrency) {
       const waiter = this.#waiting.shift();
       if (waiter === undefined) return;
       clearTimeout(waiter.timer);
       waiter.caller.onGone = null;
-      waiter.grant(this.#lease(member, waiter));
+      waiter.grant(this.#lease(member, waiter.since));
     }
   }
 
@@ -437,6 +454,11 @@ export class Pool {
     this.#waiting.splice(index, 1);
     this.#count(0);
   }
+}
+
+/** Nothing was ready for too long. */
+export function tooLate(): Refusal {
+  return new Refusal(504, "SPORE_WAKE_TIMEOUT", "no instance of the app was ready in time", 1);
 }
 
 const noPhases: Lease["phases"] = {};

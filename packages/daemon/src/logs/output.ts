@@ -48,7 +48,8 @@ export class Output {
     wrong: (thrown: unknown) => void,
   ) {
     this.#path = path;
-    this.#fd = openSync(path, "r");
+    // A machine that was just woken may not have made it yet.
+    this.#fd = openSync(path, "a+", 0o600);
     this.#offset = offset;
     this.#punched = offset - (offset % PUNCH);
     this.#take = take;

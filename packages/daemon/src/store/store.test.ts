@@ -149,7 +149,7 @@ test("events of a daemon that knew of no projects stay", () => {
 test("what is kept at hand is never what was rolled back, or has changed since", () => {
   const store = openSqlite(join(folder, "state.db"));
   try {
-    const app = { name: "a", tenant: "t", createdAt: 1, live: 1, canary: null, lastRelease: 1 };
+    const app = { name: "a", tenant: "t", project: "p", createdAt: 1, live: 1, canary: null, lastRelease: 1 };
     const put = (live: number): void => store.put("apps", "a", { ...app, live, settings: defaultSettings });
     put(1);
     expect(store.get("apps", "a")?.live).toBe(1);
