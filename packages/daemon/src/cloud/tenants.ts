@@ -93,6 +93,9 @@ export class Tenants {
   }
 
   put(name: string, quotas: Change<Quotas>, ports?: PortRange | null): TenantRecord {
+    if (ports != null && ports.from > ports.to) {
+      throw sporeError("SPORE_CONFLICT", { problem: "ports.from is above ports.to" });
+    }
     const before = this.#store.get("tenants", name);
     const said = Object.entries(quotas).filter(([, value]) => value !== undefined);
     const next: TenantRecord = {

@@ -43,7 +43,7 @@ export function apiServer(parts: ServerParts): FastifyInstance {
   const app = fastify({
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
-    routerOptions: { maxParamLength: 256 },
+    routerOptions: { maxParamLength: 16_384 },
     logger: false,
   });
   app.removeAllContentTypeParsers();
