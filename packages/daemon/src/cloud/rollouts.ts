@@ -175,7 +175,7 @@ export class Rollouts {
       const first = async ({ host, port }: Endpoint): Promise<number | string> =>
         question === null ? "" : await ask(host, port, question, `${app}.localhost`);
       if (question !== null) await warmUp(() => first(endpoint));
-      await snapshots.take(release, (path, base) => handle.freeze(path, base));
+      await snapshots.take(release, (path, base) => fleet.freeze(release, member, { path, base }, first));
       events.tell("snapshot.taken", about);
       await fleet.standBy(release);
     } catch (thrown) {
