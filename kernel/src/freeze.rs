@@ -78,8 +78,9 @@ pub fn freeze() -> Outcome {
             }
             outcome = Outcome::Restored;
             restored(generation, buffer, &record);
-            // There may be secrets in it; whoever asks is told from a copy.
-            direct::zero(buffer, BUFFER);
+            // There may be secrets in it; whoever asks is told from a copy. The rest of the
+            // buffer was not touched, and is not: its pages would be this machine's own.
+            direct::zero(buffer, told(&record));
         }
     });
     frames::free_run(buffer, BUFFER / PAGE);
@@ -108,6 +109,14 @@ fn restored(generation: u64, buffer: u64, record: &RestoreRecord) {
     crate::net::stream::restored(&record.streams);
     crate::net::turn();
     sched::timers::run();
+}
+
+/// Bytes of the buffer that a restore has filled.
+fn told(record: &RestoreRecord) -> u64 {
+    let end = |span: Span| u64::from(span.offset) + u64::from(span.len);
+    let ends = [record.hostname, record.env, record.instance].map(end);
+    let head = core::mem::size_of::<RestoreRecord>() as u64;
+    ends.into_iter().fold(head, u64::max).min(BUFFER)
 }
 
 /// A part of the buffer; empty if it lies outside.
