@@ -17,5 +17,6 @@ test("a crash keeps a report: what ended it, where, and what was said last", asy
   expect(stdout).toMatch(/^app r1, \S+Z: crashed, SIGABRT\n/);
   expect(stdout).toContain("about to abort");
   expect((await spore.spore(["crash", "show", "app"])).stdout).toBe(stdout);
+  expect((await spore.spore(["crash", "show"])).stdout).toBe(stdout);
   expect((await spore.get("app")).status).toBe(200);
 });

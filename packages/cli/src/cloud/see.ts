@@ -138,11 +138,12 @@ export async function crash(flags: Json, words: readonly string[], context: Cont
   if (shown !== undefined && what !== "show") {
     throw sporeError("SPORE_USAGE", { problem: `unexpected word "${shown}"`, command: "crash" });
   }
-  if (shown !== undefined || instanceId.test(what)) {
-    const id = shown ?? what;
-    const found = instanceId.test(id)
-      ? await daemon.call("getCrash", { params: { id } })
-      : await newestCrash(id, daemon);
+  if (what === "show" || instanceId.test(what)) {
+    const id = what === "show" ? shown : what;
+    const found =
+      id !== undefined && instanceId.test(id)
+        ? await daemon.call("getCrash", { params: { id } })
+        : await newestCrash(id, daemon);
     const { app, release, time, reason, outcome, lines } = found;
     const about = `${app} r${release}, ${new Date(time).toISOString()}: ${reason}, ${outcome}`;
     context.out(flags.json ? `${JSON.stringify(found)}\n` : `${[about, "", ...lines].join("\n")}\n`);
@@ -163,12 +164,24 @@ export async function crash(flags: Json, words: readonly string[], context: Cont
   return 0;
 }
 
-async function newestCrash(app: string, daemon: Connection): Promise<Crash> {
-  const items = await all((after) =>
-    daemon.call("listCrashes", { params: { app }, query: { after, limit: 1000 } }),
+/** The last crash of an app, or of all of them. */
+async function newestCrash(app: string | undefined, daemon: Connection): Promise<Crash> {
+  const apps =
+    app === undefined
+      ? (await all((after) => daemon.call("listApps", { query: { after, limit: 1000 } }))).map(
+          ({ name }) => name,
+        )
+      : [app];
+  const lists = await Promise.all(
+    apps.map((each) =>
+      all((after) => daemon.call("listCrashes", { params: { app: each }, query: { after, limit: 1000 } })),
+    ),
   );
-  const newest = items.at(-1);
-  if (newest === undefined) throw sporeError("SPORE_NOT_FOUND", { what: `crash of ${app}` });
+  const newest = lists
+    .flat()
+    .sort((a, b) => a.time - b.time)
+    .at(-1);
+  if (newest === undefined) throw sporeError("SPORE_NOT_FOUND", { what: `crash of ${app ?? "any app"}` });
   return newest;
 }
 

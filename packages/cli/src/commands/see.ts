@@ -68,7 +68,7 @@ export const crash: Command = command({
   name: "crash",
   summary: "List the crashes of an app, or show one: signal, stack, last system calls, last lines.",
   about: [
-    "`spore crash APP` lists, `spore crash show NAME` shows the crash of an instance or the last of an app.",
+    "`spore crash APP` lists, `spore crash show NAME` shows the crash of an instance, or the last of an app or of all.",
   ],
   arguments: [
     { name: "NAME", doc: "Name of an app, or the id of an instance; or the word show." },
