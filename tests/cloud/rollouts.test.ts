@@ -51,3 +51,17 @@ test("a canary gets its part, can be promoted, and is given up when it fails", a
   expect(new Set(await answers(10))).toEqual(new Set(['{"GREETING":"new"}']));
   expect((await spore.spore(["events", "app"])).stdout).toMatch(/canary\.returned app r3 reason=/);
 }, 200_000);
+
+test("a canary whose health check begins to fail is given up, though nobody has asked it anything", async () => {
+  await using spore = await cloud();
+  const deploy = ["deploy", "--name", "app", "--health", "/health", "--idle", "1h"];
+  await spore.json([...deploy, "-e", "GREETING=old", vars]);
+  await spore.json([...deploy, "-e", "GREETING=new", "--canary", "1", vars]);
+  await spore.spore(["flag", "app", "sick", "--on"]);
+  const events = async (): Promise<string> => (await spore.spore(["events", "app"])).stdout;
+  await expect
+    .poll(events, { timeout: 30_000 })
+    .toMatch(/canary\.returned app r2 reason=.*health check failed.*status 500/);
+  const { text } = await spore.get("app");
+  expect(text).toBe('{"GREETING":"old"}');
+}, 120_000);

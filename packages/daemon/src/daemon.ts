@@ -212,7 +212,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const parts = { ...kept, fleet, rollouts };
   const apps = new Apps(parts);
   const router = new CloudRouter({ store, fleet, urls, tenants });
-  const canaries = new CanaryWatch(store, (app, why) => apps.returnCanary(app, why));
+  const canaries = new CanaryWatch(store, apps, rollouts);
   events.follow(({ app }) => {
     if (app === null) return;
     router.forget(app);
@@ -234,13 +234,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await internal.listen();
   sweepAnswers(store);
   fleet.adopt();
-  await new TcpServices({
-    store,
-    events,
-    router,
-    gateway,
-    host: options.addresses[0] ?? "127.0.0.1",
-  }).start();
+  const host = options.addresses[0] ?? "127.0.0.1";
+  await new TcpServices({ store, events, router, gateway, host }).start();
   const gatewayPort = await listenGateway((address) => gateway.listen(address), options.port, options);
   const tlsPort = await listenTls(gateway, kept.authority, options);
   urls.at(tlsPort === null ? "http" : "https", tlsPort ?? gatewayPort);
@@ -259,6 +254,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     tlsPort,
     apiPort: api.port,
     close: async (instances) => {
+      canaries.close();
       internal.close();
       await gateway.close(GRACE_MS);
       await otlp?.flush();

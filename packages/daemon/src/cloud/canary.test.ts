@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { memoryStore } from "../store/memory.ts";
 import { defaultSettings } from "./apps.ts";
 import { CanaryWatch } from "./canary.ts";
@@ -16,7 +16,17 @@ function watch() {
     settings: defaultSettings,
   });
   const returned: string[] = [];
-  const watched = new CanaryWatch(store, (app, why) => void returned.push(`${app}: ${why}`));
+  const health: (string | null)[] = [];
+  const watched = new CanaryWatch(
+    store,
+    { returnCanary: (app, why) => void returned.push(`${app}: ${why}`) },
+    { healthOf: async () => health.shift() ?? null },
+  );
+  onTestFinished(() => watched.close());
+  const check = async (...answers: readonly (string | null)[]): Promise<void> => {
+    health.push(...answers);
+    for (const _ of answers) await watched.checkHealth("a");
+  };
   const answer = (release: number, status: number, times: number): void => {
     for (let count = 0; count < times; count += 1) {
       watched.answered({
@@ -29,7 +39,7 @@ function watch() {
       });
     }
   };
-  return { answer, returned };
+  return { answer, check, returned };
 }
 
 test("a canary that fails more often than the live release is given up, once, with the reason", () => {
@@ -58,4 +68,12 @@ test("nothing is decided on few answers, and clients' errors are not the app's",
   const other = watch();
   other.answer(2, 404, 100);
   expect(other.returned).toEqual([]);
+});
+
+test("one whose health check fails three times in a row is given up, once", async () => {
+  const { check, returned } = watch();
+  await check("gone", "gone", null, "gone", "gone");
+  expect(returned).toEqual([]);
+  await check("gone", "gone");
+  expect(returned).toEqual(["a: its health check failed 3 times in a row: gone"]);
 });

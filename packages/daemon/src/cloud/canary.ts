@@ -1,4 +1,7 @@
-/** Watches canaries: one that fails more often than the live release loses its requests. */
+/**
+ * Watches canaries: one that fails more often than the live release, or whose health check
+ * fails, loses its requests.
+ */
 
 import type { Answered } from "@spore/gateway";
 import type { Store } from "../store/types.ts";
@@ -7,6 +10,10 @@ import type { Store } from "../store/types.ts";
 const ENOUGH = 20;
 /** So much more of its answers may be server errors than of the live release's. */
 const MARGIN = 0.05;
+/** Time between two health checks of a canary, in milliseconds. */
+const CHECK_MS = 1000;
+/** So many failed ones in a row decide. */
+const FAILURES = 3;
 
 /** Answers and server errors of one release. */
 interface Count {
@@ -14,18 +21,36 @@ interface Count {
   errors: number;
 }
 
-/** What a watch calls when a canary is to lose its requests. */
-export type Return = (app: string, why: string) => void;
+/** What a watch tells that a canary is to lose its requests. */
+export interface Keeper {
+  returnCanary(app: string, why: string): void;
+}
 
-/** Counts answers of apps that have a canary. */
+/** What checks the health of a release; null if it is well, or sleeps, or has no check. */
+export interface Health {
+  healthOf(app: string, release: number): Promise<string | null>;
+}
+
+/** A canary while it is watched. */
+interface Watched {
+  readonly canary: number;
+  readonly counts: Map<number, Count>;
+  /** Health checks that have failed in a row. */
+  failures: number;
+}
+
+/** Counts answers of apps that have a canary, and checks its health. */
 export class CanaryWatch {
   readonly #store: Store;
-  readonly #giveUp: Return;
-  readonly #watched = new Map<string, { canary: number; counts: Map<number, Count> }>();
+  readonly #keeper: Keeper;
+  readonly #health: Health;
+  readonly #watched = new Map<string, Watched>();
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(store: Store, giveUp: Return) {
+  constructor(store: Store, keeper: Keeper, health: Health) {
     this.#store = store;
-    this.#giveUp = giveUp;
+    this.#keeper = keeper;
+    this.#health = health;
     for (const { name } of store.list("apps")) this.refresh(name);
   }
 
@@ -34,8 +59,30 @@ export class CanaryWatch {
     const canary = this.#store.get("apps", app)?.canary ?? null;
     if (canary === null) this.#watched.delete(app);
     else if (this.#watched.get(app)?.canary !== canary.release) {
-      this.#watched.set(app, { canary: canary.release, counts: new Map() });
+      this.#watched.set(app, { canary: canary.release, counts: new Map(), failures: 0 });
     }
+    if (this.#watched.size === 0) this.close();
+    else this.#timer ??= setInterval(() => this.#checkAll(), CHECK_MS).unref();
+  }
+
+  /** Watches no longer. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #checkAll(): void {
+    for (const [app, watched] of this.#watched) void this.checkHealth(app, watched);
+  }
+
+  /** Checks one canary once. */
+  async checkHealth(app: string, watched: Watched | undefined = this.#watched.get(app)): Promise<void> {
+    if (watched === undefined) return;
+    const problem = await this.#health.healthOf(app, watched.canary);
+    watched.failures = problem === null ? 0 : watched.failures + 1;
+    if (watched.failures < FAILURES || this.#watched.get(app) !== watched) return;
+    this.#watched.delete(app);
+    this.#keeper.returnCanary(app, `its health check failed ${FAILURES} times in a row: ${problem}`);
   }
 
   /** A request was answered, by the app or in its place. */
@@ -66,6 +113,9 @@ export class CanaryWatch {
     if (rate <= usual + MARGIN) return;
     this.#watched.delete(app);
     const percent = (value: number): string => `${Math.round(value * 100)} %`;
-    this.#giveUp(app, `${percent(rate)} of its answers were server errors, ${percent(usual)} of the others'`);
+    this.#keeper.returnCanary(
+      app,
+      `${percent(rate)} of its answers were server errors, ${percent(usual)} of the others'`,
+    );
   }
 }

@@ -153,12 +153,23 @@ export class Rollouts {
       const endpoint = member.endpoint;
       if (member.state === "stopped" || endpoint === null) throw startFailed(member);
       const answer = await ask(endpoint.host, endpoint.port, config.health, `${app}.localhost`);
-      if (typeof answer === "number" && answer < 500) return;
-      problem = typeof answer === "number" ? `it answered with status ${answer}` : answer;
+      const wrong = problemOfAnswer(answer);
+      if (wrong === null) return;
+      problem = wrong;
       await new Promise((resolve) => setTimeout(resolve, HEALTH_RETRY_MS));
     } while (performance.now() < end);
     this.#parts.fleet.pool(app, number).drain(member, "unhealthy");
     throw sporeError("SPORE_UNHEALTHY", { app, path: config.health, problem });
+  }
+
+  /** What is wrong with an instance of a release that is awake; null if nothing is, or none is awake, or nobody said how to tell. */
+  async healthOf(app: string, number: number): Promise<string | null> {
+    const path = this.#parts.store.get("releases", releaseKey(app, number))?.config.health ?? null;
+    const awake = ({ state }: Member): boolean => state === "ready";
+    const endpoint = this.#parts.fleet.pool(app, number).members.find(awake)?.endpoint ?? null;
+    if (path === null || endpoint === null) return null;
+    const answer = await ask(endpoint.host, endpoint.port, path, `${app}.localhost`);
+    return problemOfAnswer(answer);
   }
 
   /** A snapshot of the warm instance. A release without one is as good, and wakes more slowly. */
@@ -262,6 +273,12 @@ async function warmUp(ask: () => Promise<number | string>): Promise<void> {
     const answer = await ask();
     if (typeof answer !== "number" || answer >= 400) return;
   }
+}
+
+/** What is wrong with an app that answers its health check like this. */
+function problemOfAnswer(answer: number | string): string | null {
+  if (typeof answer === "string") return answer;
+  return answer < 500 ? null : `it answered with status ${answer}`;
 }
 
 /** The status of an answer, or what went wrong. */
