@@ -85,7 +85,8 @@ describe("environment", () => {
   });
 
   test("--cwd", async () => {
-    expect((await runTarget(["--cwd", "/tmp", hello, "--", "@"])).stdout).toMatch(/^in \/tmp$/m);
+    const { stdout } = await runTarget(["--cwd", place, hello, "--", "@"]);
+    expect(stdout.split("\n")).toContain(`in ${place}`);
   });
 });
 
