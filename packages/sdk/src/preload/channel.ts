@@ -26,8 +26,6 @@ interface Message {
 export interface Listener {
   /** A freeze is coming; it waits for the promise. */
   suspend(deadline: Date): Promise<void>;
-  /** The copy is made next. */
-  rehearse(): void;
   /** This machine was made from a copy. `seed` is for this thread of it alone. */
   restored(info: RestoreInfo, env: Readonly<Record<string, string>>, seed: string): void;
   /** The machine that was frozen runs on. */
@@ -39,10 +37,6 @@ export class Channel {
   readonly #speaking: number;
   readonly #buffer: Buffer = Buffer.allocUnsafe(16 << 10);
   #unread = "";
-  /** Where the event loop waits; -1 where nobody does. */
-  #waiting = -1;
-  /** The beginning of a line from there. */
-  #begun = "";
   /** How many ends of a freeze were heard of, and how many dealt with. */
   #heard = 0;
   #dealtWith = 0;
@@ -66,17 +60,14 @@ export class Channel {
     this.#listener = listener;
     // Loaded here: where nothing can be frozen, nobody pays for it.
     const { Socket } = require("node:net") as typeof import("node:net");
-    this.#waiting = openSync(DEVICE, "r");
-    const socket = new Socket({ fd: this.#waiting, readable: true, writable: false });
-    // Only names of events and numbers are taken from here.
-    socket.setEncoding("latin1").on("data", (text: string) => this.#receive(text));
+    const socket = new Socket({ fd: openSync(DEVICE, "r"), readable: true, writable: false });
+    let begun = "";
+    socket.setEncoding("utf8").on("data", (text: string) => {
+      const lines = (begun + text).split("\n");
+      begun = lines.pop() ?? "";
+      for (const line of lines) this.#hear(JSON.parse(line) as Message);
+    });
     socket.unref();
-  }
-
-  #receive(text: string): void {
-    const lines = (this.#begun + text).split("\n");
-    this.#begun = lines.pop() ?? "";
-    for (const line of lines) this.#hear(JSON.parse(line) as Message);
   }
 
   #hear(message: Message): void {
@@ -87,10 +78,8 @@ export class Channel {
         break;
       }
       case "park":
-        this.#listener?.rehearse();
         // Does not return before the freeze is over.
         this.#dealWithNext();
-        this.#catchUp();
         break;
       case "resume":
       case "restore":
@@ -100,16 +89,6 @@ export class Channel {
         break;
       case "state":
         break;
-    }
-  }
-
-  /** Takes what lies before the event loop, which then has nothing to look at. */
-  #catchUp(): void {
-    try {
-      const count = readSync(this.#waiting, this.#buffer);
-      this.#receive(this.#buffer.toString("latin1", 0, count));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
     }
   }
 

@@ -3,32 +3,15 @@
  * two copies of it. OpenSSL is no part of this: it notices by the process id.
  */
 
-/** Random numbers of our own, which can be seeded. */
-export class Generator {
-  readonly #state = new Int32Array(4);
-
-  /** From 32 bytes in hexadecimal digits. */
-  seed(seed: string): void {
-    for (let index = 0; index < 4; index++) {
-      this.#state[index] = Number.parseInt(seed.slice(8 * index, 8 * index + 8), 16);
-    }
-    for (let round = 0; round < 12; round++) word(this.#state);
-  }
-
-  /** A number from 0 to 1, of 53 bits. */
-  draw(): number {
-    return ((word(this.#state) >>> 5) * 2 ** 26 + (word(this.#state) >>> 6)) / 2 ** 53;
-  }
-}
-
 /**
  * V8's generator cannot be seeded from outside. `Math.random` draws from it until
  * the first restore, and from then on from one of our own, which can.
  * Gives the function that seeds: 32 bytes in hexadecimal digits.
  */
 export function freshMathRandom(): (seed: string) => void {
-  const own = new Generator();
+  const state = new Int32Array(4);
   let draw = Math.random;
+  const own = (): number => ((word(state) >>> 5) * 2 ** 26 + (word(state) >>> 6)) / 2 ** 53;
   // A method, so that it is no constructor, as the original is none.
   const { random } = {
     random(): number {
@@ -37,8 +20,11 @@ export function freshMathRandom(): (seed: string) => void {
   };
   Math.random = random;
   return (seed) => {
-    own.seed(seed);
-    draw = () => own.draw();
+    for (let index = 0; index < 4; index++) {
+      state[index] = Number.parseInt(seed.slice(8 * index, 8 * index + 8), 16);
+    }
+    for (let round = 0; round < 12; round++) word(state);
+    draw = own;
   };
 }
 
