@@ -17,7 +17,8 @@ test("a token is shown once; what is kept does not give it away", async () => {
   expect(kept).toContain(id);
   expect(kept).not.toContain(secret.slice(-32));
   expect(await tenants.verify(secret)).toMatchObject({ tenant: "default", role: "deployer" });
-  expect(await tenants.verify(`${secret.slice(0, -1)}x`)).toBeNull();
+  const other = secret.endsWith("x") ? "y" : "x";
+  expect(await tenants.verify(`${secret.slice(0, -1)}${other}`)).toBeNull();
   expect(await tenants.verify(secret.replace(id, "another"))).toBeNull();
 });
 
