@@ -93,14 +93,7 @@ impl Origins {
         self.add_image(snapshot, records, bytes)?;
         self.add_base(snapshot, frame, records, bytes)?;
         let stored = snapshot.stored(frame)?;
-        let mut rest = stored.as_slice();
-        for (record, page) in records.iter().zip(bytes.chunks_exact_mut(PAGE as usize)) {
-            for (first, count) in runs(record.lines) {
-                let (run, more) = rest.split_at(count * LINE);
-                page[first * LINE..][..run.len()].copy_from_slice(run);
-                rest = more;
-            }
-        }
+        lay_lines(records, &stored, bytes);
         Ok(())
     }
 
@@ -164,6 +157,18 @@ impl Origins {
     }
 }
 
+/// Lays the lines that a snapshot has stored of a frame over its pages.
+fn lay_lines(records: &[PageRecord], stored: &[u8], pages: &mut [u8]) {
+    let mut rest = stored;
+    for (record, page) in records.iter().zip(pages.chunks_exact_mut(PAGE as usize)) {
+        for (first, count) in runs(record.lines) {
+            let (run, more) = rest.split_at(count * LINE);
+            page[first * LINE..][..run.len()].copy_from_slice(run);
+            rest = more;
+        }
+    }
+}
+
 /// The pages of one frame that a snapshot holds wholly in its own file: others can be made
 /// of them without knowing its image.
 pub struct OwnPages {
@@ -186,14 +191,7 @@ impl OwnPages {
         let mut bytes = vec![0; (frame.count() * PAGE) as usize];
         let stored = snapshot.stored(&frame)?;
         let records = snapshot.records(&frame).to_vec();
-        let mut rest = stored.as_slice();
-        for (record, page) in records.iter().zip(bytes.chunks_exact_mut(PAGE as usize)) {
-            for (first, count) in runs(record.lines) {
-                let (run, more) = rest.split_at(count * LINE);
-                page[first * LINE..][..run.len()].copy_from_slice(run);
-                rest = more;
-            }
-        }
+        lay_lines(&records, &stored, &mut bytes);
         Ok(Some(Self {
             frame,
             records,
