@@ -58,7 +58,7 @@ export class Domains {
     if (isFree(host)) return;
     const owner = this.#owner(host);
     if (owner?.tenant === tenant) return;
-    if (owner !== null) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${host} is taken` });
+    if (owner !== null) throw taken(host);
     if (operator) this.#put(host, tenant, "granted");
     else throw unproved(host, tenant, `prove it: \`spore domain ${host}\``);
   }
@@ -72,7 +72,7 @@ export class Domains {
   async prove(name: string, tenant: string): Promise<Domain> {
     const owner = this.#parts.store.get("domains", name);
     if (owner?.tenant === tenant) return owner;
-    if (owner !== null) throw sporeError("SPORE_CONFLICT", { problem: `the domain ${name} is taken` });
+    if (owner !== null) throw taken(name);
     const place = `${PROOF_NAME}.${name}`;
     const proof = `spore=${this.#parts.grants.fingerprint(`domain ${tenant} ${name}`)}`;
     const records = await this.#lookup(place).catch((thrown: NodeJS.ErrnoException) => {
@@ -85,8 +85,7 @@ export class Domains {
     }
     // It may have been another's by now.
     const since = this.#parts.store.get("domains", name);
-    if (since !== null && since.tenant !== tenant)
-      throw sporeError("SPORE_CONFLICT", { problem: `the domain ${name} is taken` });
+    if (since !== null && since.tenant !== tenant) throw taken(name);
     return this.#put(name, tenant, "proved");
   }
 
@@ -135,6 +134,10 @@ function nameOf(domain: string): string {
 /** Names that lead to the client's own machine are nobody's. */
 function isFree(host: string): boolean {
   return host === "localhost" || host.endsWith(".localhost");
+}
+
+function taken(name: string): Error {
+  return sporeError("SPORE_CONFLICT", { problem: `the domain ${name} is taken` });
 }
 
 function unproved(name: string, tenant: string, next: string): Error {
