@@ -272,25 +272,25 @@ pub fn reuse_address(fd: RawFd, on: bool) {
 pub fn bound(address: &SocketAddr) -> io::Result<OwnedFd> {
     let fd = socket(address, libc::SOCK_STREAM)?;
     reuse_address(fd.as_raw_fd(), true);
+    bind(fd.as_raw_fd(), address)?;
+    reuse_address(fd.as_raw_fd(), false);
+    Ok(fd)
+}
+
+/// bind(2); of IPv6, to that alone.
+fn bind(fd: RawFd, address: &SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
-        set(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1);
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1);
     }
     let name = RawAddress::new(address);
     // SAFETY: a live address of that length.
-    result(unsafe { libc::bind(fd.as_raw_fd(), name.as_ptr(), name.len) } as isize)?;
-    reuse_address(fd.as_raw_fd(), false);
-    Ok(fd)
+    result(unsafe { libc::bind(fd, name.as_ptr(), name.len) } as isize).map(drop)
 }
 
 /// A datagram socket bound to `address`.
 pub fn bound_datagram(address: &SocketAddr) -> io::Result<OwnedFd> {
     let fd = socket(address, libc::SOCK_DGRAM)?;
-    if address.is_ipv6() {
-        set(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1);
-    }
-    let name = RawAddress::new(address);
-    // SAFETY: a live address of that length.
-    result(unsafe { libc::bind(fd.as_raw_fd(), name.as_ptr(), name.len) } as isize)?;
+    bind(fd.as_raw_fd(), address)?;
     Ok(fd)
 }
 
