@@ -106,5 +106,6 @@ function change(value: unknown, random: Random): void {
   if (random(10) === 0) delete record[name];
   else if (typeof inner === "number" && random(2) === 0)
     record[name] = inner + (random(2) === 0 ? 1 : -1) * 2 ** random(48);
-  else record[name] = STRANGE[random(STRANGE.length)];
+  // A copy: a later change of this place would change the list, and could make a value part of itself.
+  else record[name] = structuredClone(STRANGE[random(STRANGE.length)]);
 }
