@@ -27,9 +27,13 @@ export class Inputs {
   readonly #seen: Map<string, string> = new Map();
   readonly #started: number = Date.now();
 
-  /** Notes a path as it is now, or that it is not there. */
-  add(path: string): void {
-    if (!this.#seen.has(path)) this.#seen.set(path, fingerprint(path));
+  /** Notes a path as it is now, or that it is not there; gives what was seen of it first. */
+  add(path: string): string {
+    const known = this.#seen.get(path);
+    if (known !== undefined) return known;
+    const seen = fingerprint(path);
+    this.#seen.set(path, seen);
+    return seen;
   }
 
   /** True if an input was written after this build began: what was built may be older than it. */
@@ -46,10 +50,13 @@ export class Inputs {
   }
 }
 
-/** Name of the record for a set of options (anything that JSON can hold, in a fixed order). */
+/**
+ * Name of the record for a set of options (anything that JSON can hold, in a fixed order). Builders
+ * that share a store do not read one another's: each only knows whether its own sources have changed.
+ */
 export function recordKey(options: unknown): string {
   return createHash("sha256")
-    .update(JSON.stringify([RECORD_VERSION, options]))
+    .update(JSON.stringify([RECORD_VERSION, import.meta.url, options]))
     .digest("hex");
 }
 

@@ -97,7 +97,7 @@ async function construct(
   addBuilderSources(inputs);
   inputs.add(build.kernel);
   const decisions: Decision[] = [];
-  if (kind === "project") (await import("./bundler.ts")).startBundler();
+  if (kind === "project") (await import("./bundle/process.ts")).startBundler();
   const { Patcher } = await import("./patcher.ts");
   const patcher = new Patcher(build.patch ? store : null, decisions);
   const content =

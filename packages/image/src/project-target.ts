@@ -1,21 +1,20 @@
 /** Builds the image of a project directory: the app's own layer over the Node layer. */
 
-import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
-import { dirname, extname, join, relative, resolve } from "node:path";
-import { SporeError } from "@spore/errors";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { findNeeds } from "./app-needs.ts";
 import type { Inputs } from "./build-record.ts";
-import { type Bundle, type BundleRequest, scanModules, writeBundle } from "./bundle.ts";
+import { findApart } from "./bundle/apart.ts";
+import { type BundleRequest, scanModules } from "./bundle/graph.ts";
+import { type Bundle, writeBundle } from "./bundle/write.ts";
+import { type Dependencies, dependencyLayer } from "./dependency-layer.ts";
 import { NEEDS_DOCUMENT, PIECES_DOCUMENT } from "./document.ts";
-import { APP, guestPath, PRELOAD_PATH, packageFolder, packageName } from "./guest-paths.ts";
+import { APP, PRELOAD_PATH, packageFolder, packageName } from "./guest-paths.ts";
 import { GuestTree } from "./guest-tree.ts";
-import { looksLikeElf, readStart } from "./host-file.ts";
 import type { ImageContent } from "./image-file.ts";
 import { storeDocument } from "./image-writer.ts";
 import { storeKernel } from "./kernel-blob.ts";
 import { buildLayer } from "./layer.ts";
-import { LibraryFinder } from "./libraries.ts";
-import { writeLibraryCache } from "./library-cache.ts";
 import { DEFAULT_NODE, nodeRelease } from "./node-release.ts";
 import {
   builtForThisSystem,
@@ -27,8 +26,9 @@ import {
   tracePackages,
 } from "./package-trace.ts";
 import type { Patcher } from "./patcher.ts";
-import { addLibrary, graft, type ProgramLayer } from "./program-layer.ts";
+import { graft } from "./program-layer.ts";
 import { findEntry, type Manifest, readManifest } from "./project-entry.ts";
+import { addAsIs } from "./project-files.ts";
 import {
   defaultsOf,
   modeOf,
@@ -45,9 +45,8 @@ import { wishesOf, withChoice } from "./wishes.ts";
 /** What the app's layer is made of. */
 interface AppContents {
   readonly bundle: Bundle;
-  /** Files of unbundled packages. */
-  readonly packageFiles: readonly string[];
   readonly own: OwnFiles;
+  readonly dependencies: Dependencies;
 }
 
 /** Bundles the app and puts it over the Node layer. */
@@ -70,14 +69,16 @@ export async function buildProject(
   const request = { project, entry: entry.path, nodeMajor: major };
   const app = await collectApp(request, manifest, store, inputs, decisions);
   const runtime = runtimeLayer(release, patch, store, patcher, inputs, decisions);
+  const dependencies = await dependencyLayer(app.dependencies, runtime, patch, store, inputs);
+  decisions.push(...(dependencies?.decisions ?? []));
+  patcher.objects.push(...(dependencies?.patches ?? []));
   const tree = new GuestTree();
-  addApp(tree, project, app, patcher, inputs);
-  addAddOnLibraries(tree, project, app, runtime, patcher, inputs, decisions);
+  addApp(tree, project, app, inputs);
   for (const { host, guest } of options.include ?? []) graft(tree, host, guest, inputs, decisions);
   const { blob } = buildLayer("app", tree, store);
   const size = `app: ${(blob.length / 2 ** 10).toFixed(0)} KiB`;
   decisions.push({ topic: "layer", what: size, why: "holds the bundle and the files it opens" });
-  const objects = [...runtime.objects, ...tree.objects()];
+  const objects = [...runtime.objects, ...(dependencies?.objects ?? []), ...tree.objects()];
   const mode = modeOf(options);
   const found = await findNeeds(objects, patcher.objects, mode, options.recording, store, decisions);
   const needs = withChoice(found, options);
@@ -93,7 +94,7 @@ export async function buildProject(
       { argv, cwd: APP, memory: PROJECT_MEMORY },
     ),
     kernel: kernel.blob,
-    layers: [runtime.blob, blob],
+    layers: [runtime.blob, ...(dependencies ? [dependencies.blob] : []), blob],
     documents: [
       storeDocument(NEEDS_DOCUMENT, needs, store),
       storeDocument(PIECES_DOCUMENT, kernel.pieces, store),
@@ -110,7 +111,7 @@ async function collectApp(
   decisions: Decision[],
 ): Promise<AppContents> {
   const { project } = request;
-  const graph = await scanModules(request, store);
+  const graph = await scanModules(request, store, inputs);
   noteModules(project, graph.modules, inputs);
   const kept = new Map(graph.kept);
   const own = withConventions(
@@ -130,10 +131,14 @@ async function collectApp(
   let packageFiles = await tracePackages(project, [...seeds, ...named, ...built], store);
   // What an unbundled package loads must exist once, so it is not bundled either.
   const outside = new Set(packageFiles.map((file) => packageFolder(file)));
-  const isExternal = (folder: string): boolean => kept.has(folder) || outside.has(folder);
-  const bundle = await writeBundle(request, graph, isExternal, own.scripts);
+  const external = new Set([...kept.keys(), ...outside].filter((folder) => folder !== null));
+  const isExternal = (folder: string): boolean => external.has(folder);
+  // Other entries have modules of their own, which nobody has looked at.
+  const apart = own.scripts.length === 0 ? findApart(project, graph, isExternal) : null;
+  const bundle = await writeBundle(request, graph, isExternal, own.scripts, apart);
   const traced = new Set(packageFiles);
-  const missed = [...bundle.external].filter((file) => !traced.has(file));
+  const loaded = [...bundle.external, ...(apart?.external ?? [])];
+  const missed = loaded.filter((file) => !traced.has(file));
   if (missed.length > 0) {
     packageFiles = [
       ...new Set([...packageFiles, ...missed, ...(await tracePackages(project, missed, store))]),
@@ -145,7 +150,7 @@ async function collectApp(
   const what = `${bundled} modules, ${graph.format}`;
   decisions.push({ topic: "bundle", what, why: "everything that the entry imports" });
   explain(project, kept, own, decisions);
-  return { bundle, packageFiles, own };
+  return { bundle, own, dependencies: { request, graph, apart, external, files: packageFiles } };
 }
 
 /** Adds the folders that a server's files usually are in. */
@@ -210,8 +215,8 @@ function explain(
   }
 }
 
-/** The files under /app (and /node_modules for packages above the project). */
-function addApp(tree: GuestTree, project: string, app: AppContents, patcher: Patcher, inputs: Inputs): void {
+/** The app's own files under /app. */
+function addApp(tree: GuestTree, project: string, app: AppContents, inputs: Inputs): void {
   tree.directory(APP);
   addManifest(tree, project, app);
   for (const file of app.own.data) {
@@ -219,9 +224,6 @@ function addApp(tree: GuestTree, project: string, app: AppContents, patcher: Pat
     inputs.add(file);
     // A file that appears beside it may be opened the same way.
     inputs.add(dirname(file));
-  }
-  for (const file of app.packageFiles) {
-    if (!isNative(file) || !addAddOn(tree, project, file, patcher)) addAsIs(tree, project, file);
   }
   for (const { path, bytes } of app.bundle.files) tree.file(path, { bytes });
 }
@@ -241,73 +243,4 @@ function addManifest(tree: GuestTree, project: string, app: AppContents): void {
   } else if (existsSync(host)) {
     tree.text(target, text);
   }
-}
-
-/** A host file or symlink at its guest path. */
-function addAsIs(tree: GuestTree, project: string, file: string): void {
-  const at = guestPath(project, file);
-  if (lstatSync(file).isSymbolicLink()) {
-    const target = resolve(dirname(file), readlinkSync(file));
-    tree.symlink(at, relative(dirname(at), guestPath(project, target)));
-    return;
-  }
-  const stat = statSync(file);
-  if (stat.isFile())
-    tree.file(at, { host: file, size: stat.size }, (stat.mode & 0o111) === 0 ? 0o644 : 0o755);
-}
-
-/** A native add-on with its system calls rewritten; false if there is nothing to rewrite or to read. */
-function addAddOn(tree: GuestTree, project: string, file: string, patcher: Patcher): boolean {
-  const at = guestPath(project, file);
-  try {
-    const bytes = patcher.patch(file, at);
-    if (bytes) tree.file(at, { bytes, original: file }, 0o755);
-    return bytes !== undefined;
-  } catch (error) {
-    // A package may bring files that no loader takes; one that the app loads fails then.
-    if (!(error instanceof SporeError)) throw error;
-    return false;
-  }
-}
-
-/** Shared libraries that native add-ons need beyond those of Node. */
-function addAddOnLibraries(
-  tree: GuestTree,
-  project: string,
-  app: AppContents,
-  runtime: ProgramLayer,
-  patcher: Patcher,
-  inputs: Inputs,
-  decisions: Decision[],
-): void {
-  const addOns = app.packageFiles.filter((file) => isNative(file));
-  if (addOns.length === 0) return;
-  const finder = new LibraryFinder({ family: "glibc", inputs, included: new Map() });
-  for (const [name, path] of runtime.libraries) finder.provide(name, path);
-  for (const addOn of addOns) {
-    try {
-      finder.follow(addOn);
-      decisions.push({ topic: "add-on", what: addOn, why: "the app loads it" });
-    } catch (error) {
-      // Packages bring builds for other C libraries too; one that is really needed fails when it is loaded.
-      if (!(error instanceof SporeError)) throw error;
-      decisions.push({ topic: "add-on", what: `${addOn}: may not load`, why: error.message });
-    }
-  }
-  const found = finder.libraries.filter(({ neededBy }) => neededBy !== "");
-  const isInstalled = (path: string): boolean => packageFolder(path) !== null;
-  for (const { path } of found.filter((library) => isInstalled(library.path))) addAsIs(tree, project, path);
-  const libraries = found.filter((library) => !isInstalled(library.path));
-  if (libraries.length === 0) return;
-  for (const library of libraries) addLibrary(tree, library, patcher, inputs, decisions);
-  const all = new Map([...runtime.libraries, ...libraries.map(({ name, path }) => [name, path] as const)]);
-  tree.file("/etc/ld.so.cache", { bytes: writeLibraryCache(all) });
-}
-
-/** A native add-on for this machine; packages bring those of other systems too. */
-function isNative(file: string): boolean {
-  if (extname(file) !== ".node" && !/\.so(\.\d+)*$/.test(file)) return false;
-  if (lstatSync(file).isSymbolicLink()) return false;
-  const start = readStart(file, 20);
-  return looksLikeElf(start) && start[4] === 2 && start[18] === 62;
 }

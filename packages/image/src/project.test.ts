@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { guestPath } from "./guest-paths.ts";
 import { openWorkshop, unpack } from "./test-workshop.ts";
-import type { BuildOptions, Image } from "./types.ts";
+import type { BuildOptions, BuildResult, Image } from "./types.ts";
 
 const workshop = openWorkshop();
 afterAll(() => workshop.remove());
@@ -151,6 +151,74 @@ worker.on("message", (message: string) => console.log("worker", message));
     const { out, err } = await run(project);
     expect(err).toBe("");
     expect(out).toBe("true /app /app/lib/where.js! 7 --port 1\n");
+  });
+
+  /** Who asks for CommonJS packages, in every way there is; each module says when it runs. */
+  const asking = {
+    "package.json": '{"name":"asking","type":"module","main":"src/main.ts"}',
+    "src/main.ts": `
+import "./first.ts";
+import early from "early";
+import { count, default as counter } from "counter";
+import { fromModule } from "modern";
+import compiled, { named } from "compiled";
+import * as space from "counter";
+import { log } from "./first.ts";
+counter.add();
+log("main", typeof early, count, counter.count(), fromModule(), typeof compiled, named, space.default === counter);
+const late = await import("late");
+log("late", late.default.name, (await import("./folder/other.ts")).same(counter));
+`,
+    "src/first.ts":
+      'export const log = (...words: unknown[]): void => console.log(...words);\nglobalThis.order = ["first"];',
+    "src/folder/other.ts":
+      'import counter from "counter";\nexport const same = (other: unknown): boolean => counter === other;',
+    "node_modules/early/package.json": '{"name":"early","main":"index.js"}',
+    "node_modules/early/index.js": 'order.push("early"); module.exports = () => {};',
+    "node_modules/counter/package.json": '{"name":"counter","main":"index.js"}',
+    "node_modules/counter/index.js":
+      'order.push("counter"); let n = 0; exports.count = () => n; exports.add = () => { n += 1; }; exports.os = require("os");',
+    "node_modules/modern/package.json": '{"name":"modern","type":"module","exports":"./index.js"}',
+    "node_modules/modern/index.js":
+      'import { add, count } from "counter"; export const fromModule = () => { add(); return count(); }; export const unused = "nobody asks for this";',
+    "node_modules/compiled/package.json": '{"name":"compiled","main":"index.js"}',
+    "node_modules/compiled/index.js":
+      'Object.defineProperty(exports, "__esModule", { value: true }); exports.default = () => {}; exports.named = order.join();',
+    "node_modules/late/package.json": '{"name":"late","main":"index.js"}',
+    "node_modules/late/index.js": "module.exports = { name: order.length };",
+  };
+
+  test("CommonJS packages run once, in their turn, and mean what they mean to Node", async () => {
+    const project = workshop.project("asking", asking);
+    const natively = spawnSync(process.execPath, ["src/main.ts"], { cwd: project, encoding: "utf8" });
+    expect(natively.stderr).toBe("");
+    expect(natively.stdout).toContain("late 3 true");
+    expect(await run(project)).toEqual({ out: natively.stdout, err: "", status: 0 });
+  });
+
+  test("an edit of the app leaves the layer of what it depends on as it is", async () => {
+    const project = workshop.project("edited", asking);
+    const build = (): Promise<BuildResult> => workshop.build(project, { patch: false });
+    const [runtime, dependencies, app, ...more] = (await build()).image.layers;
+    expect([runtime?.name, dependencies?.name, app?.name, more]).toEqual([
+      expect.stringContaining("node"),
+      "dependencies",
+      "app",
+      [],
+    ]);
+    writeFileSync(join(project, "src/folder/other.ts"), "export const same = () => 7;");
+    const edited = (await build()).image.layers;
+    expect(edited[1]?.sha256).toBe(dependencies?.sha256);
+    expect(edited[2]?.sha256).not.toBe(app?.sha256);
+    expect(runImage((await build()).image).out).toContain("late 3 7");
+    writeFileSync(join(project, "node_modules/late/index.js"), "module.exports = { name: 8 };");
+    const changed = await build();
+    expect(changed.image.layers[1]?.sha256).not.toBe(dependencies?.sha256);
+    expect(runImage(changed.image).out).toContain("late 8 7");
+    // A sweep of the store may take it while what is known of it stays.
+    rmSync(changed.image.layers[1]?.path ?? "");
+    writeFileSync(join(project, "src/folder/other.ts"), "export const same = () => 9;");
+    expect(runImage((await build()).image).out).toContain("late 8 9");
   });
 
   test("a native add-on comes unbundled, with the library it needs", async () => {

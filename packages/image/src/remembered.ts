@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeRecord } from "./atomic-file.ts";
-import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
+import { addBuilderSources, Inputs, recordKey } from "./build-record.ts";
 import type { Store } from "./store.ts";
 
 /** What is kept. */
@@ -15,24 +15,26 @@ interface Memory {
 
 /**
  * The result of `trace`, from the last time if nothing has changed since. `key` names the question;
- * `trace` notes every path that the answer depends on.
+ * `trace` notes every path that the answer depends on. They are noted in `inputs` too.
  */
 export async function remembered<T>(
   store: Store,
   key: unknown,
-  trace: (inputs: Inputs) => Promise<T>,
+  trace: (seen: Inputs) => Promise<T>,
+  inputs: Inputs = new Inputs(),
 ): Promise<T> {
   const path = join(store.traces, `${recordKey(key)}.json`);
   const known = readMemory(path);
-  if (known?.inputs.every(([input, seen]) => fingerprint(input) === seen)) return known.result as T;
-  const inputs = new Inputs();
-  addBuilderSources(inputs);
-  const result = await trace(inputs);
+  if (known?.inputs.every(([input, seen]) => inputs.add(input) === seen)) return known.result as T;
+  const traced = new Inputs();
+  addBuilderSources(traced);
+  const result = await trace(traced);
   // Written while it was read, a file may hold something else by now.
-  if (!inputs.moved) {
-    const memory: Memory = { inputs: inputs.entries(), result };
+  if (!traced.moved) {
+    const memory: Memory = { inputs: traced.entries(), result };
     writeRecord(path, store.tmp, memory);
   }
+  for (const [input] of traced.entries()) inputs.add(input);
   return result;
 }
 
