@@ -19,6 +19,7 @@ use crate::error::{
 };
 use crate::mapping::{Mapping, Sharing, round_to_pages};
 use crate::memory::{GuestMemory, Layer};
+use crate::page_cache;
 use crate::standby::shared;
 
 /// Memory that must be left for the program once its segments are placed.
@@ -107,6 +108,7 @@ fn map_layer(layer: &LayerFile, sharing: Sharing, shared: Option<File>) -> Resul
     if !in_place || !layer.gpa.0.is_multiple_of(HUGE) || !layer.offset.is_multiple_of(PAGE) {
         return Err(wrong("a layer lies outside its place or is misaligned"));
     }
+    let is_shared = shared.is_some();
     let (file, offset) = match shared {
         Some(file) => (file, 0),
         None => (open(&layer.path, layer.offset, layer.length)?, layer.offset),
@@ -114,6 +116,9 @@ fn map_layer(layer: &LayerFile, sharing: Sharing, shared: Option<File>) -> Resul
     let len = round_to_pages(layer.length).ok_or_else(|| wrong("a layer is too long"))?;
     let mapping = Mapping::file(&file, offset, len, sharing)
         .map_err(|e| damaged(&layer.path, &format!("it cannot be mapped: {e}")))?;
+    if !is_shared && sharing == Sharing::Shared {
+        page_cache::make_huge(&file, offset, &mapping);
+    }
     Ok(Layer {
         gpa: layer.gpa.0,
         len: layer.length,

@@ -22,6 +22,7 @@ mod mapping;
 mod memory;
 mod net;
 mod orders;
+mod page_cache;
 mod pagetable;
 mod run;
 mod signals;
