@@ -26,6 +26,7 @@ import {
   readBinary,
 } from "./program-file.ts";
 import type { Store } from "./store.ts";
+import { addTimeZones } from "./time-zones.ts";
 import type { Blob, BlobPlace, Decision, Include, ProgramLayout } from "./types.ts";
 
 /** What is put into the layer. */
@@ -41,6 +42,8 @@ export interface ProgramRequest {
   readonly texts?: readonly (readonly [path: string, text: string])[];
   /** False: without the directories and files that every program may expect. Default true. */
   readonly base?: boolean;
+  /** True: with the host's time zones, if something in it names them. */
+  readonly zones?: boolean;
 }
 
 /** A program layer and what is needed to run from it. */
@@ -80,6 +83,7 @@ export function buildProgramLayer(
   const libraries = addLibraries(tree, request, interpreter, patcher, inputs, decisions);
   for (const { host, guest } of request.include) graft(tree, host, guest, inputs, decisions);
   for (const [path, text] of request.texts ?? []) tree.text(path, text);
+  if (request.zones) addTimeZones(tree, inputs, decisions);
   const layer = buildLayer(request.name, tree, store);
   decisions.push({
     topic: "layer",
@@ -222,7 +226,9 @@ function includedFiles(include: readonly Include[]): Map<string, string> {
     const stat = readable(host, () => statSync(host, { throwIfNoEntry: false }));
     if (stat?.isFile()) result.set(guest, host);
     if (!stat?.isDirectory()) continue;
-    for (const name of readable(host, () => readdirSync(host, { recursive: true, encoding: "utf8" }))) {
+    // In one order, whatever the host's: the first of a name wins.
+    const names = readable(host, () => readdirSync(host, { recursive: true, encoding: "utf8" })).sort();
+    for (const name of names) {
       if (statSync(join(host, name), { throwIfNoEntry: false })?.isFile()) {
         result.set(join(guest, name), join(host, name));
       }
