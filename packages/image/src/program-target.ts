@@ -33,7 +33,7 @@ export async function buildProgram(
   const guest = moved ? join("/app", nameOf(target)) : "";
   const include = options.include ?? [];
   const base = include.length > 0 || (await mayUseFiles(build, patcher, decisions));
-  const request = { host: target, guest, name: nameOf(target), include, base };
+  const request = { host: target, guest, name: nameOf(target), include, base, zones: base };
   const layer = buildProgramLayer(request, store, patcher, inputs, decisions);
   const mode = modeOf(options);
   const found = await findNeeds(layer.objects, patcher.objects, mode, options.recording, store, decisions);
