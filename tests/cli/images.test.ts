@@ -1,6 +1,19 @@
 // `spore build`: one file, the same bytes from the same inputs, that runs as its target would.
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile, folder } from "../support/programs.ts";
@@ -37,17 +50,102 @@ test("an image of a project serves, without the project or the store it was buil
   expect(await (await fetch(server.url)).text()).toBe("Hello from Spore\n");
 });
 
-test("the same inputs give the same bytes, in another store and at another time", async () => {
-  const [one, two] = [join(place, "one.spore"), join(place, "two.spore")];
-  for (const [output, home] of [
-    [one, "a"],
-    [two, "b"],
-  ] as const) {
-    const env = { SPORE_HOME: join(place, home) };
-    expect(await spore(["build", "-o", output, hello], { env })).toMatchObject({ status: 0 });
+/** Writes a project with data files, a package and a choice that is made at run time; `names` says in which order. */
+function writeProject(path: string, order: (names: string[]) => string[], when: number): void {
+  const files: Readonly<Record<string, string>> = {
+    "package.json": '{"name":"same","type":"module"}',
+    "src/index.ts":
+      'import { readdirSync } from "node:fs";\nimport dep from "dep";\n' +
+      'const which = process.argv[2] ?? "one";\nconst { default: text } = await import("./lazy/" + which + ".ts");\n' +
+      'console.log(readdirSync(new URL("../data/", import.meta.url)), dep.load("2.js"), text);\n',
+    "src/lazy/one.ts": 'export default "one";',
+    "src/lazy/two.ts": 'export default "two";',
+    "node_modules/dep/package.json": '{"name":"dep","main":"index.js"}',
+    "node_modules/dep/index.js":
+      'exports.load = (name) => require(require("path").join(__dirname, "lib", name));',
+    ...Object.fromEntries([1, 2, 3].map((n) => [`node_modules/dep/lib/${n}.js`, `module.exports = ${n};`])),
+    ...Object.fromEntries(["z", "a", "m", "k"].map((name) => [`data/${name}.txt`, name])),
+  };
+  for (const name of order(Object.keys(files))) {
+    mkdirSync(join(path, name, ".."), { recursive: true });
+    writeFileSync(join(path, name), files[name] ?? "");
+    utimesSync(join(path, name), when, when);
   }
-  expect(digest(two)).toBe(digest(one));
-  const { stdout } = await spore(["run", "--json", one]);
+}
+
+/** Digests of the archives of all targets, and of what is in the directory of each. */
+async function builtIn(
+  where: string,
+  targets: readonly (readonly string[])[],
+  env: Readonly<Record<string, string>>,
+): Promise<string[]> {
+  const digests: string[] = [];
+  for (const [index, target] of targets.entries()) {
+    const output = join(where, `${index}.spore`);
+    for (const to of [output, join(where, `${index}`, "/")])
+      expect(await spore(["build", "-o", to, ...target], { cwd: where, env })).toMatchObject({ status: 0 });
+    const unpacked = join(where, `${index}.unpacked`);
+    mkdirSync(unpacked);
+    execFileSync("tar", ["-C", unpacked, "-xf", output]);
+    rmSync(join(unpacked, "padding"), { recursive: true, force: true });
+    const files = readdirSync(unpacked, { recursive: true, encoding: "utf8" }).sort();
+    expect(readdirSync(join(where, `${index}`), { recursive: true, encoding: "utf8" }).sort()).toEqual(files);
+    for (const name of files.filter((each) => statSync(join(unpacked, each)).isFile()))
+      expect(digest(join(where, `${index}`, name))).toBe(digest(join(unpacked, name)));
+    digests.push(digest(output));
+  }
+  return digests;
+}
+
+test("the same inputs give the same bytes: another store, place, time zone, language, umask, order and age of files", {
+  timeout: 180_000,
+}, async () => {
+  const fixed = compile(place, "puts.c", "gcc", "-static");
+  const libraries = ["/usr/lib/x86_64-linux-gnu/libz.so.1", "/usr/lib/x86_64-linux-gnu/libstdc++.so.6"];
+  const sides = [
+    { name: "first", env: { TZ: "UTC", LC_ALL: "C" }, umask: 0o022, when: 1e9 },
+    {
+      name: "a/second",
+      env: { TZ: "Asia/Tokyo", LC_ALL: "tr_TR.UTF-8", NODE_ENV: "test" },
+      umask: 0o077,
+      when: 1.5e9,
+    },
+  ];
+  const found: string[][] = [];
+  for (const [side, { name, env, umask, when }] of sides.entries()) {
+    const where = join(place, "same", name);
+    const before = process.umask(umask);
+    try {
+      for (const folder of ["home", "tmp", "include"]) mkdirSync(join(where, folder), { recursive: true });
+      writeProject(join(where, "project"), (names) => (side === 0 ? names : names.reverse()), when);
+      // Two of one name: which of them a library's name leads to must not depend on the order of a directory.
+      const copies = libraries.map((file, index) => [file, join(where, "include", `${index}`)] as const);
+      for (const [file, folder] of side === 0 ? copies : copies.reverse()) {
+        mkdirSync(folder);
+        copyFileSync(file, join(folder, "libsame.so"));
+      }
+      const include = ["--include", `${join(where, "include")}:/more`];
+      const own = {
+        ...env,
+        SPORE_HOME: join(where, "home"),
+        HOME: join(where, "home"),
+        TMPDIR: join(where, "tmp"),
+      };
+      const targets = [["project"], [fixed], [hello], [...include, hello]];
+      found.push(await builtIn(where, targets, own));
+      expect(readdirSync(join(where, "tmp"))).toEqual([]);
+      const again = await spore(["build", "-o", join(where, "again.spore"), "project"], {
+        cwd: where,
+        env: own,
+      });
+      expect(again).toMatchObject({ status: 0 });
+      expect(digest(join(where, "again.spore"))).toBe(found[side]?.[0]);
+    } finally {
+      process.umask(before);
+    }
+  }
+  expect(found[1]).toEqual(found[0]);
+  const { stdout } = await spore(["run", "--json", join(place, "same/first/1.spore")]);
   expect(eventsOf(stdout)[0]).toMatchObject({ event: "built", reused: true });
 });
 
