@@ -60,6 +60,27 @@ describe.each([
   });
 });
 
+const UNRECORDED = `
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <unistd.h>
+__attribute__((noinline)) static long ask(long number, long a) { return syscall(number, a, 0); }
+__attribute__((noinline)) static long event(int a) { return syscall(SYS_eventfd2, a, 0); }
+__attribute__((noinline)) static long watch(void) { return ask(SYS_inotify_init1, 0); }
+int main(int argc, char **argv) { return event(argc) < 0 || watch() < 0; }
+`;
+
+test.each(["-O0", "-O1", "-O2"])(
+  "%s: what calls in functions that no table records are derived, or everything is",
+  (level) => {
+    const flags = [level, "-s", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"];
+    const needs = derived(compile(folder.path, "unrecorded", UNRECORDED, "gcc", ...flags));
+    if (needs.everything.length === 0)
+      expect(names(needs)).toEqual(expect.arrayContaining(["eventfd2", "inotify_init1"]));
+    else expect(needs.everything[0]).toMatchObject({ why: expect.stringContaining("is not in the code") });
+  },
+);
+
 const INDIRECT = `
 #define _GNU_SOURCE
 #include <stdlib.h>

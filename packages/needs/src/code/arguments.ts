@@ -30,6 +30,10 @@ export interface CodeIndex {
   readonly entries: (callee: CodeFunction) => readonly number[];
   readonly isFinal: (target: number) => boolean;
   readonly isScanned: boolean;
+  /** Calls of an address that stand in no known function. */
+  readonly looseCalls: (address: number) => readonly number[];
+  /** Whether nothing records a function: it may begin elsewhere. */
+  readonly isGuess: (each: CodeFunction) => boolean;
   /** Says for which addresses callers and namers will be asked. */
   readonly prepare: (addresses: readonly number[]) => void;
   /** What the file holds at an address of its data: 0 where it holds nothing; undefined beyond 32 bits. */
@@ -67,6 +71,7 @@ export class ArgumentTracer {
   /** An argument of a function that is called through a word of the data, as libraries are. */
   through(word: number, register: number): void {
     const atom = `e${register}`;
+    const loose = new Set(this.#code.looseCalls(word));
     for (const namer of this.#code.namers(word)) {
       // An entry of the linkage table hands everything on.
       if (namer.span.end - namer.span.start <= LINKAGE_ENTRY) {
@@ -74,9 +79,13 @@ export class ArgumentTracer {
         continue;
       }
       const departures = this.followed(namer).departures.filter((each) => each.through === word);
-      for (const departure of departures) this.#note(namer, departure.address, atCallee(departure, atom));
+      for (const departure of departures) {
+        loose.delete(departure.address);
+        this.#note(namer, departure.address, atCallee(departure, atom));
+      }
       if (departures.length === 0) this.#use(namer, namer.span.start, undefined);
     }
+    this.#useLoose(loose);
   }
 
   /** Goes back through all callers. Tracers of the same code go together, which spares looking through it. */
@@ -95,7 +104,12 @@ export class ArgumentTracer {
     let result = this.#followed.get(each);
     if (!result) {
       const { isFinal, isScanned } = this.#code;
-      const surroundings = { entries: this.#code.entries(each), isFinal, isScanned };
+      const surroundings = {
+        entries: this.#code.entries(each),
+        isFinal,
+        isScanned,
+        isGuess: this.#code.isGuess(each),
+      };
       result = follow(each.region, each.span, surroundings);
       this.#followed.set(each, result);
     }
@@ -134,16 +148,30 @@ export class ArgumentTracer {
   #fromCallers(callee: CodeFunction, atom: string): void {
     const isEntry = (target: number | undefined): boolean =>
       target !== undefined && this.#code.holder(target) === callee;
-    for (const caller of this.#code.callers(callee)) {
+    const loose = new Set(this.#code.looseCalls(callee.span.start));
+    const callers = this.#code.callers(callee);
+    for (const caller of callers) {
       for (const departure of this.followed(caller).departures) {
         if (departure.kind === "syscall" || !isEntry(departure.target) || departure.target === undefined)
           continue;
+        loose.delete(departure.address);
         this.#note(caller, departure.address, atCallee(departure, atom));
       }
     }
+    this.#useLoose(loose);
+    // It is called from somewhere: if not so, then it begins elsewhere and this is no argument.
+    if (callers.length === 0 && this.#code.isGuess(callee)) this.#use(callee, callee.span.start, undefined);
     for (const namer of this.#code.namers(callee.span.start)) this.#fromNamer(namer, callee, atom);
     // Called through a pointer from anywhere, with anything.
     if (this.#code.isInData(callee)) this.#use(callee, callee.span.start, undefined);
+  }
+
+  /** Calls that nothing known leads to: whatever they hand over. */
+  #useLoose(addresses: Iterable<number>): void {
+    for (const address of addresses) {
+      const holder = this.#code.holder(address);
+      if (holder) this.#use(holder, address, undefined);
+    }
   }
 
   /** A function that hands the callee's address on may hand on, beside it, the memory that the callee gets. */

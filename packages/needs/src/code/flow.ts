@@ -40,6 +40,8 @@ export interface Surroundings {
   readonly isFinal: (target: number) => boolean;
   /** Whether the region knows where computed jumps may lead. */
   readonly isScanned: boolean;
+  /** Whether nothing records where the function begins and ends: it may be several. */
+  readonly isGuess: boolean;
 }
 
 /** What following a function shows. */
@@ -93,7 +95,10 @@ class Flow {
     if (this.#hasEnded) return this.#followed();
     // Entered in a way that is not seen: from a table, by unwinding, by a second name.
     for (const { address, kind } of this.#operations) {
-      if (kind !== "syscall" || this.#departures.has(address)) continue;
+      const matters =
+        kind === "syscall" ||
+        (this.#surroundings.isGuess && (kind === "call" || kind === "jump" || kind === "indirectJump"));
+      if (!matters || this.#departures.has(address)) continue;
       this.#enter(this.#startOf(address), unknownState());
       this.#drain();
     }

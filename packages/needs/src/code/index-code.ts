@@ -49,6 +49,8 @@ export function readCode(elf: ElfFile): Code {
     initialisers: initialisersOf(elf, pointers),
     ...tables,
     isScanned: true,
+    looseCalls: () => [],
+    isGuess: () => false,
     prepare: () => {},
     word: (address) => wordAt(elf, address),
     name: (address) => symbols?.lookup(address)?.symbol.name ?? "",
@@ -138,7 +140,7 @@ function referenceTables(
   functions: readonly CodeFunction[],
   pointers: Pointers,
   holder: Holder,
-): Omit<CodeIndex, "functions" | "holder" | "word" | "isScanned" | "prepare"> {
+): Omit<CodeIndex, "functions" | "holder" | "word" | "isScanned" | "prepare" | "looseCalls" | "isGuess"> {
   const callers = new Map<CodeFunction, Set<CodeFunction>>();
   const namers = new Map<number, Set<CodeFunction>>();
   const entries = new Map<CodeFunction, Set<number>>();

@@ -38,8 +38,11 @@ export function searchCode(elf: ElfFile): Code {
     namers: (address) => search.referrers(address).filter(({ addresses }) => addresses.includes(address)),
     isInData: (callee) => taken(callee.span.start),
     entries: () => [],
-    isFinal: (target) => search.holder(target)?.returns === false,
+    // Where a guess ends is not known: a way out may come later.
+    isFinal: (target) => search.isKnown(target) && search.holder(target)?.returns === false,
     isScanned: false,
+    looseCalls: (address) => search.looseCalls(address),
+    isGuess: (each) => search.isGuess(each),
     word: (address) => wordAt(elf, address),
     prepare: (addresses) => search.prepare(addresses),
     name,
@@ -87,6 +90,12 @@ function openSpans(elf: ElfFile, symbols: SymbolTable | undefined): { regions: R
   return { regions, span };
 }
 
+/** Compilers begin functions at such addresses, and fill what lies before them with one of these. */
+const ALIGNMENT = 16;
+const FILLING: readonly number[] = [0xcc, 0x90];
+/** No function without a record is looked for further back than this, nor followed further. */
+const LONGEST_GUESS = 1 << 16;
+
 const SYSCALL = Buffer.from([0x0f, 0x05]);
 const FILTER_SIZE = 1 << 20;
 const FILTER_MASK: number = FILTER_SIZE - 1;
@@ -98,6 +107,8 @@ class Search {
   readonly #read = new Map<number, CodeFunction>();
   readonly #referrers = new Map<number, readonly CodeFunction[]>();
   readonly #isInside: ((address: number) => boolean) | undefined;
+  readonly #guesses = new Map<number, CodeFunction>();
+  readonly #loose = new Map<number, Set<number>>();
 
   constructor(elf: ElfFile, regions: readonly Region[], span: SpanFinder) {
     this.#elf = elf;
@@ -113,7 +124,7 @@ class Search {
   holder(address: number): CodeFunction | undefined {
     const region = this.#regions.find((each) => each.contains(address));
     const span = region && this.#span(address);
-    if (!span) return undefined;
+    if (!span) return region && this.#guess(region, address);
     const known = this.#read.get(span.start) ?? readFunction(region, span, this.#isInside);
     this.#read.set(span.start, known);
     return known;
@@ -140,6 +151,40 @@ class Search {
       }
     }
     return sites;
+  }
+
+  isKnown(address: number): boolean {
+    return this.#span(address) !== undefined;
+  }
+
+  isGuess(each: CodeFunction): boolean {
+    return this.#guesses.get(each.span.start) === each;
+  }
+
+  /** Calls of an address, and jumps to it, that stand in no function that anything records. */
+  looseCalls(target: number): readonly number[] {
+    if (!this.#referrers.has(target)) this.prepare([target]);
+    return [...(this.#loose.get(target) ?? [])];
+  }
+
+  /** A function that nothing records, as programs without unwind tables have them: from where one may begin to where the next may. */
+  #guess(region: Region, address: number): CodeFunction {
+    // Two of them: one may be the end of a number. What runs into the next function is followed with it.
+    const isFilled = (at: number): boolean => FILLING.includes(region.byteAt(at) ?? 0xcc);
+    const begins = (at: number): boolean => isFilled(at - 1) && isFilled(at - 2) && !isFilled(at);
+    let start = address - (address % ALIGNMENT);
+    while (start > region.start && address - start < LONGEST_GUESS && !begins(start)) start -= ALIGNMENT;
+    start = Math.max(start, region.start);
+    let end = start + ALIGNMENT - (start % ALIGNMENT);
+    while (end < region.end && end - start < LONGEST_GUESS && (end <= address || !begins(end))) {
+      end += ALIGNMENT;
+    }
+    const known = this.#guesses.get(start);
+    if (known && known.span.end > address) return known;
+    const span = { start, end: Math.min(end, region.end), isFunction: true };
+    const found = readFunction(region, span, this.#isInside);
+    this.#guesses.set(start, found);
+    return found;
   }
 
   /** Functions with an operand that leads to an address, and perhaps others. */
@@ -171,8 +216,18 @@ class Search {
     const limit = bytes.length - 4;
     const fixed = this.#isInside !== undefined;
     const found = (target: number, at: number): void => {
-      const holder = wanted.has(target) ? this.holder(load.vaddr + at) : undefined;
-      if (holder) wanted.get(target)?.add(holder);
+      const holders = wanted.get(target);
+      if (!holders) return;
+      const address = load.vaddr + at;
+      if (!this.#span(address)) {
+        // Elsewhere it may be data that looks so.
+        const call = opcodeBefore(data, at);
+        if (call === 0) return;
+        const loose = this.#loose.get(target) ?? new Set();
+        this.#loose.set(target, loose.add(address - call));
+      }
+      const holder = this.holder(address);
+      if (holder) holders.add(holder);
     };
     // A distance counts from behind the operand, where an instruction usually ends.
     const behind = load.vaddr + 4;
@@ -182,6 +237,15 @@ class Search {
       if (fixed && filter[value & FILTER_MASK] === 1) found(value, at);
     }
   }
+}
+
+/** Length of the opcode before an operand, if it is that of a call or jump, direct or through a word; else 0. */
+function opcodeBefore(data: DataView, at: number): number {
+  if (at < 2) return 0;
+  const [first, last] = [data.getUint8(at - 2), data.getUint8(at - 1)];
+  if (first === 0xff && (last === 0x15 || last === 0x25)) return 2;
+  if (first === 0x0f && last >= 0x80 && last <= 0x8f) return 2;
+  return last === 0xe8 || last === 0xe9 ? 1 : 0;
 }
 
 /** Tells whether data holds an address. */
