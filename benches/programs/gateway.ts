@@ -11,6 +11,7 @@ const lease: Lease = {
   release: () => {},
   rest: () => {},
   resume: () => {},
+  leaving: () => false,
   unreachable: () => {},
   answered: () => {},
   unanswered: () => {},

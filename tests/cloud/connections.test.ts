@@ -40,12 +40,12 @@ test("a WebSocket goes on after the app has slept, and so does what the app had 
   socket.close();
   await expect.poll(() => spore.monitors(), { timeout: 30_000 }).toEqual([]);
 
-  // Without that, the connection ends when the app sleeps.
+  // Without that, the WebSocket is closed as going away when the app sleeps.
   const closing = ["deploy", "--name", "app", ...soon, "--connections", "close", join(fixtures, "sleeper")];
   await spore.json(closing);
   const other = new WebSocket(`ws://127.0.0.1:${spore.port}`, { headers: { host: "app.localhost" } });
   await once(other, "open");
-  await once(other, "close");
+  expect((await once(other, "close"))[0]).toBe(1001);
 }, 240_000);
 
 test("a redis-cli stays connected while redis sleeps", async () => {

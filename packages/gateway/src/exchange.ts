@@ -80,6 +80,8 @@ export class Exchange implements AnswerSink, Caller {
   #stall: NodeJS.Timeout | null = null;
   #attempts = 0;
   #responded = false;
+  /** The answer is a stream of events: it has no end of its own, and its reader comes again. */
+  #events = false;
   #over = false;
   #bodyEnded = false;
   #bodyBytes = 0;
@@ -227,6 +229,14 @@ export class Exchange implements AnswerSink, Caller {
     this.#connection?.socket.resume();
   }
 
+  /** The gateway goes away: what has no end of its own ends now, between two parts. */
+  leave(): void {
+    if (!this.#events || this.#over) return;
+    this.#connection?.abandon();
+    this.#end(true);
+    this.#inbound.finish([]);
+  }
+
   #onStalled(): void {
     this.clientGone();
     this.#inbound.abort();
@@ -247,6 +257,7 @@ export class Exchange implements AnswerSink, Caller {
 
   head(head: ResponseHead): void {
     this.#responded = true;
+    this.#events = head.framing.kind !== "length" && isEventStream(head);
     this.#clearTimer();
     this.#told = this.#answer(head.status);
     this.#inbound.respond(own(head), extraOf(this.#told));
@@ -285,6 +296,7 @@ export class Exchange implements AnswerSink, Caller {
       idleMs: this.#target?.connectionIdleMs ?? null,
       rest: () => lease?.rest(),
       resume: () => lease?.resume(),
+      leaving: () => lease?.leaving() ?? false,
       done: () => {
         lease?.release();
         this.#finish(true);
@@ -313,6 +325,11 @@ export class Exchange implements AnswerSink, Caller {
   }
 
   failed(why: Refusal): void {
+    if (this.#responded && this.#events && this.#lease?.leaving() === true) {
+      this.#end(true);
+      this.#inbound.finish([]);
+      return;
+    }
     if (this.#responded) {
       this.#end(false);
       this.#inbound.abort();
@@ -413,6 +430,13 @@ export class Exchange implements AnswerSink, Caller {
       first_byte: Math.max(0, this.#answeredAt - asked),
     };
   }
+}
+
+function isEventStream({ headers }: ResponseHead): boolean {
+  return headers.some(
+    ([name, value]) =>
+      name.length === 12 && /^content-type$/i.test(name) && /^text\/event-stream\b/i.test(value),
+  );
 }
 
 /** Header lines that say how the answer came about. */

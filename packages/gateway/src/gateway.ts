@@ -1,9 +1,9 @@
 /** The gateway: listens, and hands every connection to its protocol. */
 
-import type { Http2Server } from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type SecureContext, type TLSSocket } from "node:tls";
 import { type ConnectionShared, Http1Connection } from "./http1.ts";
+import type { Http2Sessions } from "./http2.ts";
 import type { Address, Answered, Finished, Router, Target } from "./target.ts";
 import { carryTcp } from "./tcp.ts";
 import { Upstreams } from "./upstream.ts";
@@ -39,7 +39,7 @@ export class Gateway {
   readonly #servers: Server[] = [];
   readonly #connections = new Set<Http1Connection>();
   readonly #sockets = new Set<Socket>();
-  #http2: Http2Server | null = null;
+  #http2: Http2Sessions | null = null;
   #closing = false;
 
   constructor({
@@ -70,7 +70,7 @@ export class Gateway {
 
   /** The same with TLS; clients may choose HTTP/2. */
   async listenTls(address: Address, certificates: Certificates): Promise<number> {
-    await this.#http2Server();
+    await this.#http2Sessions();
     const server = createTlsServer(
       {
         ...certificates.usual,
@@ -121,23 +121,23 @@ export class Gateway {
     }
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
-    this.#http2?.emit("connection", socket);
+    this.#http2?.take(socket);
   }
 
   /** Loaded when somebody speaks it. */
-  async #http2Server(): Promise<Http2Server> {
-    const { http2Server } = await import("./http2.ts");
-    this.#http2 ??= http2Server(this.#shared);
+  async #http2Sessions(): Promise<Http2Sessions> {
+    const { Http2Sessions } = await import("./http2.ts");
+    this.#http2 ??= new Http2Sessions(this.#shared);
     return this.#http2;
   }
 
   /** A client that speaks HTTP/2 without TLS and without asking. */
   async #onHttp2(socket: Socket, bytes: Buffer): Promise<void> {
     socket.pause();
-    const server = await this.#http2Server();
+    const sessions = await this.#http2Sessions();
     if (socket.destroyed) return;
     socket.unshift(bytes);
-    server.emit("connection", socket);
+    sessions.take(socket);
   }
 
   #listen(server: Server, address: Address): Promise<number> {
@@ -167,13 +167,17 @@ export class Gateway {
     this.#upstreams.close(address);
   }
 
-  /** Takes no new connections, lets answers end within `graceMs`, and closes. */
+  /**
+   * Takes no new connections, lets answers end within `graceMs`, and closes. Streams of
+   * events and WebSockets end at once, in their own ways, and HTTP/2 is told to open no more streams.
+   */
   async close(graceMs: number): Promise<void> {
     this.#closing = true;
     const closed = this.#servers.map(
       (server) => new Promise<void>((resolve) => void server.close(() => resolve())),
     );
-    for (const connection of this.#connections) connection.closeIfIdle();
+    for (const connection of this.#connections) connection.leave();
+    this.#http2?.leave();
     const timer = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
     }, graceMs);

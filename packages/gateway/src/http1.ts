@@ -12,7 +12,7 @@ import {
   type ResponseHead,
   tooLong,
 } from "./head.ts";
-import { type Holder, splice } from "./splice.ts";
+import { type Holder, type Splice, splice } from "./splice.ts";
 import { Refusal } from "./target.ts";
 
 /** How long an idle connection is kept. */
@@ -64,6 +64,8 @@ export class Http1Connection implements Inbound {
   #out: "none" | "plain" | "chunked" | null = null;
   #keep = false;
   #ended = false;
+  /** Set once the connection is not HTTP any more. */
+  #splice: Splice | null = null;
   #timer: NodeJS.Timeout | null = null;
   #uncork = false;
 
@@ -81,9 +83,12 @@ export class Http1Connection implements Inbound {
     this.#arm(IDLE_MS, () => socket.destroy());
   }
 
-  /** Ends the connection if nothing is going on. */
-  closeIfIdle(): void {
-    if (this.#exchange === null) this.#socket.end();
+  /** The gateway goes away: ends the connection if nothing is going on, and what has no end of its own. */
+  leave(): void {
+    this.#keep = false;
+    if (this.#splice !== null) this.#splice.leave();
+    else if (this.#exchange !== null) this.#exchange.leave();
+    else if (!this.#ended) this.#socket.end();
   }
 
   #onData(bytes: Buffer): void {
@@ -262,7 +267,9 @@ export class Http1Connection implements Inbound {
     this.#ahead = null;
     this.#socket.removeAllListeners("data").removeAllListeners("end").removeAllListeners("drain");
     this.#socket.write(text, "latin1");
-    splice(this.#socket, app, { toClient: rest, toApp: ahead }, holder);
+    const websocket = /^websocket$/i.test(head.upgrade ?? this.request.upgrade ?? "");
+    this.#splice = splice(this.#socket, app, { toClient: rest, toApp: ahead }, holder, websocket);
+    if (this.#shared.closing()) this.#splice.leave();
   }
 
   /** Writes of one turn of the event loop leave together. */

@@ -208,6 +208,7 @@ function inPieces(socket: Socket): Duplex {
   socket.setNoDelay(true);
   socket.on("data", (bytes: Buffer) => void pieces.push(bytes));
   socket.on("close", () => void pieces.push(null));
+  socket.on("error", () => {});
   return pieces;
 }
 

@@ -6,6 +6,7 @@ import {
   type Http2Server,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
+  type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
@@ -33,17 +34,42 @@ const STREAMS = 256;
 /** What of HTTP/1.1 does not exist here; an app that says it is not passed on. */
 const foreign = /^(connection|keep-alive|proxy-connection|transfer-encoding|upgrade)$/i;
 
-/** A server for connections that have agreed on HTTP/2. */
-export function http2Server(shared: Shared): Http2Server {
-  const server = createServer({
-    settings: { maxConcurrentStreams: STREAMS, maxHeaderListSize: 2 * HEAD_LIMIT, enablePush: false },
-  });
-  server.on("stream", (stream, headers, flags) => {
-    const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-    new Http2Inbound(stream, headers, ended).begin(shared);
-  });
-  server.on("sessionError", () => {});
-  server.on("session", (session) => {
+/** All connections that have agreed on HTTP/2. */
+export class Http2Sessions {
+  readonly #server: Http2Server;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #streams = new Set<Http2Inbound>();
+  #leaves = false;
+
+  constructor(shared: Shared) {
+    const settings = { maxConcurrentStreams: STREAMS, maxHeaderListSize: 2 * HEAD_LIMIT, enablePush: false };
+    this.#server = createServer({ settings });
+    this.#server.on("stream", (stream, headers, flags) => {
+      const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+      const inbound = new Http2Inbound(stream, headers, ended);
+      this.#streams.add(inbound);
+      stream.once("close", () => this.#streams.delete(inbound));
+      inbound.begin(shared);
+    });
+    this.#server.on("sessionError", () => {});
+    this.#server.on("session", (session) => this.#onSession(session));
+  }
+
+  /** Takes a connection. */
+  take(socket: Socket): void {
+    this.#server.emit("connection", socket);
+  }
+
+  /** The gateway goes away: clients are told to open no more streams (GOAWAY). */
+  leave(): void {
+    this.#leaves = true;
+    for (const session of this.#sessions) session.close();
+    for (const stream of this.#streams) stream.leave();
+  }
+
+  #onSession(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    session.once("close", () => this.#sessions.delete(session));
     let open = 0;
     session.on("stream", (stream) => {
       open += 1;
@@ -54,8 +80,8 @@ export function http2Server(shared: Shared): Http2Server {
     session.setTimeout(IDLE_MS, () => {
       if (open === 0) session.close();
     });
-  });
-  return server;
+    if (this.#leaves) session.close();
+  }
 }
 
 class Http2Inbound implements Inbound {
@@ -101,6 +127,11 @@ class Http2Inbound implements Inbound {
     }
     this.#exchange = new Exchange(this, shared);
     this.#exchange.begin();
+  }
+
+  /** What has no end of its own ends now. */
+  leave(): void {
+    this.#exchange?.leave();
   }
 
   openBody(): void {

@@ -31,6 +31,8 @@ export interface Lease {
   rest(): void;
   /** Something happens on it again; an instance that is stopping by now closes it. */
   resume(): void;
+  /** The instance was told to stop: what it breaks off has not failed. */
+  leaving(): boolean;
   /** Nobody listens there: nothing of the request has reached the app. */
   unreachable(): void;
   /** The app has begun to answer. */

@@ -60,6 +60,7 @@ async function attempt(client: Socket, target: Target, caller: Caller, left: num
         idleMs: target.connectionIdleMs,
         rest: () => lease.rest(),
         resume: () => lease.resume(),
+        leaving: () => lease.leaving(),
         done: () => lease.release(),
       },
     );

@@ -103,6 +103,8 @@ export interface TestTarget extends Target {
   /** Answers that began, and that did not in time. */
   answers: number;
   unanswered: number;
+  /** Its instance was told to stop. */
+  stopped: boolean;
 }
 
 /** Gives leases to `address`, after `before` if it is given. */
@@ -132,6 +134,7 @@ export function target(
       resume: () => {
         made.resting -= 1;
       },
+      leaving: () => made.stopped,
       unreachable: () => {
         made.unreachable += 1;
         release();
@@ -155,6 +158,7 @@ export function target(
     resting: 0,
     answers: 0,
     unanswered: 0,
+    stopped: false,
     acquire: (caller) => (before === undefined ? lease("warm") : before(caller).then(lease)),
   };
   return made;

@@ -354,6 +354,7 @@ export class Pool {
         member.resting -= 1;
         this.#use(member);
       },
+      leaving: () => member.state === "draining" || member.state === "stopped",
       unreachable: () => {
         release();
         if (member.state === "ready") this.drain(member, "crashed");
