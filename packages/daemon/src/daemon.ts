@@ -217,6 +217,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     if (app === null) return;
     router.forget(app);
     canaries.refresh(app);
+    // Its last instances may yet have told of an answer.
+    if (store.get("apps", app) === null) setImmediate(() => metrics.forget(app));
   });
   const answered = (what: Answered): void => {
     metrics.answered(what);

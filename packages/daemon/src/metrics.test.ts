@@ -28,3 +28,18 @@ test("wakes are counted by phase and start, from a quarter of a millisecond; a t
   expect(own).not.toContain("yours");
   expect(own).not.toMatch(/^spore_(instances|daemon_)/m);
 });
+
+test("of an app that is gone no number is left", async () => {
+  await using cloud = await testCloud(testDriver());
+  const metrics = new Metrics(cloud.fleet, null);
+  const answer = { method: "GET", firstByteMs: 3, phases: {} } as const;
+  for (const target of ["mine/1", "yours/1"]) {
+    metrics.answered({ ...answer, target, status: 200, start: "warm" });
+    metrics.answered({ ...answer, target, status: 502, start: "cold" });
+    metrics.answered({ ...answer, target, status: 404, start: null });
+  }
+  metrics.forget("yours");
+  const all = await metrics.text(null);
+  expect(all).toContain('app="mine"');
+  expect(all).not.toContain("yours");
+});

@@ -1,7 +1,7 @@
 /** Numbers for Prometheus. */
 
 import type { Metric } from "@spore/api";
-import type { Answered } from "@spore/gateway";
+import type { Answered, StartKind } from "@spore/gateway";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Fleet } from "./fleet/fleet.ts";
 import type { Member } from "./fleet/member.ts";
@@ -12,6 +12,9 @@ const BUCKETS: number[] = [
   0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5,
   10,
 ];
+
+/** How the instance of a request may have come to life; none: there was none. */
+const STARTS: readonly (StartKind | "none")[] = ["warm", "snapshot", "cold", "none"];
 
 /** A number as the library has it. */
 interface Sample {
@@ -98,6 +101,13 @@ export class Metrics {
     this.#requests.observe({ app, status: kind, start: start ?? "none" }, firstByteMs / 1000);
     for (const [phase, ms] of Object.entries(phases)) {
       this.#phases.observe({ phase, start: start ?? "none" }, ms / 1000);
+    }
+  }
+
+  /** An app is gone, and so are its numbers. */
+  forget(app: string): void {
+    for (const status of ["1xx", "2xx", "3xx", "4xx", "5xx"]) {
+      for (const start of STARTS) this.#requests.remove({ app, status, start });
     }
   }
 

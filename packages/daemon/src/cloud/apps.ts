@@ -336,7 +336,7 @@ export class Apps {
     store.put("apps", name, { ...app, canary: null });
     store.durable();
     events.tell("canary.returned", { tenant: app.tenant, app: name, release }, { reason: why });
-    fleet.pool(name, release).drainAll("superseded");
+    fleet.retire(name, release, "superseded");
   }
 
   /** A new release of the same image with other variables. */
@@ -404,6 +404,8 @@ export class Apps {
     const { images, possessions } = this.#parts;
     const app = this.get(name, sees);
     const own = new Set(store.list("releases", { prefix: `${name}/` }).map(({ image }) => image));
+    // While it is known how long they may take.
+    fleet.retire(name, null, "requested");
     store.transaction(() => {
       store.delete("apps", name);
       for (const { number } of store.list("releases", { prefix: `${name}/` })) {

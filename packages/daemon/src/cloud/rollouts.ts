@@ -226,7 +226,8 @@ export class Rollouts {
     const { store, fleet } = this.#parts;
     const app = store.get("apps", record.app);
     for (const pool of fleet.pools(record.app)) {
-      if (pool.release !== app?.live && pool.release !== app?.canary?.release) pool.drainAll("superseded");
+      if (pool.release === app?.live || pool.release === app?.canary?.release) continue;
+      fleet.retire(record.app, pool.release, "superseded");
     }
     fleet.dismissAllBut(
       record.app,
@@ -240,7 +241,7 @@ export class Rollouts {
     const failed = { ...record, problem: problemOf(thrown) };
     const app = store.get("apps", record.app);
     // It got no requests; whoever did goes on.
-    if (app?.live !== record.release) fleet.pool(record.app, record.release).drainAll("superseded");
+    if (app?.live !== record.release) fleet.retire(record.app, record.release, "superseded");
     for (;;) {
       try {
         store.transaction(() => {

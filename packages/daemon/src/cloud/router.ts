@@ -101,13 +101,13 @@ export class CloudRouter implements Router {
   }
 
   #target(app: string, release: number, settings: AppSettings): Target {
-    const pool = this.#parts.fleet.pool(app, release);
+    const { fleet } = this.#parts;
     return {
       name: `${app}/${release}`,
       requestTimeoutMs: settings.requestTimeoutMs,
       bodyLimit: settings.bodyLimit,
       connectionIdleMs: settings.connectionIdleMs,
-      acquire: (caller: Caller): Lease | Promise<Lease> => pool.acquire(caller),
+      acquire: (caller: Caller): Lease | Promise<Lease> => fleet.pool(app, release).acquire(caller),
     };
   }
 }

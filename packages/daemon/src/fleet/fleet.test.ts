@@ -1,6 +1,7 @@
 import type { Caller } from "@spore/gateway";
 import { describe, expect, test } from "vitest";
-import { testCloud } from "../test-cloud.ts";
+import { releaseKey } from "../store/types.ts";
+import { testCloud, testRelease } from "../test-cloud.ts";
 import { type TestDriver, testDriver } from "../test-driver.ts";
 
 const host = "a.localhost";
@@ -173,7 +174,7 @@ describe("scaling", () => {
     await expect.poll(() => driver.running.size).toBe(0);
     // Nor does it end because another release took over.
     const held = await hold();
-    cloud.fleet.pool("a", 1).drainAll("superseded");
+    cloud.fleet.retire("a", 1, "superseded");
     expect([...driver.running.keys()]).toEqual([held]);
     driver.watches.get(held)?.holds(0);
     await expect.poll(() => driver.running.size).toBe(0);
@@ -190,6 +191,46 @@ describe("scaling", () => {
     for (const member of cloud.fleet.members.values()) member.handle?.kill();
     await expect.poll(() => driver.launched.length).toBe(2);
     expect(await cloud.get(host)).toMatchObject({ status: 200 });
+  });
+});
+
+describe("of a release that is not asked for any more nothing is kept", () => {
+  test("once its preview sleeps", async () => {
+    const driver = testDriver();
+    await using cloud = await testCloud(driver);
+    cloud.app("a", { idleMs: 1 });
+    cloud.store.put("releases", releaseKey("a", 2), testRelease("a", 2));
+    for (const round of [1, 2]) {
+      expect(await cloud.get("r2.a.localhost")).toMatchObject({ status: 200 });
+      expect(driver.launched).toHaveLength(round);
+      await expect.poll(() => cloud.fleet.pools("a")).toEqual([]);
+    }
+  });
+
+  test("once another has taken over and it has answered; nor of an app that is gone", async () => {
+    const answer = Promise.withResolvers<void>();
+    const driver = testDriver({
+      answer: async () => {
+        await answer.promise;
+        return { status: 200, text: "whole" };
+      },
+    });
+    await using cloud = await testCloud(driver);
+    for (const app of ["a", "b"]) cloud.app(app);
+    const asked = ["a.localhost", "b.localhost"].map(cloud.get);
+    await expect
+      .poll(() => [...cloud.fleet.members.values()].map(({ inFlight }) => inFlight))
+      .toEqual([1, 1]);
+    const before = cloud.store.get("apps", "a");
+    if (before !== null) cloud.store.put("apps", "a", { ...before, live: 2 });
+    cloud.fleet.retire("a", 1, "superseded");
+    cloud.fleet.retire("b", null, "requested");
+    cloud.store.delete("apps", "b");
+    cloud.fleet.forget("b");
+    answer.resolve();
+    for (const got of await Promise.all(asked)) expect(got).toMatchObject({ status: 200, text: "whole" });
+    await expect.poll(() => [...cloud.fleet.pools("a"), ...cloud.fleet.pools("b")]).toEqual([]);
+    expect(cloud.store.list("instances").map(({ app }) => app)).toEqual(["a"]);
   });
 });
 
@@ -228,7 +269,7 @@ test("a request that waits for a release when another takes over is answered by 
   cloud.app("a");
   const waits = cloud.get(host);
   await listens.promise;
-  cloud.fleet.pool("a", 1).drainAll("superseded");
+  cloud.fleet.retire("a", 1, "superseded");
   expect(await waits).toMatchObject({ status: 200 });
   for (const server of plain.running.values()) server.close();
 });

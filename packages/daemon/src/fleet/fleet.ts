@@ -110,6 +110,22 @@ export class Fleet {
     return record === null ? null : instanceOf(record, 0);
   }
 
+  /** A release of an app gets no requests any more, or the app itself (null). */
+  retire(app: string, release: number | null, reason: InstanceReason): void {
+    for (const pool of this.pools(app)) {
+      if (release !== null && pool.release !== release) continue;
+      pool.drainAll(reason);
+      this.#discard(pool);
+    }
+  }
+
+  /** Of a release that is not asked for any more, nothing is kept but what it needs to stop. */
+  #discard(pool: Pool): void {
+    const { live = null, canary = null } = this.#parts.store.get("apps", pool.app) ?? {};
+    if (pool.release === live || pool.release === canary?.release || !pool.unused) return;
+    this.#pools.delete(releaseKey(pool.app, pool.release));
+  }
+
   /** Takes an instance out and stops it. */
   drain(id: string, reason: InstanceReason): void {
     const member = this.#members.get(id);
@@ -118,10 +134,7 @@ export class Fleet {
 
   /** Forgets an app whose instances have been told to stop. */
   forget(app: string): void {
-    for (const pool of this.pools(app)) {
-      pool.drainAll("requested");
-      this.#pools.delete(releaseKey(app, pool.release));
-    }
+    this.retire(app, null, "requested");
     this.#parts.driver.dismiss(app, []);
     const { store } = this.#parts;
     for (const id of this.#stopped.get(app) ?? []) store.delete("instances", id);
@@ -333,13 +346,16 @@ export class Fleet {
     const { reason, outcome } = member;
     if (!asked) this.#attempt(() => this.#report(member, how.outcome));
     this.#tell("instance.stopped", member, { reason, outcome });
-    this.pool(member.app, member.release).onStopped(member, before === "starting");
+    const pool = this.pool(member.app, member.release);
+    pool.onStopped(member, before === "starting");
+    this.#discard(pool);
     for (const settled of member.settled.splice(0)) settled();
   }
 
   /** Keeps what is known of an end that nobody had asked for. */
   #report({ id, app, release, reason }: Member, outcome: string): void {
     const { store, logs } = this.#parts;
+    if (store.get("apps", app) === null) return;
     const lines = logs.tail(app, id, CRASH_LINES);
     store.put("crashes", namedKey(app, id), { id, app, release, time: Date.now(), reason, outcome, lines });
     const all = store.list("crashes", { prefix: `${app}/` });
@@ -349,6 +365,10 @@ export class Fleet {
   /** Keeps the record of a stopped instance, and not too many of them. */
   #remember(member: Member): void {
     const { store } = this.#parts;
+    if (store.get("apps", member.app) === null) {
+      store.delete("instances", member.id);
+      return;
+    }
     const stopped = this.#stopped.get(member.app) ?? [];
     this.#stopped.set(member.app, stopped);
     stopped.push(member.id);

@@ -64,6 +64,12 @@ export class Pool {
     this.#host = host;
   }
 
+  /** Nothing would be lost with it: it has no instance, is to have none, and none has failed to start. */
+  get unused(): boolean {
+    const { members, draining, minimum } = this;
+    return members.length + draining.size + this.#waiting.length + minimum + this.#failures === 0;
+  }
+
   /** Requests that wait. */
   get waiting(): number {
     return this.#waiting.length;
@@ -302,6 +308,7 @@ export class Pool {
   /** Another release took over. */
   drainAll(reason: InstanceReason): void {
     this.minimum = 0;
+    this.#failures = 0;
     for (const member of [...this.members]) this.drain(member, reason);
   }
 
