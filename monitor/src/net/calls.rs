@@ -162,14 +162,14 @@ impl Engine {
             if published.is_some_and(|published| published.connect(peer.as_ref())) {
                 return Ok(0);
             }
-            if peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+            if !self.gate.permits_peer(peer.as_ref()) {
                 return Err(errno(libc::EACCES));
             }
             return datagram::set_peer(entry.fd.raw(), peer)
                 .map(|()| 0)
                 .map_err(errno);
         }
-        if peer.is_some_and(|peer| !self.gate.permits(&peer)) {
+        if !self.gate.permits_peer(peer.as_ref()) {
             return Err(errno(libc::EACCES));
         }
         let number = match port {

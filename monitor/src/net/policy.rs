@@ -90,6 +90,10 @@ impl Gate {
         }
         false
     }
+    /// The same for a peer that may be none.
+    pub fn permits_peer(&mut self, peer: Option<&SocketAddr>) -> bool {
+        peer.is_none_or(|peer| self.permits(peer))
+    }
     /// A datagram has come in: an answer of a name server says what names stand for.
     pub fn heard(&mut self, from: &SocketAddr, data: &[u8]) {
         if !self.is_resolver(from) {
