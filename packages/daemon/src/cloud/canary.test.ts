@@ -17,10 +17,25 @@ function watch() {
   });
   const returned: string[] = [];
   const health: (string | null)[] = [];
+  let asked = 0;
+  let hangs: Promise<string> | null = null;
+  const hang = (): ((problem: string) => void) => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    hangs = promise;
+    void promise.then(() => {
+      hangs = null;
+    });
+    return resolve;
+  };
   const watched = new CanaryWatch(
     store,
     { returnCanary: (app, why) => void returned.push(`${app}: ${why}`) },
-    { healthOf: async () => health.shift() ?? null },
+    {
+      healthOf: async () => {
+        asked += 1;
+        return hangs === null ? (health.shift() ?? null) : await hangs;
+      },
+    },
   );
   onTestFinished(() => watched.close());
   const check = async (...answers: readonly (string | null)[]): Promise<void> => {
@@ -39,7 +54,7 @@ function watch() {
       });
     }
   };
-  return { answer, check, returned };
+  return { answer, check, returned, hang, asked: () => asked };
 }
 
 test("a canary that fails more often than the live release is given up, once, with the reason", () => {
@@ -76,4 +91,17 @@ test("one whose health check fails three times in a row is given up, once", asyn
   expect(returned).toEqual([]);
   await check("gone", "gone");
   expect(returned).toEqual(["a: its health check failed 3 times in a row: gone"]);
+});
+
+test("one that hangs is asked again only once it was given up on", async () => {
+  const { check, returned, hang, asked } = watch();
+  const answer = hang();
+  const first = check("gone");
+  await check("gone", "gone", "gone");
+  expect(asked()).toBe(1);
+  answer("it did not answer");
+  await first;
+  await check("gone");
+  expect(asked()).toBe(2);
+  expect(returned).toEqual([]);
 });

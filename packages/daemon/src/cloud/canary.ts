@@ -3,6 +3,7 @@
  * fails, loses its requests.
  */
 
+import { asSporeError } from "@spore/errors";
 import type { Answered } from "@spore/gateway";
 import type { Store } from "../store/types.ts";
 
@@ -37,6 +38,8 @@ interface Watched {
   readonly counts: Map<number, Count>;
   /** Health checks that have failed in a row. */
   failures: number;
+  /** One is under way: an instance that hangs is not asked again meanwhile. */
+  checking: boolean;
 }
 
 /** Counts answers of apps that have a canary, and checks its health. */
@@ -59,7 +62,7 @@ export class CanaryWatch {
     const canary = this.#store.get("apps", app)?.canary ?? null;
     if (canary === null) this.#watched.delete(app);
     else if (this.#watched.get(app)?.canary !== canary.release) {
-      this.#watched.set(app, { canary: canary.release, counts: new Map(), failures: 0 });
+      this.#watched.set(app, { canary: canary.release, counts: new Map(), failures: 0, checking: false });
     }
     if (this.#watched.size === 0) this.close();
     else this.#timer ??= setInterval(() => this.#checkAll(), CHECK_MS).unref();
@@ -77,8 +80,12 @@ export class CanaryWatch {
 
   /** Checks one canary once. */
   async checkHealth(app: string, watched: Watched | undefined = this.#watched.get(app)): Promise<void> {
-    if (watched === undefined) return;
-    const problem = await this.#health.healthOf(app, watched.canary);
+    if (watched === undefined || watched.checking) return;
+    watched.checking = true;
+    const problem = await this.#health
+      .healthOf(app, watched.canary)
+      .catch((thrown: unknown) => asSporeError(thrown).message);
+    watched.checking = false;
     watched.failures = problem === null ? 0 : watched.failures + 1;
     if (watched.failures < FAILURES || this.#watched.get(app) !== watched) return;
     this.#watched.delete(app);
