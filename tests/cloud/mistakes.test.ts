@@ -24,7 +24,12 @@ test("what cannot be done is said on one line, with a code and what to do, and t
     ],
     [["promote", "hello"], 69, /SPORE_CONFLICT.*hello has no canary/],
     [["env", "nope", "--set", "A=1"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
-    [["secret", "nope", "--set", "A"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
+    [["secret", "nope", "--set", "A", "--allow-empty"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
+    [
+      ["secret", "hello", "--set", "A"],
+      64,
+      /SPORE_SECRET_EMPTY\]: standard input has no value for the secret A —/,
+    ],
     [["flag", "nope", "x", "--on"], 66, /SPORE_NOT_FOUND\]: there is no app nope —/],
     [["inspect", "nope"], 66, /SPORE_NOT_FOUND/],
     [["stop", "nope"], 66, /SPORE_NOT_FOUND/],

@@ -28,7 +28,9 @@ export interface TransportResponse {
 export type Result<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly kind: "api"; readonly status: number; readonly error: ApiError["error"] }
-  | { readonly ok: false; readonly kind: "connection"; readonly problem: string };
+  | { readonly ok: false; readonly kind: "connection"; readonly problem: string }
+  /** What answers is a daemon of another version, and what it says cannot be used. */
+  | { readonly ok: false; readonly kind: "version"; readonly problem: string };
 
 /** What a call is given. */
 export interface Input<C extends Call> {
@@ -80,6 +82,8 @@ export function createClient(transport: Transport, token: string | null = null):
   };
 }
 
+const HARMLESS: ReadonlySet<string> = new Set(["invalid_value", "unrecognized_keys"]);
+
 type Body = AsyncIterable<Uint8Array>;
 
 function headersOf(
@@ -116,8 +120,11 @@ async function read<K extends keyof Calls>(body: Body, name: K): Promise<Result<
   try {
     const value: unknown = JSON.parse(await textOf(body));
     const checked = routes[name].result.safeParse(value);
-    // A newer daemon may say more than this client knows: what it does not know is no harm.
-    return { ok: true, value: (checked.success ? checked.data : value) as Calls[K]["result"] };
+    if (checked.success) return { ok: true, value: checked.data as Calls[K]["result"] };
+    // A newer daemon may say more and know other states than this client: that is no harm. What is missing is.
+    const wrong = checked.error.issues.find(({ code }) => !HARMLESS.has(code));
+    if (wrong === undefined) return { ok: true, value: value as Calls[K]["result"] };
+    return { ok: false, kind: "version", problem: `${wrong.path.join(".")} of its answer: ${wrong.message}` };
   } catch (thrown) {
     return { ok: false, kind: "connection", problem: messageOf(thrown) };
   }

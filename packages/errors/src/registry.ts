@@ -271,6 +271,12 @@ export const registry = {
     exit: 69,
     fault: "user",
   },
+  SPORE_DAEMON_VERSION: {
+    message: "the daemon at {address} is of another version of Spore than this command: {problem}",
+    next: "start it anew with this version (`spore down`, then `spore up`), or use the command of its version",
+    exit: 69,
+    fault: "user",
+  },
   SPORE_DAEMON_RUNNING: {
     message: "another daemon holds {file}",
     next: "use it, stop it with `spore down`, or choose another place with SPORE_HOME",
@@ -305,6 +311,12 @@ export const registry = {
     message: "this is not allowed: {problem}",
     next: "ask for a token with a higher role",
     exit: 77,
+    fault: "user",
+  },
+  SPORE_SECRET_EMPTY: {
+    message: "standard input has no value for the secret {name}",
+    next: "write the value to standard input, or give `--allow-empty` if it is to be empty",
+    exit: 64,
     fault: "user",
   },
   SPORE_NOT_FOUND: {

@@ -80,7 +80,11 @@ export async function env(
 
 /** Carries out `spore secret`. Values come from standard input, so that no history keeps them. */
 export async function secret(
-  flags: Json & { readonly set: string | undefined; readonly unset: readonly string[] },
+  flags: Json & {
+    readonly set: string | undefined;
+    readonly "allow-empty": boolean;
+    readonly unset: readonly string[];
+  },
   app: string,
   context: Context,
 ): Promise<number> {
@@ -91,13 +95,20 @@ export async function secret(
     context.out(flags.json ? `${JSON.stringify(secrets)}\n` : table(["SECRET", "VERSION"], rows));
     return 0;
   }
-  const set = flags.set === undefined ? {} : { [flags.set]: readFileSync(0, "utf8").replace(/\r?\n$/, "") };
+  const set = flags.set === undefined ? {} : { [flags.set]: secretValue(flags.set, flags["allow-empty"]) };
   const body = { set, unset: flags.unset };
   const begin = async () => (await daemon.call("changeSecrets", { params: { app }, body })).deployment;
   const done = await rolledOut(daemon, begin);
   if (done === null && !flags.json) context.err(`spore: kept for the first release of ${app}\n`);
   else report(done, flags, context);
   return 0;
+}
+
+/** What standard input says, without the end of its line. Nothing is most often a file that is not there yet. */
+function secretValue(name: string, allowEmpty: boolean): string {
+  const value = readFileSync(0, "utf8").replace(/\r?\n$/, "");
+  if (value === "" && !allowEmpty) throw sporeError("SPORE_SECRET_EMPTY", { name });
+  return value;
 }
 
 /** Carries out `spore flag`. */

@@ -76,10 +76,14 @@ function unwrap<T>(result: Result<T>, address: string): T {
   if (result.kind === "connection") {
     throw sporeError("SPORE_DAEMON_UNREACHABLE", { address, problem: result.problem });
   }
+  if (result.kind === "version") {
+    throw sporeError("SPORE_DAEMON_VERSION", { address, problem: result.problem });
+  }
   const { code, message, next } = result.error;
-  // A newer daemon may know codes that this command does not.
-  const known = Object.hasOwn(registry, code) ? (code as ErrorCode) : "SPORE_INTERNAL";
-  throw new SporeError(known, message, { next });
+  if (!Object.hasOwn(registry, code)) {
+    throw sporeError("SPORE_DAEMON_VERSION", { address, problem: `it says ${code}: ${message}` }, { next });
+  }
+  throw new SporeError(code as ErrorCode, message, { next });
 }
 
 /** Carries requests over a Unix socket (a path) or to a URL. */

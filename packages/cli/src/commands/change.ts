@@ -73,6 +73,7 @@ export const secret: Command = command({
       doc: "Set a secret; its value is read from standard input.",
       read: readText,
     }),
+    "allow-empty": bare({ doc: "Let the value be empty." }),
     unset: list({ short: "u", value: "NAME", doc: "Take a secret away.", read: readText }),
     json,
   },
