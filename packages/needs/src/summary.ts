@@ -22,7 +22,7 @@ import { type Graph, readGraph } from "./graph.ts";
 import { madeUpFiles } from "./made-up-files.ts";
 
 /** Changes whenever summaries of older versions must not be believed. */
-export const SUMMARY_VERSION = 4;
+export const SUMMARY_VERSION = 5;
 
 /** A call in the code of a file. */
 export interface CallUse {

@@ -93,7 +93,7 @@ function openSpans(elf: ElfFile, symbols: SymbolTable | undefined): { regions: R
 /** Compilers begin functions at such addresses, and fill what lies before them with one of these. */
 const ALIGNMENT = 16;
 const FILLING: readonly number[] = [0xcc, 0x90];
-/** No function without a record is looked for further back than this, nor followed further. */
+/** A function without a record is looked for no further back than this from where something in it stands, nor on. */
 const LONGEST_GUESS = 1 << 16;
 
 const SYSCALL = Buffer.from([0x0f, 0x05]);
@@ -176,7 +176,7 @@ class Search {
     while (start > region.start && address - start < LONGEST_GUESS && !begins(start)) start -= ALIGNMENT;
     start = Math.max(start, region.start);
     let end = start + ALIGNMENT - (start % ALIGNMENT);
-    while (end < region.end && end - start < LONGEST_GUESS && (end <= address || !begins(end))) {
+    while (end < region.end && (end <= address || (!begins(end) && end - address < LONGEST_GUESS))) {
       end += ALIGNMENT;
     }
     const known = this.#guesses.get(start);
