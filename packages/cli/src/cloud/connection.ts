@@ -48,6 +48,47 @@ export async function all<T>(
   }
 }
 
+/** How long a daemon that is gone is waited for, and how often it is looked for, in milliseconds. */
+const AWAY_MS = 60_000;
+const LOOK_MS = 500;
+
+/**
+ * What comes, also from a daemon that is started anew: it goes on behind the last that came.
+ * `say` is told once of each time that it is waited for.
+ */
+export async function* followOn<T extends { readonly seq: number }>(
+  follow: (after: number | undefined) => Promise<AsyncIterable<T>>,
+  say: (text: string) => void,
+): AsyncGenerator<T> {
+  let after: number | undefined;
+  let stream = await follow(after);
+  for (;;) {
+    try {
+      for await (const item of stream) {
+        after = item.seq;
+        yield item;
+      }
+    } catch (thrown) {
+      if (!isGone(thrown)) throw thrown;
+    }
+    say("spore: the daemon has ended; it is waited for\n");
+    const end = performance.now() + AWAY_MS;
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      try {
+        stream = await follow(after);
+        break;
+      } catch (thrown) {
+        if (!isGone(thrown) || performance.now() > end) throw thrown;
+      }
+    }
+  }
+}
+
+function isGone(thrown: unknown): boolean {
+  return thrown instanceof SporeError && thrown.code === "SPORE_DAEMON_UNREACHABLE";
+}
+
 /** A stream whose end says what it is. */
 async function* told<T>(events: AsyncIterable<T>, address: string): AsyncGenerator<T> {
   try {

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { basename, resolve } from "node:path";
-import type { AppSettingsChange, Deployment, Event } from "@spore/api";
+import type { App, AppSettingsChange, Deployment, Event } from "@spore/api";
 import { type ErrorCode, registry, SporeError, sporeError } from "@spore/errors";
 import { type Blob, type BlobPlace, buildImage, type Image } from "@spore/image";
 import type { Context } from "../command.ts";
@@ -82,7 +82,10 @@ export async function deploy(
     ...(flags.fresh && { fresh: true }),
   };
   const done = await rolledOut(daemon, () => daemon.call("deploy", { params: { app }, body }));
-  report(done, flags, context);
+  // The first release of an app gets all requests, whatever was asked for.
+  const canary =
+    flags.canary === undefined ? null : (await daemon.call("getApp", { params: { app } })).canary;
+  report(done, flags, context, canary?.release === done?.release ? canary : null);
   return 0;
 }
 
@@ -188,11 +191,22 @@ async function finished(
 }
 
 /** Says where the app is. */
-export function report(done: Deployment | null, flags: { readonly json: boolean }, context: Context): void {
+export function report(
+  done: Deployment | null,
+  flags: { readonly json: boolean },
+  context: Context,
+  canary: App["canary"] = null,
+): void {
   if (flags.json || done === null) {
     context.out(`${JSON.stringify(done)}\n`);
     return;
   }
-  context.err(`spore: ${done.app} release ${done.release} is live\n`);
+  const { app, release } = done;
+  context.err(
+    canary === null
+      ? `spore: ${app} release ${release} is live\n`
+      : `spore: ${app} release ${release} gets ${canary.percent} % of the requests; ` +
+          `\`spore promote ${app}\` gives it all of them, \`spore rollback ${app}\` none\n`,
+  );
   context.out(`${done.url}\n`);
 }

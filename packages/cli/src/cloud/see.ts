@@ -3,7 +3,7 @@
 import type { App, Crash, Event, LogLine } from "@spore/api";
 import { sporeError } from "@spore/errors";
 import type { Context } from "../command.ts";
-import { all, type Connection, connectDaemon } from "./connection.ts";
+import { all, type Connection, connectDaemon, followOn } from "./connection.ts";
 import { ago, table } from "./table.ts";
 
 /** Flags that all of them have. */
@@ -79,8 +79,12 @@ export async function logs(
     context.out(flags.json ? `${JSON.stringify(line)}\n` : `${logText(line)}\n`);
   const { last = 100, after } = flags;
   if (flags.follow) {
-    const query = after === undefined ? { last } : { after };
-    for await (const line of await daemon.follow("followLogs", { params: { app }, query })) say(line);
+    const follow = (seen = after) =>
+      daemon.follow("followLogs", {
+        params: { app },
+        query: seen === undefined ? { last } : { after: seen },
+      });
+    for await (const line of followOn(follow, context.err)) say(line);
     return 0;
   }
   let query: { readonly after?: number; readonly last?: number; readonly limit: number } =
@@ -116,7 +120,8 @@ export async function events(
     if (next === null) break;
   }
   if (!flags.follow) return 0;
-  for await (const event of await daemon.follow("followEvents", { query: { app, after } })) say(event);
+  const follow = (seen = after) => daemon.follow("followEvents", { query: { app, after: seen } });
+  for await (const event of followOn(follow, context.err)) say(event);
   return 0;
 }
 
