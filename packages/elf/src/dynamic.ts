@@ -95,6 +95,9 @@ function collect(elf: ElfFile, offset: number, size: number): Collected {
     if (tag === Tag.null) return { values, needed };
     // Tags and values of other systems may use all 64 bits; none matters here.
     const value = elf.view.u64OrUndefined(at + 8);
+    if (tag === Tag.needed && value === undefined) {
+      throw new ElfError("bad-string", "the name of a needed library lies outside the string table");
+    }
     if (tag === undefined || value === undefined) continue;
     if (tag === Tag.needed && needed.length >= MOST_NEEDED) {
       throw new ElfError("bad-dynamic", `the file needs more than ${MOST_NEEDED} libraries`);

@@ -43,6 +43,7 @@ test("each is refused for its reason, or harmless", () => {
       "interpreter-is-relative": "read",
       "interpreter-never-ends": "read",
       "needed-beyond-strings": "bad-string",
+      "needed-number-overflows": "bad-string",
       "needed-without-end": "bad-string",
       "needed-without-number": "bad-dynamic",
       "needs-a-path-upwards": "read",

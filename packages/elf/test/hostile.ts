@@ -159,6 +159,8 @@ export const hostileFiles: Readonly<Record<string, () => Uint8Array>> = {
       (behind) => [...Array.from({ length: 5000 }, () => [NEEDED, 1]).flat(), STRTAB, behind, STRSZ, 8, 0, 0],
       text("\0libm.so\0"),
     ),
+  "needed-number-overflows": () =>
+    dynamic((behind) => [NEEDED, 2 ** 60, STRTAB, behind, STRSZ, 9, 0, 0], text("\0libm.so\0")),
   "needs-itself": () =>
     dynamic((behind) => [NEEDED, 1, SONAME, 1, STRTAB, behind, STRSZ, 9, 0, 0], text("\0self.so\0")),
   "needs-a-path-upwards": () =>
