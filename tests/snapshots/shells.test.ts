@@ -1,7 +1,8 @@
 // Machines that stand by: woken by `spore run`, by a connection, and never used twice.
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { folder } from "../support/programs.ts";
 import { fixtures, serve, spore, startSpore } from "../support/spore.ts";
 
@@ -180,5 +181,22 @@ describe("spore shells", () => {
       const left = () => [...pools, ...machines].filter((pid) => ![null, "Z"].includes(doing(pid)));
       await expect.poll(left, { timeout: 10_000 }).toEqual([]);
     }
+    // Nor do the files stay that it had no time to remove.
+    const folder = mkdtempSync(join(tmpdir(), "spore-runtime-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const own = { env: { ...env, XDG_RUNTIME_DIR: folder } };
+    const shells = ["shells", file, "-n", "1", "--json"];
+    await using killed = startSpore(shells, own);
+    await killed.says("stdout", /"event":"standby"/);
+    const before = readdirSync(folder);
+    expect(before).toHaveLength(2);
+    killed.signal("SIGKILL");
+    await killed.ended;
+    await using next = startSpore(shells, own);
+    await next.says("stdout", /"event":"standby"/);
+    expect(readdirSync(folder)).toHaveLength(2);
+    next.signal("SIGINT");
+    await next.ended;
+    expect(readdirSync(folder)).toEqual([]);
   });
 });

@@ -6,6 +6,11 @@ import { join } from "node:path";
 import { sporeError } from "@spore/errors";
 import type { LaunchConfig } from "./launch-config.ts";
 
+/** The folder for what lives as long as a command. */
+export function runtimeFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  return env["XDG_RUNTIME_DIR"] || tmpdir();
+}
+
 /**
  * Writes the configuration where only this user can read it (it holds the
  * program's environment) and returns the path. The monitor removes the file.
@@ -14,7 +19,7 @@ export function writeConfigFile(
   config: LaunchConfig,
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): string {
-  const directory = env["XDG_RUNTIME_DIR"] || tmpdir();
+  const directory = runtimeFolder(env);
   // Not node:crypto, which takes 5 ms to load: "wx" refuses a name that someone else guessed.
   const file = join(directory, `spore-${process.pid}-${Math.random().toString(36).slice(2)}.json`);
   try {

@@ -3,11 +3,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { writeConfigFile } from "./config-file.ts";
+import { runtimeFolder, writeConfigFile } from "./config-file.ts";
 import type { LaunchConfig } from "./launch-config.ts";
+import { sweepLeftovers } from "./leftovers.ts";
 
 /** What a pool or an activator tells. */
 export type StandbyEvent =
@@ -60,6 +60,7 @@ export class Standby implements AsyncDisposable {
   readonly ended: Promise<number>;
 
   private constructor(monitor: string, words: (config: string) => readonly string[], config: LaunchConfig) {
+    sweepLeftovers(runtimeFolder());
     this.#config = writeConfigFile({ ...config, deleteConfig: false });
     this.#child = spawn(monitor, words(this.#config), { stdio: ["ignore", "pipe", "inherit"] });
     this.ended = once(this.#child, "close").then(([code]) => (code as number | null) ?? 128);
@@ -120,6 +121,8 @@ export class Standby implements AsyncDisposable {
     this.#child.kill("SIGKILL");
     await this.ended.catch(() => {});
     rmSync(this.#config, { force: true });
+    // Its socket; unless another pool of the same snapshot has taken that over.
+    sweepLeftovers(runtimeFolder());
   }
 
   #tell(line: string): void {
@@ -141,7 +144,7 @@ export function poolSocket(
 ): string {
   const { dev, ino, mtimeMs } = statSync(snapshot);
   const name = `spore-shells-${process.getuid?.() ?? 0}-${[dev, ino, Math.round(mtimeMs)].map((n) => n.toString(36)).join("-")}`;
-  return join(env["XDG_RUNTIME_DIR"] || tmpdir(), `${name}.sock`);
+  return join(runtimeFolder(env), `${name}.sock`);
 }
 
 /** The pool of a snapshot, if it is there and belongs to this user. */
