@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::error::{MonitorError, Result, SPORE_INTERNAL};
 use crate::finish;
 use crate::launch::record::{Facts, Record};
+use crate::standby::handoff::Wake;
 
 /// Tells the long way where to leave a record, as `STAMP:PATH`. Set and empty:
 /// the long way, and no record.
@@ -60,6 +61,7 @@ pub fn config(root: &Path, words: &[OsString], started: Instant) -> Result<Confi
         Ok(asked) => match asked.remembered() {
             Ok(mut config) => {
                 stamp_event(&mut config, started);
+                rename_machine(&mut config);
                 explain("started from the launch record");
                 return Ok(config);
             }
@@ -214,6 +216,22 @@ fn stamp_event(config: &mut Config, started: Instant) {
         let ms = started.elapsed().as_secs_f64() * 1000.0;
         built.insert("ms".to_owned(), Value::from((ms * 1000.0).round() / 1000.0));
     }
+}
+
+/// Each machine that goes on from a snapshot has a name of its own, which was made up for the
+/// remembered one; it stands in files of the guest too.
+fn rename_machine(config: &mut Config) {
+    if config.instance.is_empty() {
+        return;
+    }
+    let Wake {
+        instance, hostname, ..
+    } = Wake::new_machine();
+    for file in &mut config.files {
+        file.data = file.data.replace(&config.hostname, &hostname);
+    }
+    config.instance = instance;
+    config.hostname = hostname;
 }
 
 fn explain(what: &str) {

@@ -12,7 +12,7 @@ use super::checksum::crc32c;
 use super::format::{
     self, Extent, Frame, HEADER, Header, LINE, Origin, PageRecord, Refusal, SECTIONS, Section, Use,
 };
-use super::origins::Origins;
+use super::origins::{Buffers, Origins};
 use super::pack::Packed;
 use super::replace::replace;
 use crate::error::{
@@ -209,29 +209,34 @@ impl Snapshot {
     }
 
     /// The lines of a frame that are in the file, unchecked.
-    pub fn stored(&self, frame: &Frame) -> Result<Vec<u8>> {
+    pub fn stored(&self, frame: &Frame, bytes: &mut Vec<u8>) -> Result<()> {
         let lines = format::lines(self.records(frame));
-        let mut bytes = vec![0; lines as usize * LINE];
+        bytes.resize(lines as usize * LINE, 0);
         let offset = self.header.data_offset + frame.line * LINE as u64;
         self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|error| self.damaged(&format!("it cannot be read: {error}")))?;
-        Ok(bytes)
+            .read_exact_at(bytes, offset)
+            .map_err(|error| self.damaged(&format!("it cannot be read: {error}")))
     }
 
     /// The same, checked.
     fn checked(&self, frame: &Frame) -> Result<Vec<u8>> {
-        let bytes = self.stored(frame)?;
+        let mut bytes = Vec::new();
+        self.stored(frame, &mut bytes)?;
         match crc32c(&bytes) == frame.stored {
             true => Ok(bytes),
             false => Err(self.damaged("its pages have changed")),
         }
     }
 
-    /// Makes the pages of a frame, checked, in `bytes`.
-    pub fn read_frame(&self, frame: &Frame, origins: &Origins, bytes: &mut Vec<u8>) -> Result<()> {
-        origins.compose(self, frame, bytes)?;
-        if crc32c(bytes) == frame.checksum {
+    /// Makes the pages of a frame, checked, in `buffers`.
+    pub fn read_frame(
+        &self,
+        frame: &Frame,
+        origins: &Origins,
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        origins.compose(self, frame, buffers)?;
+        if crc32c(&buffers.pages) == frame.checksum {
             return Ok(());
         }
         self.checked(frame)?;
@@ -588,13 +593,13 @@ mod tests {
         let (path, other) = on_base("base");
         let snapshot = Snapshot::open(&other).unwrap();
         let origins = Origins::on(snapshot.base().unwrap());
-        let mut bytes = Vec::new();
+        let mut buffers = Buffers::default();
         snapshot
-            .read_frame(&snapshot.frames[0], &origins, &mut bytes)
+            .read_frame(&snapshot.frames[0], &origins, &mut buffers)
             .unwrap();
         let mut page = [0xab; PAGE as usize];
         page[64] = 1;
-        assert_eq!(bytes, page);
+        assert_eq!(buffers.pages, page);
         assert_eq!(inspect(&other, true).unwrap()["basePages"], 1);
         // The base has changed, is another one, or is gone.
         let whole = fs::read(&path).unwrap();
@@ -605,7 +610,7 @@ mod tests {
         assert_eq!(code(&other), Some("SPORE_SNAPSHOT_DAMAGED"));
         let origins = Origins::on(snapshot.base().unwrap());
         snapshot
-            .read_frame(&snapshot.frames[0], &origins, &mut bytes)
+            .read_frame(&snapshot.frames[0], &origins, &mut buffers)
             .unwrap_err();
         let (mut contents, packed) = small();
         contents.header.id = [1; 16];

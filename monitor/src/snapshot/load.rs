@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use spore_abi::layout::{HUGE, PAGE};
 
 use super::file::Snapshot;
 use super::format::{FRAME_PAGES, Frame, Use};
-use super::origins::Origins;
+use super::origins::{Buffers, Origins};
 use crate::error::{MonitorError, Result, SPORE_MEMORY_UNAVAILABLE};
 use crate::memory::GuestMemory;
 use crate::standby::shared;
@@ -24,18 +27,33 @@ const WINDOW: usize = 8;
 /// Reads in one window from which on copies of its pages cost less than a fault for each.
 const MANY_READS: u32 = 3;
 
-/// Copies every page from an address on into place and checks it. The guest must not run.
+/// Copies every page from an address on into place and checks it, on two processors: a
+/// program waits for it that sleeps without a pool. The guest must not run.
 pub fn pages(
     snapshot: &Snapshot,
     origins: &Origins,
     memory: &GuestMemory,
     from: u64,
 ) -> Result<()> {
-    let mut bytes = Vec::new();
-    for frame in snapshot.frames.iter().filter(|frame| frame.gpa >= from) {
-        copy((snapshot, origins), memory, frame, &mut bytes)?;
-    }
-    Ok(())
+    let frames = snapshot.frames.iter().filter(|frame| frame.gpa >= from);
+    let frames: Vec<&Frame> = frames.collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut buffers = Buffers::default();
+        while let Some(frame) = frames.get(next.fetch_add(1, Ordering::Relaxed)) {
+            copy((snapshot, origins), memory, frame, &mut buffers)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        // Where there is no second thread, the first does all.
+        let other = (frames.len() > 1).then(|| thread::Builder::new().spawn_scoped(scope, work));
+        let own = work();
+        match other {
+            Some(Ok(other)) => own.and(other.join().unwrap_or_else(|panic| resume_unwind(panic))),
+            _ => own,
+        }
+    })
 }
 
 /// Maps frames that others have read and checked ([`shared_frames`]); what this guest
@@ -46,13 +64,13 @@ pub fn map(
     memory: &GuestMemory,
     frames: &File,
 ) -> Result<()> {
-    let mut bytes = Vec::new();
+    let mut buffers = Buffers::default();
     let uses = snapshot.working_set()?;
     for (number, frame) in snapshot.frames.iter().enumerate() {
         let known = uses.get(number);
         if known.is_none() && frame.count() < FEW_PAGES {
             memory.want_small_pages(frame.gpa);
-            copy((snapshot, origins), memory, frame, &mut bytes)?;
+            copy((snapshot, origins), memory, frame, &mut buffers)?;
             continue;
         }
         memory
@@ -93,10 +111,10 @@ fn copied_ahead(use_: &Use) -> Vec<(usize, usize)> {
 pub fn shared_frames(snapshot: &Snapshot, origins: &Origins) -> Result<File> {
     let file =
         shared::memory(snapshot.frames.len() as u64 * HUGE).map_err(|error| unavailable(&error))?;
-    let mut bytes = Vec::new();
+    let mut buffers = Buffers::default();
     for (number, frame) in snapshot.frames.iter().enumerate() {
-        snapshot.read_frame(frame, origins, &mut bytes)?;
-        let mut rest = bytes.as_slice();
+        snapshot.read_frame(frame, origins, &mut buffers)?;
+        let mut rest = buffers.pages.as_slice();
         for (first, count) in frame.runs() {
             let (run, more) = rest.split_at(count * PAGE as usize);
             let at = number as u64 * HUGE + first as u64 * PAGE;
@@ -113,10 +131,10 @@ fn copy(
     (snapshot, origins): (&Snapshot, &Origins),
     memory: &GuestMemory,
     frame: &Frame,
-    bytes: &mut Vec<u8>,
+    buffers: &mut Buffers,
 ) -> Result<()> {
-    snapshot.read_frame(frame, origins, bytes)?;
-    let mut rest = bytes.as_slice();
+    snapshot.read_frame(frame, origins, buffers)?;
+    let mut rest = buffers.pages.as_slice();
     for (first, count) in frame.runs() {
         let (run, more) = rest.split_at(count * PAGE as usize);
         memory

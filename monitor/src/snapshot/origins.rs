@@ -41,6 +41,15 @@ struct Extract {
     length: u64,
 }
 
+/// Room for one frame after another: to take it anew from the host costs a fault a page.
+#[derive(Default)]
+pub struct Buffers {
+    /// The pages of a frame, one behind another.
+    pub pages: Vec<u8>,
+    /// Lines that a snapshot has stored of it.
+    pub stored: Vec<u8>,
+}
+
 /// Where pages come from that a snapshot does not hold itself.
 #[derive(Default)]
 pub struct Origins {
@@ -86,14 +95,15 @@ impl Origins {
 
     /// Makes the pages of a frame, one behind another, from what they are made of and
     /// their own lines. Whether the result is right is for the caller to check.
-    pub fn compose(&self, snapshot: &Snapshot, frame: &Frame, bytes: &mut Vec<u8>) -> Result<()> {
+    pub fn compose(&self, snapshot: &Snapshot, frame: &Frame, buffers: &mut Buffers) -> Result<()> {
+        let Buffers { pages, stored } = buffers;
         let records = snapshot.records(frame);
-        bytes.clear();
-        bytes.resize(records.len() * PAGE as usize, 0);
-        self.add_image(snapshot, records, bytes)?;
-        self.add_base(snapshot, frame, records, bytes)?;
-        let stored = snapshot.stored(frame)?;
-        lay_lines(records, &stored, bytes);
+        pages.clear();
+        pages.resize(records.len() * PAGE as usize, 0);
+        self.add_image(snapshot, records, pages)?;
+        self.add_base(snapshot, frame, records, pages)?;
+        snapshot.stored(frame, stored)?;
+        lay_lines(records, stored, pages);
         Ok(())
     }
 
@@ -189,7 +199,8 @@ impl OwnPages {
         };
         let frame = snapshot.frames[found].clone();
         let mut bytes = vec![0; (frame.count() * PAGE) as usize];
-        let stored = snapshot.stored(&frame)?;
+        let mut stored = Vec::new();
+        snapshot.stored(&frame, &mut stored)?;
         let records = snapshot.records(&frame).to_vec();
         lay_lines(&records, &stored, &mut bytes);
         Ok(Some(Self {

@@ -73,7 +73,12 @@ export class LaunchRecord implements Watch {
   }
 
   /** Writes the record, if everything can be described. A run does not fail for want of one. */
-  keep(words: readonly string[], root: string, config: LaunchConfig, built: BuildResult): void {
+  keep(
+    words: readonly string[],
+    root: string,
+    config: LaunchConfig,
+    built: Pick<BuildResult, "image" | "record">,
+  ): void {
     const builder = buildInputs(built);
     if (!this.#traceable || builder === null) return;
     try {

@@ -24,7 +24,6 @@ import {
   checkKvm,
   type EventStyle,
   findMonitor,
-  findPool,
   isSnapshot,
   type LaunchConfig,
   launchConfig,
@@ -59,9 +58,13 @@ export async function runTarget(
   const record = requestedRecord(context);
   record?.path(resolve(context.cwd, target));
   checkTarget(target, context.cwd);
-  if (isSnapshot(resolve(context.cwd, target))) return await runSnapshot(target, flags, context);
   // Before the build: what cannot run need not be built.
+  const isFrozen = isSnapshot(resolve(context.cwd, target));
   checkKvm();
+  if (isFrozen) {
+    const { runSnapshot } = await import("./snapshot/run.ts");
+    return await runSnapshot(target, { ...flags, args: rest }, record, context);
+  }
   const monitor = findMonitor(root, context.env);
   const settings = await resolveSettings(target, flags, rest, context.cwd, record);
   const built = await buildImage(settings.contents);
@@ -110,32 +113,8 @@ function morePieces({ kind }: BuildResult, { pieces, piece, without, trace, gdb 
   };
 }
 
-/** Goes on from a snapshot. */
-async function runSnapshot(target: string, flags: RunFlags, context: Context): Promise<never> {
-  checkKvm();
-  const { restoreConfig } = await import("./snapshot/restore.ts");
-  const config = await restoreConfig(
-    target,
-    {
-      publish: flags.publish.length > 0 ? flags.publish : undefined,
-      env: Object.fromEntries(flags.env),
-      events: eventStyle(flags),
-      anyPort: false,
-    },
-    context,
-  );
-  flushCompileCache();
-  return becomeMonitor(findMonitor(root, context.env), {
-    ...config,
-    trace: flags.trace,
-    // Only a machine of one's own can be watched.
-    pool:
-      flags.trace || flags.orders !== undefined ? null : findPool(resolve(context.cwd, target), context.env),
-    orders: flags.orders === undefined ? null : resolve(context.cwd, flags.orders),
-  });
-}
-
-function eventStyle(flags: RunFlags): EventStyle {
+/** How events are told. */
+export function eventStyle(flags: RunFlags): EventStyle {
   return flags.json ? "json" : flags.quiet ? "quiet" : "human";
 }
 

@@ -84,7 +84,9 @@ export function recordPath(store: Store, key: string): string {
  * Path and fingerprint of everything that a result was built from; for an image
  * that was given, nothing but itself. null: that was not recorded.
  */
-export function buildInputs(result: BuildResult): readonly (readonly [string, string])[] | null {
+export function buildInputs(
+  result: Pick<BuildResult, "image" | "record">,
+): readonly (readonly [string, string])[] | null {
   if (result.record === null) return [];
   try {
     const value: unknown = JSON.parse(readFileSync(result.record, "utf8"));

@@ -20,7 +20,7 @@ export async function forkSnapshot(
 ): Promise<number> {
   checkKvm();
   const env = Object.fromEntries(flags.env);
-  const config = await restoreConfig(
+  const { config } = await restoreConfig(
     words[0] ?? "",
     { publish: undefined, env, events: "json", anyPort: true },
     context,

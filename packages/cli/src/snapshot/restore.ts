@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
-import { launchPlan, type RunOptions } from "@spore/image";
+import { type Image, launchPlan, type RunOptions } from "@spore/image";
 import {
   type EventStyle,
   findMonitor,
@@ -24,12 +24,12 @@ export interface RestoreOptions {
   readonly hostname?: string;
 }
 
-/** The configuration; it also says how to boot, for a snapshot that turns out to be unfit. */
+/** The configuration, which also says how to boot if the snapshot turns out to be unfit, and the image. */
 export async function restoreConfig(
   target: string,
   options: RestoreOptions,
   context: Context,
-): Promise<LaunchConfig> {
+): Promise<{ readonly config: LaunchConfig; readonly image: Image }> {
   const file = resolve(context.cwd, target);
   const about = aboutOf(file, snapshotNotes(findMonitor(root, context.env), file));
   const image = await imageOf(file, about);
@@ -42,7 +42,7 @@ export async function restoreConfig(
     ...(publish && !options.anyPort && { publish }),
     hostname: options.hostname ?? machine.hostname,
   });
-  return launchConfig(
+  const config = launchConfig(
     options.anyPort ? { ...plan, publish: null } : plan,
     {
       events: options.events,
@@ -59,6 +59,7 @@ export async function restoreConfig(
       instance: machine.instance,
     },
   );
+  return { config, image };
 }
 
 /** What no other machine is called. */

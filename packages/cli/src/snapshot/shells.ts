@@ -20,7 +20,7 @@ export async function keepShells(
 ): Promise<number> {
   checkKvm();
   const file = words[0] ?? "";
-  const config = await restoreConfig(
+  const { config } = await restoreConfig(
     file,
     { publish: undefined, env: {}, events: "human", anyPort: false },
     context,
