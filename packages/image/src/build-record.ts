@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { type BigIntStats, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Store } from "./store.ts";
@@ -39,7 +39,7 @@ export class Inputs {
   /** True if an input was written after this build began: what was built may be older than it. */
   get moved(): boolean {
     return [...this.#seen.keys()].some((path) => {
-      const stat = statSync(path, { throwIfNoEntry: false });
+      const stat = statOf(path);
       return stat !== undefined && stat.mtimeMs >= this.#started;
     });
   }
@@ -133,10 +133,20 @@ function namesIn(folder: string): string[] {
  * the last change of any kind cannot be set back, as that of the content can.
  */
 export function fingerprint(path: string): string {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  const stat = statOf(path);
   if (!stat) return "absent";
   if (stat.isDirectory()) return `dir:${stat.mtimeNs}:${stat.ino}`;
   return `${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.ino}`;
+}
+
+/** undefined for what is not there; a link that leads in a circle leads nowhere. */
+function statOf(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ELOOP") return undefined;
+    throw error;
+  }
 }
 
 function isStored(value: unknown): value is { inputs: [string, string][]; record: BuildRecord } {

@@ -1,10 +1,13 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   appendFileSync,
   existsSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -77,6 +80,19 @@ describe("an unchanged target is not built again", () => {
     const third = await workshop.build(program, { include });
     expect(third.reused).toBe(false);
     expect(readFileSync(join(unpack(third.image), "data/deep/c.txt"), "utf8")).toBe("c");
+  });
+
+  test("links that lead in a circle, and pipes, do not disturb an included folder", async () => {
+    const folder = workshop.project("circle", { "deep/a.txt": "a" });
+    symlinkSync("..", join(folder, "deep/up"));
+    symlinkSync("itself", join(folder, "itself"));
+    symlinkSync("nowhere", join(folder, "dangling"));
+    execFileSync("mkfifo", [join(folder, "pipe")]);
+    const { image } = await workshop.build(program, { include: [{ host: folder, guest: "/data" }] });
+    const root = join(unpack(image), "data");
+    expect(readdirSync(root).sort()).toEqual(["dangling", "deep", "itself"]);
+    expect(readlinkSync(join(root, "deep/up"))).toBe("..");
+    expect(readlinkSync(join(root, "itself"))).toBe("itself");
   });
 
   test("and one whose layer was lost or damaged in the store", async () => {

@@ -4,7 +4,7 @@
  */
 
 import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { type ElfFile, FileType, parseElf, SegmentType, segmentOfType } from "@spore/elf";
 import { sporeError } from "@spore/errors";
 import { addBaseFiles } from "./base-files.ts";
@@ -227,14 +227,27 @@ function includedFiles(include: readonly Include[]): Map<string, string> {
     if (stat?.isFile()) result.set(guest, host);
     if (!stat?.isDirectory()) continue;
     // In one order, whatever the host's: the first of a name wins.
-    const names = readable(host, () => readdirSync(host, { recursive: true, encoding: "utf8" })).sort();
-    for (const name of names) {
-      if (statSync(join(host, name), { throwIfNoEntry: false })?.isFile()) {
-        result.set(join(guest, name), join(host, name));
-      }
-    }
+    for (const path of filesBelow(host)) result.set(join(guest, relative(host, path)), path);
   }
   return result;
+}
+
+/** Files of a folder, and links to files, sorted. Links to folders stay links in the image: they may lead in a circle. */
+function filesBelow(folder: string): string[] {
+  return readable(folder, () => readdirSync(folder, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter(isFile)
+    .sort();
+}
+
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    // A link to nothing, or to itself.
+    return false;
+  }
 }
 
 /** What glibc opens by name while a program runs. */
