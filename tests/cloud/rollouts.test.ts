@@ -35,7 +35,17 @@ test("no request fails while releases come and go", async () => {
 test("a canary gets its part, can be promoted, and is given up when it fails", async () => {
   await using spore = await cloud();
   await spore.json(["deploy", "--name", "app", "-e", "GREETING=old", vars]);
-  await spore.json(["deploy", "--name", "app", "-e", "GREETING=new", "--canary", "50", vars]);
+  const { stderr } = await spore.spore([
+    "deploy",
+    "--name",
+    "app",
+    "-e",
+    "GREETING=new",
+    "--canary",
+    "50",
+    vars,
+  ]);
+  expect(stderr).toMatch(/app release 2 gets 50 % of the requests; `spore promote app` gives it all/);
   const answers = async (count: number): Promise<string[]> => {
     const found: string[] = [];
     for (let index = 0; index < count; index += 1) found.push((await spore.get("app")).text);
