@@ -79,7 +79,7 @@ impl Gate {
         } else if self.denies(to.ip()) && !self.is_resolver(to) {
             "link-local, metadata and the host's own addresses are denied"
         } else if !self.declares(to) {
-            "its image does not declare it"
+            "it is not among the destinations that it may reach"
         } else {
             return true;
         };
