@@ -69,7 +69,9 @@ test("only declared destinations are reached", async () => {
   const places = [`127.0.0.1:${portOf(0)}`, `127.0.0.1:${portOf(1)}`, "192.0.2.1:80"];
   const { stdout, stderr } = await runTarget([target, "--", "connect", ...places]);
   expect(stdout).toBe(`${places[0]} reached\n${places[1]} EACCES\n${places[2]} EACCES\n`);
-  expect(stderr).toContain(`refused to let the program reach ${places[1]} (it is not among the destinations that it may reach)`);
+  expect(stderr).toContain(
+    `refused to let the program reach ${places[1]} (it is not among the destinations that it may reach)`,
+  );
   const free = await runTarget([project(""), "--", "connect", ...places.slice(0, 2)]);
   expect(free.stdout).toBe(`${places[0]} reached\n${places[1]} reached\n`);
 });

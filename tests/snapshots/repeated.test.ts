@@ -1,5 +1,5 @@
 // Going on from the same snapshot again: at once, and as another machine each time.
-import { copyFileSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Ended, run } from "../support/process.ts";
@@ -26,12 +26,13 @@ onRestore(() => {
   }));
   process.exit(7);
 });
+if (process.env.COLD) process.exit(9);
 setInterval(() => {}, 1000);
 ready();
 `;
 
 /** What was written a moment ago may change again unnoticed: no record is left of it. */
-function writeOld(path: string, text: string): void {
+function writeOld(path: string, text: string | Uint8Array): void {
   writeFileSync(path, text);
   const old = new Date(Date.now() - 10_000);
   utimesSync(path, old, old);
@@ -83,12 +84,15 @@ describe("a snapshot that is run again", () => {
     expect(changed.stderr).toMatch(LONG_WAY);
     expect(JSON.parse(changed.stdout)).toMatchObject({ word: "two" });
     const copy = join(place, "copy.snap");
-    copyFileSync(file, copy);
-    await again(copy);
-    const damaged = readFileSync(copy);
-    damaged.writeUInt8(damaged.readUInt8(damaged.length >> 1) ^ 1, damaged.length >> 1);
-    writeFileSync(copy, damaged);
-    const refused = await again(copy);
+    const bytes = readFileSync(file);
+    writeOld(copy, bytes);
+    await again("-e", "COLD=1", copy);
+    expect((await again("-e", "COLD=1", copy)).stderr).toContain(FROM_RECORD);
+    const middle = bytes.length >> 1;
+    bytes.writeUInt8(bytes.readUInt8(middle) ^ 1, middle);
+    writeOld(copy, bytes);
+    const refused = await again("-e", "COLD=1", copy);
+    expect(refused.status).toBe(9);
     expect(refused.stderr).toMatch(LONG_WAY);
     expect(refused.stderr).toContain("SPORE_SNAPSHOT_DAMAGED");
   });
