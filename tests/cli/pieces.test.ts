@@ -57,6 +57,17 @@ test.each([
   expect((await spore(["build", program, "-o", image])).status).toBe(0);
   expect(statSync(image).size).toBeLessThanOrEqual(150_000);
   expect((await spore(["run", image])).stdout).toBe("hello\n");
+  const explained = await spore(["explain", "--json", image]);
+  const { features, pieces } = JSON.parse(explained.stdout) as {
+    readonly features: readonly { readonly name: string }[];
+    readonly pieces: readonly { readonly parts: readonly { readonly name: string }[] }[];
+  };
+  // No sockets, no file systems, no threads; of files only the table of descriptors.
+  expect(features.map(({ name }) => name)).toEqual(["core", "memory", "descriptors", "process"]);
+  const parts = pieces.flatMap((piece) => piece.parts.map(({ name }) => name));
+  expect(parts.filter((name) => /spore_kernel(3net|2fs(?!5table)|3ipc|6signal)/.test(name))).toEqual(
+    [],
+  );
 });
 
 test("a feature is asked for and explained by its name", async () => {
