@@ -47,6 +47,8 @@ export interface Inbound {
   respond(head: ResponseHead, extra: string): void;
   /** False: wait for `drained`. */
   write(bytes: Buffer): boolean;
+  /** What was written leaves now: no more of it comes in this turn of the event loop. */
+  flush(): void;
   finish(trailers: readonly Header[]): void;
   /** The answer cannot be completed. */
   abort(): void;
@@ -75,7 +77,6 @@ export class Exchange implements AnswerSink, Caller {
   #lease: Lease | null = null;
   #connection: UpstreamConnection | null = null;
   onGone: (() => void) | null = null;
-  #timer: NodeJS.Timeout | null = null;
   /** Runs while the client takes nothing. */
   #stall: NodeJS.Timeout | null = null;
   #attempts = 0;
@@ -91,6 +92,8 @@ export class Exchange implements AnswerSink, Caller {
   #answeredAt = 0;
   readonly #context: Context;
   #told: Answered | null = null;
+  /** What was told to the client in this turn, and nobody else yet. */
+  #untold: Answered | null = null;
 
   constructor(inbound: Inbound, shared: Shared) {
     this.#inbound = inbound;
@@ -158,7 +161,7 @@ export class Exchange implements AnswerSink, Caller {
     this.#connection = connection;
     this.#sentAt = performance.now();
     connection.begin(requestText(this.#inbound, this.#context), request.method, this);
-    this.#timer = setTimeout(() => this.#onTimeout(), this.#target?.requestTimeoutMs ?? 60_000);
+    connection.expect(this.#target?.requestTimeoutMs ?? 60_000);
     if (request.framing.kind === "none") {
       this.#bodyEnded = true;
       connection.sent();
@@ -183,7 +186,7 @@ export class Exchange implements AnswerSink, Caller {
     const connection = this.#connection;
     if (connection === null || this.#over) return;
     // The app's time begins when it has all of the request.
-    this.#timer?.refresh();
+    connection.expectMore();
     this.#bodyBytes += bytes.length;
     if (this.#bodyBytes > (this.#target?.bodyLimit ?? Infinity)) {
       connection.abandon();
@@ -258,7 +261,6 @@ export class Exchange implements AnswerSink, Caller {
   head(head: ResponseHead): void {
     this.#responded = true;
     this.#events = head.framing.kind !== "length" && isEventStream(head);
-    this.#clearTimer();
     this.#told = this.#answer(head.status);
     this.#inbound.respond(own(head), extraOf(this.#told));
     this.#tellLater(this.#told);
@@ -266,10 +268,20 @@ export class Exchange implements AnswerSink, Caller {
 
   /** Nobody waits for it: what was written in this turn leaves, and whoever waited for a wake has its answer first. */
   #tellLater(told: Answered): void {
-    const tell = (): void => this.#shared.answered(told);
     this.#lease?.answered();
-    if (this.#lease?.started == null) process.nextTick(tell);
-    else setTimeout(tell, LATER_MS);
+    if (this.#lease?.started == null) this.#untold = told;
+    else setTimeout(() => this.#shared.answered(told), LATER_MS);
+  }
+
+  flush(): void {
+    this.#inbound.flush();
+    this.#tellNow();
+  }
+
+  #tellNow(): void {
+    const told = this.#untold;
+    this.#untold = null;
+    if (told !== null) this.#shared.answered(told);
   }
 
   data(bytes: Buffer): void {
@@ -281,11 +293,11 @@ export class Exchange implements AnswerSink, Caller {
   end(trailers: readonly Header[]): void {
     this.#end(true);
     this.#inbound.finish(trailers);
+    this.#tellNow();
   }
 
   upgraded(head: ResponseHead, socket: Socket, rest: Buffer | null): void {
     this.#responded = true;
-    this.#clearTimer();
     const told = this.#answer(head.status);
     this.#told = told;
     this.#tellLater(told);
@@ -302,6 +314,7 @@ export class Exchange implements AnswerSink, Caller {
         this.#finish(true);
       },
     });
+    this.#tellNow();
   }
 
   unreachable(): void {
@@ -312,7 +325,6 @@ export class Exchange implements AnswerSink, Caller {
 
   /** Nothing has reached the app. */
   #another(why: Refusal | null = null): void {
-    this.#clearTimer();
     const lease = this.#lease;
     this.#lease = null;
     this.#connection = null;
@@ -345,7 +357,8 @@ export class Exchange implements AnswerSink, Caller {
     }
   }
 
-  #onTimeout(): void {
+  /** The app has taken too long. */
+  late(): void {
     this.#lease?.unanswered();
     this.#connection?.abandon();
     this.#refuse(new Refusal(504, "SPORE_APP_TIMEOUT", "the app did not begin to answer in time"));
@@ -361,7 +374,6 @@ export class Exchange implements AnswerSink, Caller {
   /** The request holds the instance no longer. */
   #end(whole: boolean): void {
     this.#over = true;
-    this.#clearTimer();
     this.#clearStall();
     const lease = this.#lease;
     this.#lease = null;
@@ -392,11 +404,6 @@ export class Exchange implements AnswerSink, Caller {
   /** Whether the client has sent all of its request. */
   get requestRead(): boolean {
     return this.#bodyEnded;
-  }
-
-  #clearTimer(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
   }
 
   #tell(status: number): void {
@@ -451,7 +458,7 @@ function extraOf({ start, phases }: Answered): string {
 
 /** An answer without what only the gateway may say. */
 function own(head: ResponseHead): ResponseHead {
-  const says = ([name]: Header): boolean => /^x-spore-(start|error)$/i.test(name);
+  const says = ([name]: Header): boolean => name.length === 13 && /^x-spore-(start|error)$/i.test(name);
   return head.headers.some(says)
     ? { ...head, headers: head.headers.filter((header) => !says(header)) }
     : head;

@@ -72,6 +72,10 @@ const connectionOnly: ReadonlySet<string> = new Set([
   "upgrade",
   "http2-settings",
 ]);
+/** Lengths of those names, and of content-length: others need no closer look. */
+const special: readonly boolean[] = Array.from({ length: 20 }, (_, length) =>
+  [...connectionOnly, "content-length"].some((name) => name.length === length),
+);
 /** A Connection header may not take these away. */
 const kept: ReadonlySet<string> = new Set([
   "authorization",
@@ -132,7 +136,8 @@ export function parseResponse(text: string, method: string): ResponseHead {
   const minor = line[1] === "0" ? 0 : 1;
   const hops = split(readHeaders(lines, broken), broken);
   const framing = responseFraming(hops, status, method);
-  const timeout = /(?:^|[,;\s])timeout=(\d{1,6})/.exec(hops.keepAlive ?? "")?.[1];
+  const timeout =
+    hops.keepAlive === null ? undefined : /(?:^|[,;\s])timeout=(\d{1,6})/.exec(hops.keepAlive)?.[1];
   return {
     status,
     reason: line[3] ?? "",
@@ -166,6 +171,10 @@ function split(all: readonly Header[], refuse: (what: string) => Refusal): Hops 
   let keepAlive: string | null = null;
   const headers: Header[] = [];
   for (const header of all) {
+    if (special[header[0].length] !== true) {
+      headers.push(header);
+      continue;
+    }
     const name = header[0].toLowerCase();
     if (name === "content-length") {
       if (length !== null) throw refuse("more than one content-length");

@@ -19,6 +19,8 @@ import { Refusal } from "./target.ts";
 const IDLE_MS = 75_000;
 /** Bytes that are kept of what comes before it can be used. */
 const AHEAD_LIMIT = 256 << 10;
+/** Parts of an answer that are joined before they are written: more costs a copy than a call saves. */
+const JOINED_LIMIT = 4 << 10;
 /** How long a client may take to read the end of a refused connection. */
 const LINGER_MS = 2000;
 
@@ -66,8 +68,11 @@ export class Http1Connection implements Inbound {
   #ended = false;
   /** Set once the connection is not HTTP any more. */
   #splice: Splice | null = null;
+  /** Runs all the time, since to start one for each request costs as much as to read it. */
+  readonly #idle: NodeJS.Timeout;
   #timer: NodeJS.Timeout | null = null;
-  #uncork = false;
+  /** What was written in this turn, each character a byte. */
+  #pending = "";
 
   constructor(socket: Socket, shared: ConnectionShared, secure: boolean, peer?: string) {
     this.#socket = socket;
@@ -80,7 +85,12 @@ export class Http1Connection implements Inbound {
     socket.on("close", () => this.#onGone());
     socket.on("error", () => {});
     socket.on("drain", () => this.#exchange?.clientDrained());
-    this.#arm(IDLE_MS, () => socket.destroy());
+    this.#idle = setTimeout(() => this.#onIdle(), IDLE_MS).unref();
+  }
+
+  #onIdle(): void {
+    if (this.#exchange === null && this.started === 0) this.#socket.destroy();
+    else this.#idle.refresh();
   }
 
   /** The gateway goes away: ends the connection if nothing is going on, and what has no end of its own. */
@@ -105,12 +115,8 @@ export class Http1Connection implements Inbound {
     while (start < 4 && bytes[start] === 13 && bytes[start + 1] === 10) start += 2;
     const rest = start === 0 ? bytes : bytes.subarray(start);
     if (rest.length === 0) return;
-    if (this.started === 0) {
-      this.started = performance.now();
-      this.#arm(this.#shared.headMs, () =>
-        this.refuse(new Refusal(408, "SPORE_REQUEST_INVALID", "the request took too long")),
-      );
-    }
+    const isFirst = this.started === 0;
+    if (isFirst) this.started = performance.now();
     const end = rest.indexOf("\r\n\r\n");
     if (end > HEAD_LIMIT || (end < 0 && rest.length > HEAD_LIMIT)) {
       this.refuse(tooLong());
@@ -118,11 +124,17 @@ export class Http1Connection implements Inbound {
     }
     if (end < 0) {
       this.#ahead = rest;
+      if (isFirst) {
+        this.#arm(this.#shared.headMs, () =>
+          this.refuse(new Refusal(408, "SPORE_REQUEST_INVALID", "the request took too long")),
+        );
+      }
       return;
     }
     this.#clearTimer();
     if (end === HTTP2.length && rest.toString("latin1", 0, end) === HTTP2) {
       this.#ended = true;
+      clearTimeout(this.#idle);
       this.#socket.removeAllListeners("data").removeAllListeners("end").removeAllListeners("drain");
       this.#shared.http2(this.#socket, rest);
       return;
@@ -196,6 +208,7 @@ export class Http1Connection implements Inbound {
   interim(head: ResponseHead): void {
     if (this.request.minor === 0) return;
     this.#write(`${headText(head.status, head.reason, head.headers)}\r\n`);
+    this.flush();
   }
 
   respond(head: ResponseHead, extra: string): void {
@@ -226,6 +239,7 @@ export class Http1Connection implements Inbound {
 
   finish(trailers: readonly Header[]): void {
     if (this.#out === "chunked") this.#write(lastChunk(trailers));
+    this.flush();
     const read = this.#body === null || this.#body.ended;
     if (!this.#keep || !read) this.#close();
     else this.#next();
@@ -252,6 +266,7 @@ export class Http1Connection implements Inbound {
     const head = this.request.method === "HEAD";
     const text = `${headText(why.status, reasons[why.status] ?? "", [])}${headers}\r\n${head ? "" : body}`;
     this.#write(Buffer.from(text));
+    this.flush();
     if (keep) this.#next();
     else this.#close();
   }
@@ -262,6 +277,7 @@ export class Http1Connection implements Inbound {
       extra +
       `connection: upgrade\r\nupgrade: ${head.upgrade ?? this.request.upgrade ?? ""}\r\n\r\n`;
     this.#clearTimer();
+    clearTimeout(this.#idle);
     this.#ended = true;
     const ahead = this.#ahead;
     this.#ahead = null;
@@ -272,17 +288,24 @@ export class Http1Connection implements Inbound {
     if (this.#shared.closing()) this.#splice.leave();
   }
 
-  /** Writes of one turn of the event loop leave together. */
+  /** What is written in one turn of the event loop leaves together, with `flush`. */
   #write(what: string | Buffer): boolean {
-    if (!this.#uncork) {
-      this.#uncork = true;
+    if (typeof what === "string") this.#pending += what;
+    else if (what.length <= JOINED_LIMIT) this.#pending += what.toString("latin1");
+    else {
       this.#socket.cork();
-      process.nextTick(() => {
-        this.#uncork = false;
-        this.#socket.uncork();
-      });
+      this.flush();
+      this.#socket.write(what);
+      this.#socket.uncork();
     }
-    return this.#socket.write(what, "latin1");
+    return !this.#socket.writableNeedDrain;
+  }
+
+  flush(): void {
+    if (this.#pending === "") return;
+    const text = this.#pending;
+    this.#pending = "";
+    this.#socket.write(text, "latin1");
   }
 
   /** Ready for the next request. */
@@ -293,7 +316,7 @@ export class Http1Connection implements Inbound {
     this.#bodyPaused = false;
     this.#out = null;
     this.started = 0;
-    this.#arm(IDLE_MS, () => this.#socket.destroy());
+    this.#idle.refresh();
     const ahead = this.#ahead;
     if (ahead === null) {
       if (this.#socket.isPaused()) this.#socket.resume();
@@ -320,6 +343,7 @@ export class Http1Connection implements Inbound {
 
   #onGone(): void {
     this.#clearTimer();
+    clearTimeout(this.#idle);
     if (this.#ended) {
       this.#socket.destroy();
       return;

@@ -163,6 +163,9 @@ class Http2Inbound implements Inbound {
     this.#stream.respond(headers, { waitForTrailers, endStream: head.framing.kind === "none" });
   }
 
+  /** The library joins what is written. */
+  flush(): void {}
+
   write(bytes: Buffer): boolean {
     return this.#gone || bytes.length === 0 || this.#stream.write(bytes);
   }

@@ -42,7 +42,8 @@ export function contextOf(headers: readonly Header[], takesPart: boolean): Conte
     !/^0+$/.test(traceId) &&
     !/^0+$/.test(parentId);
   if (!known) {
-    const trace = { traceId: hex(16), spanId: hex(8), parentId: null, sampled: true };
+    const ids = hex(24);
+    const trace = { traceId: ids.slice(0, 32), spanId: ids.slice(32), parentId: null, sampled: true };
     return { trace, traceparent: `00-${trace.traceId}-${trace.spanId}-01`, keepsState: false };
   }
   const sampled = (Number.parseInt(flags, 16) & SAMPLED) !== 0;

@@ -17,6 +17,8 @@ export interface AnswerSink {
   interim(head: ResponseHead): void;
   head(head: ResponseHead): void;
   data(bytes: Buffer): void;
+  /** No more comes in this turn of the event loop. */
+  flush(): void;
   end(trailers: readonly Header[]): void;
   /** 101: the connection is the caller's from now on; `rest` came behind the head. */
   upgraded(head: ResponseHead, socket: Socket, rest: Buffer | null): void;
@@ -25,6 +27,8 @@ export interface AnswerSink {
   /** Nobody listens; nothing has reached the app. */
   unreachable(): void;
   failed(why: Refusal): void;
+  /** The answer has not begun in time. */
+  late(): void;
 }
 
 /** One connection to an instance; one request at a time. */
@@ -39,6 +43,10 @@ export class UpstreamConnection {
   #head: ResponseHead | null = null;
   #body: BodyReader | null = null;
   #sent = false;
+  /** Runs on when the answer has come: to start one for each request costs more. */
+  #limit: NodeJS.Timeout | null = null;
+  #limitMs = 0;
+  #expecting = false;
   /** When an idle connection is closed. */
   expires = 0;
   /** Since when it is idle. */
@@ -76,6 +84,25 @@ export class UpstreamConnection {
     this.socket.write(head, "latin1");
   }
 
+  /** The answer is to begin within so many milliseconds. */
+  expect(ms: number): void {
+    this.#expecting = true;
+    if (this.#limit !== null && this.#limitMs === ms) {
+      this.#limit.refresh();
+      return;
+    }
+    if (this.#limit !== null) clearTimeout(this.#limit);
+    this.#limitMs = ms;
+    this.#limit = setTimeout(() => {
+      if (this.#expecting) this.#sink?.late();
+    }, ms).unref();
+  }
+
+  /** As many from now on: there was more of the request. */
+  expectMore(): void {
+    if (this.#expecting) this.#limit?.refresh();
+  }
+
   /** Writes of the body; false: wait for `drained`. */
   write(bytes: Buffer | string): boolean {
     return this.socket.write(bytes, "latin1");
@@ -90,6 +117,7 @@ export class UpstreamConnection {
   /** The answer is of no use any more. */
   abandon(): void {
     this.#sink = null;
+    this.#expecting = false;
     this.socket.destroy();
   }
 
@@ -101,6 +129,7 @@ export class UpstreamConnection {
     }
     try {
       this.#take(bytes);
+      this.#sink?.flush();
     } catch (thrown) {
       this.#fail(thrown instanceof Refusal ? thrown : broken(String(thrown)));
     }
@@ -133,6 +162,7 @@ export class UpstreamConnection {
     if (sink === null) return true;
     if (head.status === 101) {
       this.#sink = null;
+      this.#stopWaiting();
       this.socket.removeAllListeners("data").removeAllListeners("end").removeAllListeners("drain");
       sink.upgraded(head, this.socket, rest);
       return true;
@@ -141,6 +171,7 @@ export class UpstreamConnection {
       sink.interim(head);
       return false;
     }
+    this.#expecting = false;
     this.#head = head;
     this.#body = new BodyReader(
       head.framing,
@@ -182,7 +213,14 @@ export class UpstreamConnection {
     this.socket.destroy();
   }
 
+  #stopWaiting(): void {
+    this.#expecting = false;
+    if (this.#limit !== null) clearTimeout(this.#limit);
+    this.#limit = null;
+  }
+
   #onClose(): void {
+    this.#stopWaiting();
     this.#pool.forget(this);
     if (this.#sink === null) return;
     if (!this.#connected) {
@@ -204,11 +242,13 @@ export class UpstreamConnection {
 /** The idle connections. */
 export class Upstreams {
   readonly #idle = new Map<string, UpstreamConnection[]>();
+  /** Names of addresses, which live as long as their instances. */
+  readonly #keys = new WeakMap<Address, string>();
   #sweeper: NodeJS.Timeout | null = null;
 
   /** A connection to `address`: one that is idle, or a new one. */
   take(address: Address): UpstreamConnection {
-    const key = `${address.host}:${address.port}`;
+    const key = this.#keyOf(address);
     const idle = this.#idle.get(key);
     for (let found = idle?.pop(); found !== undefined; found = idle?.pop()) {
       if (found.usable) return found;
@@ -235,6 +275,14 @@ export class Upstreams {
     });
   }
 
+  #keyOf(address: Address): string {
+    const known = this.#keys.get(address);
+    if (known !== undefined) return known;
+    const key = `${address.host}:${address.port}`;
+    this.#keys.set(address, key);
+    return key;
+  }
+
   /** Keeps a connection for the next request. */
   keep(connection: UpstreamConnection, idleMs: number): void {
     if (idleMs <= 0 || connection.socket.destroyed || connection.socket.readableEnded) {
@@ -259,7 +307,7 @@ export class Upstreams {
 
   /** Closes what is idle towards an instance that goes to sleep. */
   close(address: Address): void {
-    const key = `${address.host}:${address.port}`;
+    const key = this.#keyOf(address);
     for (const connection of this.#idle.get(key) ?? []) connection.socket.destroy();
     this.#idle.delete(key);
   }
