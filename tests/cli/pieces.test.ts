@@ -65,9 +65,7 @@ test.each([
   // No sockets, no file systems, no threads; of files only the table of descriptors.
   expect(features.map(({ name }) => name)).toEqual(["core", "memory", "descriptors", "process"]);
   const parts = pieces.flatMap((piece) => piece.parts.map(({ name }) => name));
-  expect(parts.filter((name) => /spore_kernel(3net|2fs(?!5table)|3ipc|6signal)/.test(name))).toEqual(
-    [],
-  );
+  expect(parts.filter((name) => /spore_kernel(3net|2fs(?!5table)|3ipc|6signal)/.test(name))).toEqual([]);
 });
 
 test("a feature is asked for and explained by its name", async () => {
