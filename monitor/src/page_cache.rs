@@ -14,6 +14,10 @@ const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610_u32 as libc::Ioctl;
 /// `linux/fs.h`: the page is part of a huge mapping.
 const PAGE_IS_HUGE: u64 = 1 << 6;
 
+/// `linux/magic.h`.
+const EXT4: u64 = 0xef53;
+const XFS: u64 = 0x5846_5342;
+
 /// `linux/fs.h`: struct pm_scan_arg.
 #[repr(C)]
 #[derive(Default)]
@@ -46,7 +50,7 @@ struct Region {
 /// where another machine uses the small ones.
 pub fn make_huge(file: &File, offset: u64, mapping: &Mapping) {
     let frames = mapping.len() as u64 / HUGE;
-    if frames == 0 || !offset.is_multiple_of(HUGE) {
+    if frames == 0 || !offset.is_multiple_of(HUGE) || !has_large_folios(file) {
         return;
     }
     let Ok(pagemap) = File::open("/proc/self/pagemap") else {
@@ -65,6 +69,34 @@ pub fn make_huge(file: &File, offset: u64, mapping: &Mapping) {
         if is_huge.is_none_or(|huge| huge.is_empty()) {
             return;
         }
+    }
+}
+
+/// Whether the file system keeps files in huge pages at all: else every start would fetch a
+/// frame in vain. XFS does since Linux 5.18, ext4 since 6.16.
+fn has_large_folios(file: &File) -> bool {
+    // SAFETY: plain data, for which zeros are a value; the calls fill it or fail.
+    let (mut system, mut name): (libc::statfs, libc::utsname) = unsafe { std::mem::zeroed() };
+    // SAFETY: both structures live for the calls.
+    let failed = unsafe {
+        libc::fstatfs(file.as_raw_fd(), &raw mut system) != 0 || libc::uname(&raw mut name) != 0
+    };
+    match system.f_type as u64 {
+        _ if failed => false,
+        XFS => true,
+        EXT4 => {
+            let release: Vec<u8> = name.release.iter().map(|byte| *byte as u8).collect();
+            let release = String::from_utf8_lossy(&release);
+            let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+            let mut next = || {
+                numbers
+                    .next()
+                    .and_then(std::result::Result::ok)
+                    .unwrap_or(0)
+            };
+            (next(), next()) >= (6, 16)
+        }
+        _ => false,
     }
 }
 

@@ -64,9 +64,11 @@ pub fn run(config: &Path, pool: Option<&Path>) -> Result<()> {
     };
     loop {
         wait_for_client(&descriptors);
-        println!("{}", json!({"event": "waking", "at": clock::monotonic()}));
+        let at = clock::monotonic();
         let stream = shell(config, pool)?;
         handoff::send(&stream, &wake(), &descriptors).map_err(lost)?;
+        // Told once the machine is on its way: whoever hears it wants a processor too.
+        println!("{}", json!({"event": "waking", "at": at}));
         for line in BufReader::new(stream)
             .lines()
             .map_while(std::result::Result::ok)
