@@ -33,7 +33,13 @@ export class Metrics {
 
   constructor(fleet: Fleet, otlp: Pick<Otlp, "sent" | "dropped"> | null) {
     const registers = [this.#registry];
-    collectDefaultMetrics({ register: this.#registry, prefix: "spore_daemon_" });
+    // Every 10 ms, as it is by default, is most of what a daemon does to whom nobody talks.
+    const eventLoopMonitoringPrecision = 250;
+    collectDefaultMetrics({
+      register: this.#registry,
+      prefix: "spore_daemon_",
+      eventLoopMonitoringPrecision,
+    });
     this.#wakes = new Histogram({
       name: "spore_wake_seconds",
       help: "From the decision to start an instance until it listens.",
