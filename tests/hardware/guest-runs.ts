@@ -10,7 +10,7 @@ import { buildImage, type Image, launchPlan, type RunOptions } from "@spore/imag
 import { findMonitor, type LaunchConfig, launchConfig } from "@spore/monitor-client";
 import { type Content, copyOf } from "./cpio.ts";
 import type { DebianKernel } from "./debian-kernel.ts";
-import { initScript, type Run } from "./init-script.ts";
+import { initScript, ORDERS, type Run, SNAPSHOT } from "./init-script.ts";
 
 /** One program in one microVM inside the emulated machine. */
 export interface GuestRun extends Run {
@@ -23,11 +23,12 @@ export interface GuestRun extends Run {
   readonly cpus?: readonly number[];
 }
 
-/** Everything the initramfs holds. `root` is the checkout. */
+/** Everything the initramfs holds. `root` is the checkout, `order` the program that gives a monitor an order. */
 export async function machineFiles(
   runs: readonly GuestRun[],
   kernel: DebianKernel,
   root: string,
+  order: string,
 ): Promise<Map<string, Content>> {
   const files = new Map<string, Content>([
     ["/dev/console", { kind: "character-device", major: 5, minor: 1 }],
@@ -38,6 +39,7 @@ export async function machineFiles(
     ["/init", { kind: "text", text: initScript(runs, kernel.modules.map(moduleName)), mode: 0o755 }],
   ]);
   for (const module of kernel.modules) files.set(`/modules/${moduleName(module)}`, copyOf(module));
+  files.set("/bin/order", copyOf(order));
   const monitor = findMonitor(root);
   files.set("/bin/spore-monitor", copyOf(monitor));
   for (const library of librariesOf(monitor)) files.set(library, copyOf(library));
@@ -46,7 +48,11 @@ export async function machineFiles(
     const { kernel } = launchPlan(image, run.options);
     for (const { path } of [kernel, ...image.layers]) files.set(placeOf(path), copyOf(path));
     const config = configOf(image, run);
-    files.set(`/configs/${run.name}.json`, { kind: "text", text: JSON.stringify(config), mode: 0o600 });
+    const add = (name: string, value: LaunchConfig): void => {
+      files.set(`/configs/${name}.json`, { kind: "text", text: JSON.stringify(value), mode: 0o600 });
+    };
+    add(run.name, run.isFrozen === true ? { ...config, orders: ORDERS } : config);
+    if (run.isFrozen === true) add(`${run.name}-again`, { ...config, restore: SNAPSHOT });
   }
   return files;
 }
@@ -66,6 +72,7 @@ function configOf(image: Image, run: GuestRun): LaunchConfig {
       gdb: null,
       reporter: null,
     },
+    { snapshot: { image: image.digest, kernel: image.kernel.sha256, about: {} } },
   );
   return { ...config, cpus: run.cpus ?? null, deleteConfig: false };
 }

@@ -9,7 +9,16 @@ export interface Run {
   readonly name: string;
   /** A server: once it listens, this URL is fetched and the server stopped by SIGTERM. */
   readonly server?: string;
+  /**
+   * A server that is frozen once its URL was fetched; two machines go on from there with the
+   * configuration /configs/NAME-again.json, and are NAME-again-1 and NAME-again-2.
+   */
+  readonly isFrozen?: boolean;
 }
+
+/** Where a server that is to be frozen takes orders, and where it is frozen to. */
+export const ORDERS = "/tmp/orders";
+export const SNAPSHOT = "/tmp/frozen.snap";
 
 /** What came of it. */
 export interface Outcome {
@@ -49,6 +58,7 @@ run() {
   timeout -s KILL ${LIMIT} spore-monitor --config /configs/$1.json </dev/null >/tmp/out 2>/tmp/err
   report $1 $?
 }
+# serve CONFIG URL COMMAND NAME: the command ends it.
 serve() {
   mkfifo /tmp/events
   timeout -s KILL ${LIMIT} spore-monitor --config /configs/$1.json </dev/null >/tmp/events 2>/tmp/err &
@@ -56,17 +66,26 @@ serve() {
   while read -r event; do
     case $event in *'"listening"'*)
       wget -q -O /tmp/out $2 2>&1
-      kill -TERM $server ;;
+      $3 ;;
     esac
   done </tmp/events
   wait $server
-  report $1 $?
+  report $4 $?
   rm /tmp/events
 }
-${runs.map((run) => (run.server === undefined ? `run ${run.name}` : `serve ${run.name} ${run.server}`)).join("\n")}
+stop() { kill -TERM $server; }
+freeze() { order ${ORDERS} '{"freeze":"${SNAPSHOT}","exit":true}' >&2; }
+${runs.map(commandsOf).join("\n")}
 echo "${MARK} done"
 poweroff -f
 `;
+}
+
+function commandsOf({ name, server, isFrozen = false }: Run): string {
+  if (server === undefined) return `run ${name}`;
+  if (!isFrozen) return `serve ${name} ${server} stop ${name}`;
+  const again = [1, 2].map((turn) => `serve ${name}-again ${server} stop ${name}-again-${turn}`);
+  return [`serve ${name} ${server} freeze ${name}`, ...again].join("\n");
 }
 
 /** Outcomes by name. Throws an error that says what went wrong with the machine itself. */

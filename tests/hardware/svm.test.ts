@@ -36,6 +36,13 @@ server.listen(8080);
 process.on("SIGTERM", () => { server.close(() => process.exit(9)); server.closeAllConnections(); });
 `;
 
+const COUNTER = `
+const word = require("node:crypto").randomUUID();
+let count = 0;
+require("node:http").createServer((request, response) => response.end(++count + " " + word)).listen(8080);
+process.on("SIGTERM", () => process.exit(9));
+`;
+
 let folder = "";
 let outcomes = new Map<string, Outcome>();
 
@@ -86,6 +93,7 @@ function allRuns(): GuestRun[] {
     run("node", node, ["-e", NODE_PROGRAM]),
     run("server", node, ["-e", SERVER], { server: url }),
     run("server-alone", node, ["-e", SERVER], { server: url, cpus: [0] }),
+    run("frozen", node, ["-e", COUNTER], { server: url, isFrozen: true }),
   ];
 }
 
@@ -95,7 +103,8 @@ beforeAll(async () => {
   mkdirSync(cache, { recursive: true });
   const kernel = debianKernel(cache);
   const initramfs = join(folder, "initramfs");
-  writeCpio(await machineFiles(allRuns(), kernel, root), initramfs);
+  const order = compile(join(programs, "order.c"), "order", "musl-gcc", "-static");
+  writeCpio(await machineFiles(allRuns(), kernel, root, order), initramfs);
   const boot = { kernel: kernel.image, initramfs, limitMs: 110_000 };
   let ended = await runMachine(boot);
   // About one run in eight, on a busy host, the emulated machine as a whole stands still: its own
@@ -157,4 +166,12 @@ describe("under hardware KVM", () => {
       expect(inGuest(name)).toEqual({ stdout: "hello from /there", stderr: "", status: 9 });
     });
   }
+
+  it("a frozen server goes on where it was, in each machine made of it", () => {
+    const [first, one, two] = ["frozen", "frozen-again-1", "frozen-again-2"].map(inGuest);
+    expect(first?.stdout).toMatch(/^1 [0-9a-f-]{36}$/);
+    const next = first?.stdout.replace(/^1/, "2");
+    expect([one?.stdout, one?.stderr, one?.status]).toEqual([next, "", 9]);
+    expect([two?.stdout, two?.stderr, two?.status]).toEqual([next, "", 9]);
+  });
 });
