@@ -18,6 +18,9 @@ const server = createServer((request, response) => {
 server.listen(Number(process.env["PORT"] ?? 8080));
 `;
 
+/** As many requests as a rollout sends before it freezes a release. */
+const WARM_UP = 1000;
+
 /** A server that runs, is warm, and can be frozen. */
 export interface WarmServer extends AsyncDisposable {
   readonly instance: Instance;
@@ -59,7 +62,7 @@ export async function warm(shop: Workshop, memory: number): Promise<WarmServer> 
   const listening = await instance.event("listening");
   if (listening === null) throw new Error("the server to freeze has ended");
   let answer = "";
-  for (let request = 0; request < 200; request++) answer = await ask(listening.url);
+  for (let request = 0; request < WARM_UP; request++) answer = await ask(listening.url);
   return {
     instance,
     url: listening.url,
