@@ -1,5 +1,5 @@
 /**
- * Many apps that sleep and wake. The whole promise takes an hour or so on two
+ * Many apps that sleep and wake. The whole promise takes a quarter of an hour on two
  * processors: SPORE_APPS=1000 SPORE_AWAKE=50 SPORE_WAKES=24000.
  */
 
