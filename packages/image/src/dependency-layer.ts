@@ -3,7 +3,7 @@
  * add-ons. An edit of the app leaves it as it is, and apps with the same packages share it.
  */
 
-import { lstatSync, statSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { extname } from "node:path";
 import { SporeError } from "@spore/errors";
 import type { Inputs } from "./build-record.ts";
@@ -12,7 +12,7 @@ import type { BundleRequest, ModuleGraph } from "./bundle/graph.ts";
 import { guestPath, packageFolder } from "./guest-paths.ts";
 import { GuestTree, type LayerObject } from "./guest-tree.ts";
 import { looksLikeElf, readStart } from "./host-file.ts";
-import { buildLayer, touch } from "./layer.ts";
+import { buildLayer, isThere } from "./layer.ts";
 import { LibraryFinder } from "./libraries.ts";
 import { writeLibraryCache } from "./library-cache.ts";
 import { Patcher } from "./patcher.ts";
@@ -61,15 +61,7 @@ export async function dependencyLayer(
     return build(dependencies, runtime, patch, store, seen);
   };
   const layer = await remembered(store, key, make, inputs);
-  if (isThere(layer.blob)) return layer;
-  return make(inputs);
-}
-
-/** True if a sweep of the store has left it; spares it from the next. */
-function isThere({ path, length }: Blob & BlobPlace): boolean {
-  if (statSync(path, { throwIfNoEntry: false })?.size !== length) return false;
-  touch(path);
-  return true;
+  return isThere(layer.blob) ? layer : make(inputs);
 }
 
 async function build(

@@ -57,6 +57,13 @@ export function touch(path: string): void {
   utimesSync(path, now, now);
 }
 
+/** True if a sweep of the store has left a blob; spares it from the next. */
+export function isThere({ path, length }: Blob & BlobPlace): boolean {
+  if (statSync(path, { throwIfNoEntry: false })?.size !== length) return false;
+  touch(path);
+  return true;
+}
+
 /** True if a file has these bytes. */
 export function isWhole(path: string, length: number, sha256: string): boolean {
   if (statSync(path, { throwIfNoEntry: false })?.size !== length) return false;

@@ -1,13 +1,13 @@
 /** The Node layer: built once for a Node version, its libraries and the patch setting, shared by all apps. */
 
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { buildSync } from "esbuild";
 import { writeRecord } from "./atomic-file.ts";
 import { addBuilderSources, fingerprint, Inputs, recordKey } from "./build-record.ts";
 import { PRELOAD_PATH } from "./guest-paths.ts";
-import { touch } from "./layer.ts";
+import { isThere } from "./layer.ts";
 import type { NodeRelease } from "./node-release.ts";
 import { Patcher } from "./patcher.ts";
 import { buildProgramLayer, type ProgramLayer } from "./program-layer.ts";
@@ -87,9 +87,5 @@ function usable(path: string): RuntimeRecord | null {
     return null;
   }
   if (record.inputs.some(([input, seen]) => fingerprint(input) !== seen)) return null;
-  const { blob } = record.layer;
-  const stat = statSync(blob.path, { throwIfNoEntry: false });
-  if (stat?.size !== blob.length) return null;
-  touch(blob.path);
-  return record;
+  return isThere(record.layer.blob) ? record : null;
 }

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { build, type Plugin } from "esbuild";
 import { guestPath, packageFolder } from "../guest-paths.ts";
 import { bundleError, commonOptions } from "./esbuild.ts";
-import type { BundleRequest, Import, ModuleFormat, ModuleGraph } from "./graph.ts";
+import { type BundleRequest, type Import, type ModuleFormat, type ModuleGraph, questionOf } from "./graph.ts";
 import { type BundledFile, finished, guestMap } from "./output.ts";
 import {
   builtInPlugin,
@@ -27,7 +27,7 @@ export interface Apart {
   readonly doors: readonly string[];
   /** All modules of it. */
   readonly modules: ReadonlySet<string>;
-  /** Which of `doors` an import from outside leads to, by `question`. */
+  /** Which of `doors` an import from outside leads to, by `questionOf`. */
   readonly answers: ReadonlyMap<string, number>;
   /** What is asked for in those imports. */
   readonly names: readonly string[];
@@ -62,7 +62,7 @@ export function findApart(
     guestPath(project, a) < guestPath(project, b) ? -1 : 1,
   );
   const answers = border.map(
-    ({ by, kind, asked, path }) => [question(by, kind, asked), doors.indexOf(path)] as const,
+    ({ by, kind, asked, path }) => [questionOf(by, kind, asked), doors.indexOf(path)] as const,
   );
   const external = asked.filter(({ by, path }) => modules.has(by) && isOut(path)).map(({ path }) => path);
   return {
@@ -82,11 +82,6 @@ function reachedFrom(seeds: readonly string[], links: readonly Import[]): Set<st
   return reached;
 }
 
-/** Modules of one folder that ask in the same way get the same answer. */
-function question(importer: string, kind: string, asked: string): string {
-  return `${dirname(importer)} ${kind} ${asked}`;
-}
-
 /** Guest path of the file. */
 function apartPath(project: string, format: ModuleFormat): string {
   return guestPath(project, join(project, ".chunks", format === "esm" ? "packages.mjs" : "packages.cjs"));
@@ -98,7 +93,7 @@ export function apartPlugin(project: string, { doors, answers, names }: Apart): 
     name: "spore-apart",
     setup(setup) {
       setup.onResolve({ filter: oneOf(names) }, ({ importer, kind, path }) => {
-        const door = answers.get(question(importer, kind, path));
+        const door = answers.get(questionOf(importer, kind, path));
         if (door === undefined) return undefined;
         return { path: guestPath(project, doors[door] ?? ""), namespace: NAMESPACE, pluginData: door };
       });

@@ -76,7 +76,7 @@ export async function scanModules(
   }
   const mine = new Set(own.modules);
   const outside = own.imports?.filter(({ isOutside }) => isOutside) ?? [];
-  const asked = new Set(outside.map(({ by, kind, asked }) => `${dirname(by)} ${kind} ${asked}`));
+  const asked = new Set(outside.map(({ by, kind, asked }) => questionOf(by, kind, asked)));
   const question = ["graph", request, [...asked].sort()];
   const all = await remembered(
     store,
@@ -93,6 +93,11 @@ export async function scanModules(
   const modules = [...new Set([...own.modules, ...all.modules])];
   const { imports, commonJs } = all;
   return { format: own.format, modules, kept: new Map(all.kept), imports, commonJs };
+}
+
+/** What a module asks for; modules of one folder that ask in the same way get the same answer. */
+export function questionOf(importer: string, kind: string, asked: string): string {
+  return `${dirname(importer)} ${kind} ${asked}`;
 }
 
 /** A module of a package, and what decides that it is this one. */
