@@ -24,6 +24,7 @@ use crate::machine::Machine;
 use crate::memory::GuestMemory;
 use crate::net::Net;
 use crate::snapshot::freezer::Freezer;
+use crate::standby::fork;
 use crate::terminal;
 use crate::used::Used;
 
@@ -228,6 +229,7 @@ impl Runner {
             self.net.idle(0, false);
             return 0;
         }
+        fork::rests();
         // 0 would mean "do not wait".
         let deadline = self.clock.host_monotonic(deadline).max(1);
         self.control.set_idle(true);

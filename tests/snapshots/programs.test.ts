@@ -1,9 +1,9 @@
 // Programs of other languages go on from a snapshot: their memory, threads and timers.
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { compileGo, folder } from "../support/programs.ts";
+import { compile, compileGo, folder } from "../support/programs.ts";
 import { pythonIncludes } from "../support/python.ts";
 import { fixtures, type Server, serve, spore } from "../support/spore.ts";
 
@@ -39,6 +39,17 @@ async function goOn(name: string, words: readonly string[]): Promise<void> {
 test("python: a threaded server", async () => {
   const program = readFileSync(join(fixtures, "programs/counter.py"), "utf8");
   await goOn("python", ["/usr/bin/python3", ...(await pythonIncludes("_uuid")), "--", "-c", program]);
+});
+
+test("C: inotify tells of news in /dev/spore, its size how much that is", async () => {
+  const file = join(place, "news.snap");
+  const words = ["snapshot", "-o", file, "--ready", "signal", compile(place, "news.c", "gcc")];
+  const taken = await spore(words);
+  expect(taken.status, taken.stderr).toBe(0);
+  expect(await spore(["run", "--quiet", file])).toMatchObject({
+    stdout: "restored: told of all 1, left 0\n",
+    status: 0,
+  });
 });
 
 test("Go: net/http and a ticker", { timeout: 300_000 }, async () => {
@@ -77,3 +88,39 @@ test("redis: its data, frozen while it runs", async () => {
   // Time goes on in both.
   while ((await redis(copy, "exists gone")) !== ":0\r\n");
 });
+
+test("Node.js: copies collect no garbage of the time before they were made", {
+  timeout: 60_000,
+}, async () => {
+  const app = join(place, "garbage");
+  mkdirSync(app);
+  writeFileSync(
+    join(app, "package.json"),
+    JSON.stringify({ name: "garbage", type: "module", main: "main.js" }),
+  );
+  writeFileSync(join(app, "main.js"), GARBAGE);
+  const file = join(place, "garbage.snap");
+  const taken = await spore(["snapshot", app, "-o", file, "--warm", "/"]);
+  expect(taken.status, taken.stderr).toBe(0);
+  await using copy = await serve(8080, [file]);
+  const collections = async (path: string): Promise<number> =>
+    Number(await (await fetch(new URL(path, copy.url))).text());
+  const before = await collections("/");
+  expect(before).toBeGreaterThan(0);
+  expect(await collections("/later")).toBe(before);
+});
+
+/** Answers with the number of collections of its whole heap: now, or after V8 would have made two more. */
+const GARBAGE = `import { createServer } from "node:http";
+import { constants, PerformanceObserver } from "node:perf_hooks";
+let collections = 0;
+new PerformanceObserver((list) => {
+  for (const { detail } of list.getEntries()) if (detail.kind !== constants.NODE_PERFORMANCE_GC_MINOR) collections++;
+}).observe({ entryTypes: ["gc"] });
+let heap = [];
+for (let size = 0; size < 1e6; size++) heap.push({ size });
+heap = [];
+createServer((request, response) => {
+  setTimeout(() => response.end(String(collections)), request.url === "/later" ? 10_000 : 0);
+}).listen(8080);
+`;

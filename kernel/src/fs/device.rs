@@ -10,6 +10,7 @@ use spore_hal::Hook;
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, PageSource};
 use crate::fs::inode::{self, InodeRef, New, path_text};
+use crate::fs::inotify;
 use crate::fs::overlay::node::device_number;
 use crate::fs::overlay::{self, Node};
 use crate::fs::stat::{Stat, StatFs};
@@ -87,7 +88,9 @@ fn populate(root: &InodeRef, info: &BootInfo) -> Result<()> {
         super::replace(&dev, name, &node.new_device(permissions, number))?;
     }
     if info.options & option::FREEZABLE != 0 {
-        super::replace(&dev, b"spore", &node.new_device(0o666, SPORE))?;
+        let spore = node.new_device(0o666, SPORE);
+        super::replace(&dev, b"spore", &spore)?;
+        inotify::keep_quiet_about(spore.number());
     }
     let links: [(&[u8], &[u8]); 4] = [
         (b"fd", b"/proc/self/fd"),

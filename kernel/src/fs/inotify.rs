@@ -1,14 +1,15 @@
 //! Watching files and directories (inotify(7)).
 //!
 //! Watches are kept by inode number of the root file system. While there are
-//! none, a change costs one load.
+//! none, a change costs one load; those of /dev/spore, which every program may have
+//! whose machine can be frozen, leave it at that.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spore_hal::{Hook, Lock};
 
@@ -125,13 +126,26 @@ type Watchers = Vec<(Weak<Inotify>, i32)>;
 static WATCHERS: Lock<BTreeMap<u64, Watchers>> = Lock::new(BTreeMap::new());
 /// What hears of changes, set with the first watch: programs without any do without the code.
 static EARS: Hook<Ears> = Hook::new();
+/// How many watches there are, but for those of [`QUIET`].
 static WATCHED: AtomicUsize = AtomicUsize::new(0);
+/// An inode of which nothing is told but what its own file tells. 0: none.
+static QUIET: AtomicU64 = AtomicU64::new(0);
 static COOKIE: AtomicU32 = AtomicU32::new(1);
 
 /// Whether anything is watched.
 #[inline]
 pub fn active() -> bool {
     WATCHED.load(Ordering::Relaxed) != 0
+}
+
+/// Nobody but the file behind `inode` tells of it.
+pub fn keep_quiet_about(inode: u64) {
+    QUIET.store(inode, Ordering::Relaxed);
+}
+
+/// How much a watch of `inode` counts in [`WATCHED`].
+fn weight(inode: u64) -> usize {
+    usize::from(inode != QUIET.load(Ordering::Relaxed))
 }
 
 /// A number that ties MOVED_FROM and MOVED_TO together.
@@ -169,7 +183,7 @@ fn tell_watchers(inode: u64, mask: u32, cookie: u32, name: Option<&[u8]>) {
 fn end_watches(inode: u64) {
     tell_watchers(inode, DELETE_SELF, 0, None);
     let watchers = WATCHERS.lock().remove(&inode).unwrap_or_default();
-    WATCHED.fetch_sub(watchers.len(), Ordering::Relaxed);
+    WATCHED.fetch_sub(watchers.len() * weight(inode), Ordering::Relaxed);
     for (instance, watch) in watchers {
         if let Some(instance) = instance.upgrade() {
             instance.end(watch);
@@ -185,7 +199,8 @@ fn forget(inode: u64, instance: &Inotify, watch: i32) {
     let before = watchers.len();
     watchers
         .retain(|(other, number)| !(core::ptr::eq(other.as_ptr(), instance) && *number == watch));
-    WATCHED.fetch_sub(before - watchers.len(), Ordering::Relaxed);
+    let gone = before - watchers.len();
+    WATCHED.fetch_sub(gone * weight(inode), Ordering::Relaxed);
     if watchers.is_empty() {
         all.remove(&inode);
     }
@@ -231,7 +246,7 @@ impl Inotify {
             .entry(inode)
             .or_default()
             .push((Arc::downgrade(self), number));
-        WATCHED.fetch_add(1, Ordering::Relaxed);
+        WATCHED.fetch_add(weight(inode), Ordering::Relaxed);
         Ok(number)
     }
     /// inotify_rm_watch. EINVAL.

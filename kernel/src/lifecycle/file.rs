@@ -3,7 +3,8 @@
 //! Reads give lines of JSON ([`super::message`]), the state first; they wait while
 //! there is nothing to tell. Writes take commands ([`super::command`]). fstat
 //! says FIFO: that is how it behaves, and event loops decide by it to wait for
-//! readiness instead of keeping a thread in read.
+//! readiness instead of keeping a thread in read; its size is what can be read at once.
+//! inotify(7) hears of lines for which no read waits (IN_MODIFY).
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -17,6 +18,7 @@ use super::{DESK, look_again, message, tell_holds, tell_ready};
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, events};
 use crate::fs::inode::{InodeRef, path_text};
+use crate::fs::inotify;
 use crate::fs::stat::{Stat, mode};
 use crate::mm::io::{Reader, Writer};
 use crate::sched::notify::Notifier;
@@ -67,16 +69,20 @@ pub fn open(inode: InodeRef) -> Arc<dyn File> {
 impl Client {
     /// Adds a line.
     pub fn tell(&self, line: &str) {
-        {
+        let waited = {
             let mut state = self.state.lock();
-            state.waits = false;
+            let waited = core::mem::take(&mut state.waits);
             state.owes_word = false;
             if state.unread.len() + line.len() > LIMIT {
                 return;
             }
             state.unread.extend_from_slice(line.as_bytes());
-        }
+            waited
+        };
         self.notifier.notify(events::IN | events::RDNORM);
+        if !waited && let Ok(stat) = self.inode.stat() {
+            inotify::tell(stat.inode, inotify::MODIFY, 0, None);
+        }
     }
 
     /// A freeze is coming.
@@ -178,6 +184,7 @@ impl File for Client {
         let mut stat = self.inode.stat()?;
         stat.mode = stat.mode & !mode::TYPE | mode::FIFO;
         stat.rdev = 0;
+        stat.size = i64::try_from(self.state.lock().unread.len()).unwrap_or(i64::MAX);
         Ok(stat)
     }
     fn path(&self) -> String {

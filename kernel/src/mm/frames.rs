@@ -340,6 +340,31 @@ fn make_fresh(first: usize, count: usize) {
     FRAMES.lock().used_before.fill(first, count, true);
 }
 
+/// Zeroes the free pages that were used before. They are in no copy of the memory then,
+/// and nobody who goes on from one has to zero them first.
+pub fn clear_free() {
+    let mut from = 0;
+    while let Some((start, end)) = next_free_and_stale(from) {
+        direct::zero(gpa(start), gpa(end - start));
+        FRAMES.lock().used_before.fill(start, end - start, false);
+        from = end;
+    }
+}
+
+fn next_free_and_stale(from: usize) -> Option<(usize, usize)> {
+    let frames = FRAMES.lock();
+    let mut from = from.max(frames.first);
+    loop {
+        let (start, end) = frames.stale_run(from, frames.end)?;
+        let Some(free) = frames.free.next_set(start, end) else {
+            from = end;
+            continue;
+        };
+        let taken = frames.free.next_clear(free, end).unwrap_or(end);
+        return Some((free, taken));
+    }
+}
+
 fn gpa(page: usize) -> u64 {
     page as u64 * PAGE
 }

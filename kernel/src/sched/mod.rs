@@ -14,7 +14,7 @@ pub mod timers;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Context, Poll, Waker};
 
 use spore_abi::hostcall::refused;
@@ -43,6 +43,8 @@ static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
 });
 /// Comes to rest for a snapshot, if the kernel was linked with that.
 pub static FREEZE: Hook<fn()> = Hook::new();
+/// It has to be called once no thread can run.
+pub static REST_WANTED: AtomicBool = AtomicBool::new(false);
 /// XSAVE components, found once.
 static COMPONENTS: AtomicU64 = AtomicU64::new(0);
 
@@ -158,6 +160,12 @@ pub fn switch(frame: &mut TrapFrame, again: bool) {
         let deadline = timers::run();
         let next = SCHEDULER.lock().queue.pop_front();
         let Some(thread) = next else {
+            if REST_WANTED.load(Ordering::Relaxed)
+                && let Some(freeze) = FREEZE.get()
+            {
+                freeze();
+                continue;
+            }
             host::vcpu().tick_wanted.store(0, Ordering::Relaxed);
             let since = spore_hal::time::monotonic();
             crate::net::idle(deadline);
@@ -264,6 +272,13 @@ pub fn copy_registers(frame: &TrapFrame, child: &'static Thread) {
 /// Whether another thread could run now.
 pub fn others_runnable() -> bool {
     !SCHEDULER.lock().queue.is_empty()
+}
+
+/// Whether no thread can run before something happens.
+pub fn is_idle() -> bool {
+    let scheduler = SCHEDULER.lock();
+    let running = |thread: &Thread| thread.state() == State::Runnable;
+    scheduler.queue.is_empty() && !scheduler.current.is_some_and(running)
 }
 
 /// Takes what the monitor asked for. Answers whether the time slice is over.

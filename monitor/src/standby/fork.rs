@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
@@ -17,12 +19,15 @@ use super::handoff::{self, Wake};
 use super::shared;
 use crate::config::{self, Config};
 use crate::error::{MonitorError, Result, SPORE_INTERNAL};
+use crate::finish;
 use crate::image;
 use crate::machine;
 use crate::snapshot::restore::Restore;
 
-/// Machines that are made at the same time.
+/// Machines that are brought up at the same time.
 const AT_ONCE: usize = 4;
+/// How long a program that does not come to rest keeps others from being brought up.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Descriptors from here on are those of the first process: its ends of the connections
 /// to its machines.
 const LIVES: i32 = 128;
@@ -61,6 +66,7 @@ pub fn run(path: &Path, count: usize) -> Result<Option<(Common, UnixStream)>> {
             -1 => return Err(failed(io::Error::last_os_error())),
             0 => {
                 drop(mine);
+                RESTLESS.store(true, Ordering::Relaxed);
                 // They belong to the first process.
                 std::mem::forget(lives);
                 // SAFETY: takes only numbers; nothing here refers to these descriptors.
@@ -81,9 +87,9 @@ pub fn run(path: &Path, count: usize) -> Result<Option<(Common, UnixStream)>> {
             512,
             out_of_the_way(mine).map_err(failed)?,
         ));
-        // A machine that is made takes a processor; more at a time only wait.
+        // A machine takes a processor until it rests; more at a time only disturb each other.
         if number >= AT_ONCE {
-            next_line(&mut lives[number - AT_ONCE]);
+            until_rest(&mut lives[number - AT_ONCE]).map_err(failed)?;
         }
     }
     for life in &mut lives {
@@ -123,6 +129,27 @@ fn out_of_the_way(stream: UnixStream) -> io::Result<UnixStream> {
             copy => Ok(UnixStream::from_raw_fd(copy)),
         }
     }
+}
+
+/// In the first process's child: nobody has heard yet that the machine rests.
+static RESTLESS: AtomicBool = AtomicBool::new(false);
+
+/// The program waits for something.
+pub fn rests() {
+    if RESTLESS.load(Ordering::Relaxed) && RESTLESS.swap(false, Ordering::Relaxed) {
+        finish::say_to_waker("{\"event\":\"rests\"}\n");
+    }
+}
+
+/// Waits until the program of a machine waits for something itself: the second line that
+/// it says, after the one that it is woken.
+fn until_rest(life: &mut BufReader<UnixStream>) -> io::Result<()> {
+    if next_line(life) {
+        life.get_ref().set_read_timeout(Some(PATIENCE))?;
+        next_line(life);
+        life.get_ref().set_read_timeout(None)?;
+    }
+    Ok(())
 }
 
 /// Waits for what a machine says next; false once it has ended.

@@ -27,6 +27,10 @@ const WAITING: ReadonlySet<string> = new Set([
   ...["rt_sigsuspend", "rt_sigtimedwait", "futex", "futex_waitv", "wait4", "waitid"],
 ]);
 
+/** Where an app hears of freezes and restores: Node.js's own part of an image opens it. */
+const LIFECYCLE_FILE = "file/dev/spore";
+const WATCHING: readonly string[] = ["inotify_init1", "inotify_add_watch", "inotify_rm_watch"];
+
 /** What to link for an app. */
 export function wishesOf(needs: Needs): Wishes {
   const calls = needs.calls.map(({ name }) => name);
@@ -56,6 +60,13 @@ export function withChoice(needs: Needs, { more = [], without = [] }: BuildOptio
   if (waiting) {
     const flag = `${waiting.name}: what waits, or opens files, can be put to sleep`;
     services.set("snapshot", { name: "snapshot", by: [{ kind: "flag", flag }] });
+  }
+  if (services.has(LIFECYCLE_FILE)) {
+    const flag = `${LIFECYCLE_FILE.slice(4)}: event loops hear of its news by inotify(7)`;
+    for (const name of WATCHING) {
+      if (!calls.has(name))
+        calls.set(name, { number: callNumber(name) ?? -1, name, by: [{ kind: "flag", flag }] });
+    }
   }
   for (const name of more.map(pieceName)) {
     const number = callNumber(name);

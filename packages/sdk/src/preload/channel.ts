@@ -1,12 +1,14 @@
 /**
- * The conversation with the machine: /dev/spore, opened twice. On one descriptor
- * the event loop waits and hears that there is something; the other one speaks, and
- * this thread waits in a read of it while the copy is made. So the copy falls between
- * two turns of the event loop, and what comes after is dealt with before any other
- * code of this thread runs.
+ * The conversation with the machine: /dev/spore. The event loop hears by fs.watch that
+ * there is something to read, and this thread waits in a read of it while the copy is
+ * made. So the copy falls between two turns of the event loop, and what comes after is
+ * dealt with before any other code of this thread runs.
+ *
+ * Nothing here is shared with the app's streams: V8 would drop what it has optimised for
+ * their hottest functions, in every machine that is made from the copy.
  */
 
-import { openSync, readSync, writeSync } from "node:fs";
+import { fstatSync, openSync, readSync, watch, writeSync } from "node:fs";
 import type { RestoreInfo } from "../lifecycle.ts";
 
 const DEVICE = "/dev/spore";
@@ -24,8 +26,13 @@ interface Message {
 
 /** Who deals with what happens. */
 export interface Listener {
-  /** A freeze is coming; it waits for the promise. */
-  suspend(deadline: Date): Promise<void>;
+  /** A freeze is coming; it waits for the promise, if there is one. */
+  suspend(deadline: Date): Promise<unknown> | undefined;
+  /**
+   * A copy is about to be made. What `restored` will need is used now: code that V8 has
+   * dropped, because nothing called it for long, would be compiled again in every restore.
+   */
+  rehearse(info: RestoreInfo, env: Readonly<Record<string, string>>, seed: string): void;
   /** This machine was made from a copy. `seed` is for this thread of it alone. */
   restored(info: RestoreInfo, env: Readonly<Record<string, string>>, seed: string): void;
   /** The machine that was frozen runs on. */
@@ -34,96 +41,91 @@ export interface Listener {
 
 /** The conversation. */
 export class Channel {
-  readonly #speaking: number;
+  readonly #file: number;
   readonly #buffer: Buffer = Buffer.allocUnsafe(16 << 10);
+  /** The first line, with all that a later one has. */
+  readonly #state: string;
   #unread = "";
-  /** How many ends of a freeze were heard of, and how many dealt with. */
-  #heard = 0;
-  #dealtWith = 0;
-  #listener: Listener | undefined;
   /** Which machine this is. */
   info: RestoreInfo;
 
-  constructor(speaking: number) {
-    this.#speaking = speaking;
-    this.info = infoOf(this.#read(), false);
-    this.say("park on");
+  constructor(file: number) {
+    this.#file = file;
+    this.#state = this.#nextLine();
+    this.info = infoOf(messageOf(this.#state), false);
   }
 
   /** Gives a command. */
   say(command: string): void {
-    writeSync(this.#speaking, `${command}\n`);
+    writeSync(this.#file, `${command}\n`);
   }
 
   /** Waits for news from now on, without keeping the process alive. */
   listen(listener: Listener): void {
-    this.#listener = listener;
-    // Loaded here: where nothing can be frozen, nobody pays for it.
-    const { Socket } = require("node:net") as typeof import("node:net");
-    const socket = new Socket({ fd: openSync(DEVICE, "r"), readable: true, writable: false });
-    let begun = "";
-    socket.setEncoding("utf8").on("data", (text: string) => {
-      const lines = (begun + text).split("\n");
-      begun = lines.pop() ?? "";
-      for (const line of lines) this.#hear(JSON.parse(line) as Message);
+    watch(DEVICE, { persistent: false }, () => {
+      // It says so once for several lines, and for what is said to other threads.
+      let goOn = this.#hasNews();
+      while (goOn) {
+        const parked = this.#hear(listener);
+        // Whatever was said after the wait is news of its own: looking costs every restore.
+        goOn = parked ? this.#unread !== "" : this.#hasNews();
+      }
     });
-    socket.unref();
+    this.say("park on");
   }
 
-  #hear(message: Message): void {
+  #hasNews(): boolean {
+    return this.#unread !== "" || fstatSync(this.#file).size > 0;
+  }
+
+  /** Answers whether it has waited for a freeze. */
+  #hear(listener: Listener): boolean {
+    const message = messageOf(this.#nextLine());
     switch (message.event) {
-      case "suspend": {
-        const deadline = new Date(Date.now() + message.deadlineMs);
-        void this.#listener?.suspend(deadline).then(() => this.say("suspended"));
+      case "suspend":
+        void listener.suspend(new Date(Date.now() + message.deadlineMs))?.then(() => this.say("suspended"));
+        break;
+      case "park": {
+        const { info, env, seed } = restoreOf(messageOf(this.#state));
+        listener.rehearse(info, env, seed);
+        // Waits until the freeze is over.
+        this.#hear(listener);
+        return true;
+      }
+      case "resume":
+        listener.resumed();
+        break;
+      case "restore": {
+        const { info, env, seed } = restoreOf(message);
+        this.info = info;
+        listener.restored(info, env, seed);
         break;
       }
-      case "park":
-        // Does not return before the freeze is over.
-        this.#dealWithNext();
-        break;
-      case "resume":
-      case "restore":
-        this.#heard++;
-        // Not parked in time: what the other descriptor has to say is there already.
-        while (this.#dealtWith < this.#heard) this.#dealWithNext();
-        break;
       case "state":
         break;
     }
-  }
-
-  /** Waits for the end of a freeze and deals with it. */
-  #dealWithNext(): void {
-    let message = this.#read();
-    while (message.event !== "resume" && message.event !== "restore") message = this.#read();
-    this.#dealtWith++;
-    if (message.event === "resume") {
-      this.#listener?.resumed();
-      return;
-    }
-    this.info = infoOf(message, true);
-    this.#listener?.restored(this.info, message.env, message.seed);
+    return false;
   }
 
   /** The next line; waits for it. */
-  #read(): Message {
+  #nextLine(): string {
     for (;;) {
       const end = this.#unread.indexOf("\n");
       if (end >= 0) {
         const line = this.#unread.slice(0, end);
         this.#unread = this.#unread.slice(end + 1);
-        return JSON.parse(line) as Message;
+        return line;
       }
-      this.#unread += this.#readSome();
+      this.#unread += this.#read();
     }
   }
 
-  #readSome(): string {
+  #read(): string {
     try {
-      const count = readSync(this.#speaking, this.#buffer);
+      const count = readSync(this.#file, this.#buffer);
       // Whole lines only: a character may be cut in two.
       if (count > 0 && this.#buffer[count - 1] === 10) return this.#buffer.toString("utf8", 0, count);
-      return this.#readLine(Buffer.from(this.#buffer.subarray(0, count)));
+      return this.#readToEndOfLine(Buffer.from(this.#buffer.subarray(0, count)));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EINTR") return "";
       throw error;
@@ -131,14 +133,22 @@ export class Channel {
   }
 
   /** The rest of a line that is longer than the buffer. */
-  #readLine(start: Buffer): string {
+  #readToEndOfLine(start: Buffer): string {
     let line = start;
     while (line.at(-1) !== 10) {
-      const count = readSync(this.#speaking, this.#buffer);
+      const count = readSync(this.#file, this.#buffer);
       line = Buffer.concat([line, this.#buffer.subarray(0, count)]);
     }
     return line.toString("utf8");
   }
+}
+
+function messageOf(line: string): Message {
+  return JSON.parse(line) as Message;
+}
+
+function restoreOf(message: Message): { info: RestoreInfo; env: Message["env"]; seed: string } {
+  return { info: infoOf(message, true), env: message.env, seed: message.seed };
 }
 
 function infoOf({ generation, sleptMs, instance }: Message, restored: boolean): RestoreInfo {
@@ -147,11 +157,11 @@ function infoOf({ generation, sleptMs, instance }: Message, restored: boolean): 
 
 /** null where the machine is not one that may be frozen. */
 export function openChannel(): Channel | null {
-  let speaking: number;
+  let file: number;
   try {
-    speaking = openSync(DEVICE, "r+");
+    file = openSync(DEVICE, "r+");
   } catch {
     return null;
   }
-  return new Channel(speaking);
+  return new Channel(file);
 }

@@ -31,10 +31,10 @@ export class Handlers {
     return () => void this.#restore.delete(entry);
   }
 
-  /** Calls everybody before a freeze and waits for them. */
-  async suspend(deadline: Date): Promise<void> {
-    const called = [...this.#suspend].map(({ call }) => attempt(() => call({ deadline })));
-    await Promise.allSettled(called);
+  /** Calls everybody before a freeze and waits for them; undefined if there is nobody. */
+  suspend(deadline: Date): Promise<unknown> | undefined {
+    if (this.#suspend.size === 0) return undefined;
+    return Promise.allSettled([...this.#suspend].map(({ call }) => attempt(() => call({ deadline }))));
   }
 
   /** Calls everybody when the program goes on. */

@@ -7,6 +7,7 @@
 import { LIFECYCLE, type Lifecycle } from "../lifecycle.ts";
 import { openChannel } from "./channel.ts";
 import { Handlers } from "./handlers.ts";
+import { restHeap, wakeHeap } from "./heap.ts";
 import { freshCaches, freshMathRandom } from "./random.ts";
 
 const channel = openChannel();
@@ -14,15 +15,25 @@ if (channel !== null) {
   const reseed = freshMathRandom();
   const expire = freshCaches();
   const handlers = new Handlers(channel);
+  const renew = (env: Readonly<Record<string, string>>, seed: string): void => {
+    Object.assign(process.env, env);
+    reseed(seed);
+    expire();
+  };
   channel.listen({
     suspend: (deadline) => handlers.suspend(deadline),
+    rehearse: (_info, _env, seed) => {
+      renew({}, seed);
+      restHeap();
+    },
     restored: (info, env, seed) => {
-      Object.assign(process.env, env);
-      reseed(seed);
-      expire();
+      renew(env, seed);
       handlers.goOn(info);
     },
-    resumed: () => handlers.goOn({ ...channel.info, restored: false }),
+    resumed: () => {
+      wakeHeap();
+      handlers.goOn({ ...channel.info, restored: false });
+    },
   });
   const lifecycle: Lifecycle = {
     get info() {

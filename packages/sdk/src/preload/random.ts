@@ -5,7 +5,7 @@
 
 /**
  * V8's generator cannot be seeded from outside. `Math.random` draws from it until
- * the first restore, and from then on from one of our own, which can.
+ * the first freeze, and from then on from one of our own, which can.
  * Gives the function that seeds: 32 bytes in hexadecimal digits.
  */
 export function freshMathRandom(): (seed: string) => void {
