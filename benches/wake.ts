@@ -126,7 +126,9 @@ async function wakes(shop: Workshop, server: FrozenServer, concurrency: number, 
   await using lanes = await Lanes.open(shop, server, concurrency, how.pool ? socket : null);
   const samples: Sample[] = [];
   while (samples.length < wanted) {
-    await pool?.until((events) => standing(events) >= concurrency);
+    // An answer may be here before the pool has said that a machine of it was taken.
+    const taken = samples.length;
+    await pool?.until((events) => count(events, "taken") >= taken && standing(events) >= concurrency);
     if (how.dropped) dropPages(server.file);
     samples.push(...(await lanes.round()));
   }
@@ -134,7 +136,11 @@ async function wakes(shop: Workshop, server: FrozenServer, concurrency: number, 
 }
 
 function standing(events: readonly StandbyEvent[]): number {
-  return events.reduce((n, { event }) => n + (event === "standby" ? 1 : event === "taken" ? -1 : 0), 0);
+  return count(events, "standby") - count(events, "taken");
+}
+
+function count(events: readonly StandbyEvent[], name: StandbyEvent["event"]): number {
+  return events.filter(({ event }) => event === name).length;
 }
 
 /** Sleeping programs with a client each. */

@@ -142,7 +142,10 @@ pub struct Config {
     /// A pool has left the layers to this shell as open files.
     #[serde(skip)]
     pub layers_inherited: bool,
-    /// ... and behind them the frames of the snapshot, to be mapped.
+    /// This is one of many machines that are wanted now.
+    #[serde(skip)]
+    pub forked: bool,
+    /// Behind the layers it was left the frames of the snapshot, to be mapped.
     #[serde(skip)]
     pub frames_inherited: bool,
     /// `layers` once more, as written, for the crash report.

@@ -184,7 +184,7 @@ impl Ready {
         if let Some(restore) = &self.restore
             && let Some(stub) = restore.stub(&self.memory)?
         {
-            self.machine.warm(&stub)?;
+            shell::in_the_background(|| self.machine.warm(&stub))?;
         }
         Ok(self)
     }
@@ -327,7 +327,7 @@ fn go_on(
     (memory, features): (Arc<GuestMemory>, Features),
 ) -> Result<Ready> {
     // Only a machine that stands by alone can wait: forks are wanted now.
-    match config.layers_inherited && !config.frames_inherited {
+    match config.layers_inherited && !config.forked {
         true => shell::in_the_background(|| restore.load(&memory, config))?,
         false => restore.load(&memory, config)?,
     }

@@ -13,7 +13,7 @@ const place = folder();
 /** Restores of each program. */
 const restores = Number(process.env["SPORE_RESTORES"] ?? 40);
 /** How many machines run at a time. */
-const AT_ONCE = 20;
+const AT_ONCE = 100;
 const patience = 300_000 + restores * 1_000;
 
 interface Drawn {

@@ -5,7 +5,7 @@ use std::path::Path;
 use kvm_bindings::{CpuId, kvm_regs};
 use spore_abi::boot::Span;
 use spore_abi::hostcall::{HostCall, number};
-use spore_abi::layout::{HOSTCALL_GPA, PAGE, RINGS_GPA, VCPU_GPA};
+use spore_abi::layout::{HOSTCALL_GPA, HUGE, PAGE, RINGS_GPA, VCPU_GPA};
 use spore_abi::net::Header as RingHeader;
 use spore_abi::restore::{BUFFER, RESTORE_MAGIC, RestoreRecord};
 use spore_abi::vcpu::VcpuBlock;
@@ -125,6 +125,16 @@ impl Restore {
             memory.set_ram_present(memory.ram_size());
         }
         Ok(())
+    }
+
+    /// Whether nobody has seen what the machine uses first.
+    pub fn knows_no_use(&self) -> Result<bool> {
+        Ok(self.snapshot.working_set()?.is_empty())
+    }
+
+    /// Bytes that the frames take in memory.
+    pub fn frames_size(&self) -> u64 {
+        self.snapshot.frames.len() as u64 * HUGE
     }
 
     /// The frames as one file in memory, for many machines.

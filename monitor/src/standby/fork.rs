@@ -1,4 +1,5 @@
-//! Many machines from one snapshot: they share its frames until they write to them.
+//! Many machines from one snapshot: they share its frames until they write to them. A few
+//! machines, of which nobody has seen what they use, have copies at once.
 //!
 //! Everything that they have in common is read, checked and parsed once, in a process
 //! without other threads; each machine is a copy of that process.
@@ -54,7 +55,7 @@ pub fn run(path: &Path, count: usize) -> Result<Option<(Common, UnixStream)>> {
         MonitorError::new(SPORE_INTERNAL, format!("unexpected: no fork: {error}"))
     };
     crate::net::raise_descriptor_limit();
-    let common = prepare(path, failed)?;
+    let common = prepare(path, count, failed)?;
     let mut lives = Vec::new();
     // Nobody waits for them one by one.
     // SAFETY: takes only numbers.
@@ -98,15 +99,22 @@ pub fn run(path: &Path, count: usize) -> Result<Option<(Common, UnixStream)>> {
     Ok(None)
 }
 
-fn prepare(path: &Path, failed: impl Fn(io::Error) -> MonitorError + Copy) -> Result<Common> {
+fn prepare(
+    path: &Path,
+    count: usize,
+    failed: impl Fn(io::Error) -> MonitorError + Copy,
+) -> Result<Common> {
     let mut config = config::load(path)?;
     let _ = fs::remove_file(path);
     let restore = Restore::open(config.restore.as_deref().unwrap_or(path), &config)?;
     let layers = config.layers.iter().map(shared::copy);
     let mut files: Vec<File> = layers.collect::<io::Result<_>>().map_err(failed)?;
-    files.push(restore.shared_frames()?);
+    config.frames_inherited = !restore.knows_no_use()? || count > room_for(&restore);
+    if config.frames_inherited {
+        files.push(restore.shared_frames()?);
+    }
     shared::keep(files).map_err(failed)?;
-    (config.layers_inherited, config.frames_inherited) = (true, true);
+    (config.layers_inherited, config.forked) = (true, true);
     let header = image::read_header(&config.kernel)?;
     let kvm = machine::open_kvm()?;
     let features = machine::supported_features(&kvm)?;
@@ -117,6 +125,18 @@ fn prepare(path: &Path, failed: impl Fn(io::Error) -> MonitorError + Copy) -> Re
         kvm,
         features,
     })
+}
+
+/// How many machines may have all their memory to themselves, in half of what the host has.
+/// Where nobody has seen what they use, sharing costs each of them thousands of faults.
+fn room_for(restore: &Restore) -> usize {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemAvailable:")?.strip_suffix("kB")?;
+        kib.trim().parse::<u64>().ok()
+    });
+    let half = available.unwrap_or(0) * 1024 / 2;
+    (half / restore.frames_size().max(1)) as usize
 }
 
 /// Moves a connection to where machines do not look.

@@ -116,7 +116,7 @@ pub fn wait(source: Source, config: &mut Config) -> Result<Instant> {
         config.events = style;
     }
     wake.apply(config, descriptors).map_err(lost)?;
-    if !config.frames_inherited {
+    if !config.forked {
         outlive_starter();
     }
     finish::tell_at_end(stream);
@@ -163,13 +163,24 @@ pub fn call_process(name: &std::ffi::CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Does work that nobody waits for on a thread of low priority. Not the process's own:
-/// without privileges it could not come back to its priority.
+/// Does work that nobody waits for on a thread that gives way at once to whoever wakes up
+/// (SCHED_IDLE; one of low priority keeps the processor for some milliseconds). Not the
+/// process's own: without privileges it could not come back to its policy.
 pub fn in_the_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            // SAFETY: takes only numbers; 0 is the calling thread.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+            let priority: libc::c_int = 0;
+            // By number: musl has only a function that fails.
+            // SAFETY: reads a structure of one number (`struct sched_param` of the UAPI) that
+            // lives; the first 0 is the calling thread.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_sched_setscheduler,
+                    0,
+                    libc::SCHED_IDLE,
+                    &raw const priority,
+                )
+            };
             work()
         });
         match thread.join() {

@@ -62,16 +62,20 @@ export class Channel {
 
   /** Waits for news from now on, without keeping the process alive. */
   listen(listener: Listener): void {
-    watch(DEVICE, { persistent: false }, () => {
-      // It says so once for several lines, and for what is said to other threads.
-      let goOn = this.#hasNews();
-      while (goOn) {
-        const parked = this.#hear(listener);
-        // Whatever was said after the wait is news of its own: looking costs every restore.
-        goOn = parked ? this.#unread !== "" : this.#hasNews();
-      }
-    });
+    watch(DEVICE, { persistent: false }, () => this.#look(listener));
     this.say("park on");
+    // What was said before somebody watched.
+    this.#look(listener);
+  }
+
+  /** Deals with what was said: several lines, or none if it was said to other threads. */
+  #look(listener: Listener): void {
+    let goOn = this.#hasNews();
+    while (goOn) {
+      const parked = this.#hear(listener);
+      // Whatever was said after the wait is news of its own: looking costs every restore.
+      goOn = parked ? this.#unread !== "" : this.#hasNews();
+    }
   }
 
   #hasNews(): boolean {
