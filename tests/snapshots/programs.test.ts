@@ -110,9 +110,14 @@ test("Node.js: copies collect no garbage of the time before they were made", {
   expect(await collections("/later")).toBe(before);
 });
 
-/** Answers with the number of collections of its whole heap: now, or after V8 would have made two more. */
+/**
+ * Answers with the number of collections of its whole heap: now, or after V8 would have made two more. The
+ * last one before the freeze is whole: a copy would end one that has begun.
+ */
 const GARBAGE = `import { createServer } from "node:http";
 import { constants, PerformanceObserver } from "node:perf_hooks";
+import v8 from "node:v8";
+import vm from "node:vm";
 let collections = 0;
 new PerformanceObserver((list) => {
   for (const { detail } of list.getEntries()) if (detail.kind !== constants.NODE_PERFORMANCE_GC_MINOR) collections++;
@@ -120,6 +125,8 @@ new PerformanceObserver((list) => {
 let heap = [];
 for (let size = 0; size < 1e6; size++) heap.push({ size });
 heap = [];
+v8.setFlagsFromString("--expose-gc");
+vm.runInNewContext("gc")();
 createServer((request, response) => {
   setTimeout(() => response.end(String(collections)), request.url === "/later" ? 10_000 : 0);
 }).listen(8080);
