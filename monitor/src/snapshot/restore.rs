@@ -127,9 +127,9 @@ impl Restore {
         Ok(())
     }
 
-    /// Whether nobody has seen what the machine uses first.
-    pub fn knows_no_use(&self) -> Result<bool> {
-        Ok(self.snapshot.working_set()?.is_empty())
+    /// Whether a trial has seen what the machine uses first.
+    pub fn knows_use(&self) -> Result<bool> {
+        Ok(!self.snapshot.working_set()?.is_empty())
     }
 
     /// Bytes that the frames take in memory.

@@ -109,7 +109,7 @@ fn prepare(
     let restore = Restore::open(config.restore.as_deref().unwrap_or(path), &config)?;
     let layers = config.layers.iter().map(shared::copy);
     let mut files: Vec<File> = layers.collect::<io::Result<_>>().map_err(failed)?;
-    config.frames_inherited = !restore.knows_no_use()? || count > room_for(&restore);
+    config.frames_inherited = restore.knows_use()? || count > room_for(&restore);
     if config.frames_inherited {
         files.push(restore.shared_frames()?);
     }

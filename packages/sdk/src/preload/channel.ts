@@ -32,7 +32,7 @@ export interface Listener {
    * A copy is about to be made. What `restored` will need is used now: code that V8 has
    * dropped, because nothing called it for long, would be compiled again in every restore.
    */
-  rehearse(info: RestoreInfo, env: Readonly<Record<string, string>>, seed: string): void;
+  rehearse(seed: string): void;
   /** This machine was made from a copy. `seed` is for this thread of it alone. */
   restored(info: RestoreInfo, env: Readonly<Record<string, string>>, seed: string): void;
   /** The machine that was frozen runs on. */
@@ -90,8 +90,7 @@ export class Channel {
         void listener.suspend(new Date(Date.now() + message.deadlineMs))?.then(() => this.say("suspended"));
         break;
       case "park": {
-        const { info, env, seed } = restoreOf(messageOf(this.#state));
-        listener.rehearse(info, env, seed);
+        listener.rehearse(restoreOf(messageOf(this.#state)).seed);
         // Waits until the freeze is over.
         this.#hear(listener);
         return true;

@@ -22,7 +22,7 @@ if (channel !== null) {
   };
   channel.listen({
     suspend: (deadline) => handlers.suspend(deadline),
-    rehearse: (_info, _env, seed) => {
+    rehearse: (seed) => {
       renew({}, seed);
       restHeap();
     },
