@@ -22,7 +22,7 @@ async function killed(calls: string, when: number): Promise<void> {
   const { status, stderr } = await spore(["snapshot", "--orders", orders, "-o", file]);
   expect(status).not.toBe(0);
   expect(stderr).toContain("SPORE_SNAPSHOT_FAILED");
-  expect((await server.ended).status).toBe(137);
+  expect(await server.ended).toMatchObject({ status: 137 });
 }
 
 afterEach(() => {

@@ -13,15 +13,19 @@ const USUAL_REDUCTIONS = 2;
 
 type Collect = (options: { type: "minor" }) => void;
 
-let collect: Collect | undefined;
+/** Flags are of the process: a thread that does the same may take this one back in between. */
+const ATTEMPTS = 100;
+
+/** There from the start where the app has asked for it with `--expose-gc`. */
+let collect = (globalThis as { gc?: Collect }).gc;
 
 /**
  * Before a copy. Collects the young generation: no machine that is made from the copy has
  * to do that during its first requests.
  */
 export function restHeap(): void {
-  collect ??= exposedCollect();
-  collect({ type: "minor" });
+  for (let attempt = 0; collect === undefined && attempt < ATTEMPTS; attempt++) collect = exposedCollect();
+  collect?.({ type: "minor" });
   setFlagsFromString(`${REDUCTIONS}=0`);
 }
 
@@ -31,11 +35,10 @@ export function wakeHeap(): void {
 }
 
 /** V8 gives its own `gc` to contexts that are made while it is exposed; the app's has none. */
-function exposedCollect(): Collect {
-  const { runInNewContext } = require("node:vm") as typeof import("node:vm");
+function exposedCollect(): Collect | undefined {
   setFlagsFromString("--expose-gc");
   try {
-    return runInNewContext("gc") as Collect;
+    return process.getBuiltinModule("node:vm").runInNewContext("globalThis.gc") as Collect | undefined;
   } finally {
     setFlagsFromString("--no-expose-gc");
   }
