@@ -53,7 +53,7 @@ function makeCheckout(): void {
     writeFileSync(join(checkout, name), "#!/bin/sh\n");
     chmodSync(join(checkout, name), 0o755);
   }
-  for (const name of ["build/kernel.a", "target/release/spore-monitor"])
+  for (const name of ["tools/bundle-cli.ts", "build/kernel.a", "target/release/spore-monitor"])
     copyFileSync(join(root, name), join(checkout, name));
   // Not what belongs to npm and the launcher there: the set-up writes to it.
   const installed = readdirSync(join(root, "node_modules")).filter((name) => !/^\.|^@spore$/.test(name));

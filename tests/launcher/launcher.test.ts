@@ -37,7 +37,7 @@ beforeEach(() => {
   checkout = mkdtempSync(join(tmpdir(), "launcher-"));
   calls = join(checkout, "calls");
   copyFileSync(join(repository, "spore"), join(checkout, "spore"));
-  for (const directory of ["abi", "kernel", "monitor"]) mkdirSync(join(checkout, directory));
+  for (const directory of ["abi", "kernel", "monitor", "packages"]) mkdirSync(join(checkout, directory));
   for (const file of ["Cargo.toml", "Cargo.lock", "package-lock.json"])
     writeFileSync(join(checkout, file), file);
   for (const tool of ["build-monitor", "build-kernel"])
@@ -48,7 +48,20 @@ beforeEach(() => {
     join(checkout, "bin/npm"),
     `echo npm "$1" >>${calls}
 mkdir -p $(dirname ${node})
-printf '#!/bin/sh\\nshift 2; echo "node: $*"\\n' >${node}; chmod +x ${node}`,
+cp ${join(checkout, "bin/node")} ${node}`,
+  );
+  // Stands for the command line too, and says where that was started from.
+  script(
+    join(checkout, "bin/node"),
+    `main=\${2#${checkout}/}
+shift 2
+if [ $main = tools/bundle-cli.ts ]; then
+  echo bundle-cli >>${calls}
+  mkdir -p ${checkout}/build/cli
+  : >${checkout}/build/cli/main.js
+else
+  echo "$main: $*"
+fi`,
   );
   writeFileSync(calls, "");
 });
@@ -90,16 +103,18 @@ function called(): string[] {
   return readFileSync(calls, "utf8").split("\n").filter(Boolean);
 }
 
-const everything = ["npm ci", "build-monitor", "build-kernel"];
+const everything = ["npm ci", "build-monitor", "build-kernel", "bundle-cli"];
+/** Where the command line starts from, once it is bundled. */
+const bundled = "build/cli/main.js";
 
 describe("the launcher", () => {
   test("sets everything up once, then only starts Node", () => {
     const first = spore(["run", "x", "--", "a b"]);
-    expect(first.stdout).toBe("node: run x -- a b\n");
+    expect(first.stdout).toBe(`${bundled}: run x -- a b\n`);
     expect(first.stderr.split("\n").filter(Boolean)).toHaveLength(3);
     expect(called()).toEqual(everything);
     const second = spore(["run", "x"]);
-    expect(second).toMatchObject({ status: 0, stdout: "node: run x\n", stderr: "" });
+    expect(second).toMatchObject({ status: 0, stdout: `${bundled}: run x\n`, stderr: "" });
     expect(called()).toEqual(everything);
   });
 
@@ -123,15 +138,26 @@ describe("the launcher", () => {
     expect(called()).toEqual(everything);
   });
 
+  test("bundles the command line again, and says nothing, when a source of it changed", () => {
+    spore(["run", "x"]);
+    writeFileSync(calls, "");
+    const later = new Date(Date.now() + 60_000);
+    writeFileSync(join(checkout, "packages/new.ts"), "");
+    utimesSync(join(checkout, "packages/new.ts"), later, later);
+    expect(spore(["run", "x"])).toMatchObject({ status: 0, stderr: "" });
+    expect(called()).toEqual(["bundle-cli"]);
+  });
+
   test("is found through symbolic links", () => {
     mkdirSync(join(checkout, "links"));
     symlinkSync("../spore", join(checkout, "links/one"));
     symlinkSync(join(checkout, "links/one"), join(checkout, "links/two"));
-    expect(spore(["--version"], environment(), join(checkout, "links/two")).stdout).toBe("node: --version\n");
+    const { stdout } = spore(["--version"], environment(), join(checkout, "links/two"));
+    expect(stdout).toMatch(/packages\/cli\/src\/main\.ts: --version\n$/);
   });
 
   test("help and doctor need no Rust", () => {
-    expect(spore(["doctor"], environment(["cargo"])).stdout).toBe("node: doctor\n");
+    expect(spore(["doctor"], environment(["cargo"])).stdout).toBe("packages/cli/src/main.ts: doctor\n");
     expect(called()).toEqual(["npm ci"]);
   });
 
@@ -151,7 +177,7 @@ describe("the launcher", () => {
       /no linker\nerror\[SPORE_SETUP_FAILED\]: setting up failed: building the monitor/,
     );
     script(join(checkout, "tools/build-monitor"), "true");
-    expect(spore(["run", "x"])).toMatchObject({ status: 0, stdout: "node: run x\n" });
+    expect(spore(["run", "x"])).toMatchObject({ status: 0, stdout: `${bundled}: run x\n` });
   });
 
   test("first uses at the same time set up once and all succeed", async () => {
