@@ -143,8 +143,7 @@ class Cloud implements AsyncDisposable {
 }
 
 function run(state: string, ...words: readonly string[]): Promise<string> {
-  const cli = join(root, "packages/cli/src/main.ts");
-  return output(["/usr/bin/env", `XDG_STATE_HOME=${state}`, node, "--", cli, ...words]);
+  return output(["/usr/bin/env", `XDG_STATE_HOME=${state}`, join(root, "spore"), ...words]);
 }
 
 /** Carries calls of the API over a socket. */
