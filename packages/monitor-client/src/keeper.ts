@@ -35,8 +35,10 @@ export interface WakeWatch {
 /** Told of shells. */
 export interface KeeperWatch {
   standby(shell: Shell): void;
-  /** A shell of this configuration did not come to stand by, or has ended before it was woken. */
-  lost(config: string): void;
+  /** A shell of this configuration did not come to stand by. */
+  failed(config: string): void;
+  /** One that stood by has ended before it was woken. */
+  lost(shell: Shell): void;
   /** The keeper has ended, and with it what it was about to start. */
   closed(): void;
 }
@@ -179,7 +181,11 @@ export class Keeper {
     });
     connection.on("error", () => {});
     connection.on("close", () => {
-      if (shell?.gone() !== true && config !== null) this.#watch.lost(config);
+      if (shell === null) {
+        if (config !== null) this.#watch.failed(config);
+      } else if (!shell.gone()) {
+        this.#watch.lost(shell);
+      }
     });
     connection.unref();
   }

@@ -188,7 +188,8 @@ export class Standbys {
     if (this.#keeper?.open !== true) {
       this.#keeper = new Keeper(this.#monitor, join(this.#folder, "socket"), {
         standby: (shell) => this.#onStandby(shell),
-        lost: (config) => this.#onLost(config),
+        failed: (config) => this.#onFailed(config),
+        lost: (shell) => this.#onLost(shell),
         closed: () => {
           this.#preparing = null;
         },
@@ -206,10 +207,18 @@ export class Standbys {
   }
 
   /** What does not come to stand by is not tried again before it is used again. */
-  #onLost(config: string): void {
+  #onFailed(config: string): void {
     const place = this.#of(config);
     if (place !== undefined) this.#remove(place);
     this.#prepared(config);
+  }
+
+  /** Neither is what has ended, unless it was used again meanwhile and another is wanted. */
+  #onLost(shell: Shell): void {
+    const place = this.#of(shell.config);
+    if (place === undefined || place.standing?.shell !== shell) return;
+    place.standing = null;
+    if (this.#preparing !== place && !this.#wanted.includes(place)) this.#remove(place);
   }
 
   #prepared(config: string): void {
