@@ -34,12 +34,17 @@ const ownPlaces: Plugin = {
     bundle.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       const text = readFileSync(path, "utf8");
       if (!text.includes("import.meta.")) return undefined;
-      const define = { "import.meta.url": "__url", "import.meta.dirname": "__folder" };
+      const define = {
+        "import.meta.url": "__url",
+        "import.meta.dirname": "__folder",
+        "import.meta.filename": "__file",
+      };
       const { code } = await transform(text, { loader: "ts", target: "node24", define });
       const place = JSON.stringify(relative(target, path));
       const contents = `import { fileURLToPath as __path } from "node:url";
 const __url = new URL(${place}, import.meta.url).href;
 const __folder = __path(new URL(".", __url));
+const __file = __path(__url);
 ${code}`;
       return { contents, loader: "js" };
     });
